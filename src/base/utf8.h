@@ -1,0 +1,12 @@
+/* UTF-8 by RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
+
+#include "base/str.h"
+
+/* Index of the first byte that is not valid UTF-8, or s.n when all is. ASCII runs are checked a word at a time. */
+size_t utf8_check(struct str s);
+/* Writes 1 to 4 bytes, returns how many; cp must be valid. */
+size_t utf8_encode(uint32_t cp, char out[4]);
+
+#endif

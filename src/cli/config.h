@@ -1,0 +1,70 @@
+/* The configuration: what quern.yaml and the command line say, checked. One snapshot, immutable, in one arena; a reload builds a second one aside.
+ * The tables in config.c are the truth for YAML keys, defaults, limits, --help and docs/reference.md. */
+#ifndef CLI_CONFIG_H
+#define CLI_CONFIG_H
+
+#include "base/log.h"
+#include "base/settings.h"
+
+enum isolation { ISOLATION_PROCESS, ISOLATION_INLINE };
+
+struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is the path */
+    const char *name;
+    const char *path;    /* file; made absolute when loaded, relative to the configuration file; NULL for built-ins */
+    const char *backend; /* NULL: by the file's extension */
+    const char *version; /* default "1" */
+    int isolation;       /* enum isolation, default process */
+    int64_t instances;   /* worker processes, default 1 */
+    int64_t threads;     /* intra-op threads of the engine per instance, default 1 */
+    int64_t max_batch;   /* rows in one run; 0 = chosen by the backend */
+    int64_t queue_max;   /* requests that may wait, default 1024 */
+    uint64_t timeout_ns; /* default deadline of a request, 30s */
+    uint64_t load_timeout_ns;       /* default 120s */
+    uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
+    const char *class_name;         /* key `class`: one of classes; default the first */
+    struct setting_list parameters; /* struct setting_text_pair: for the backend */
+};
+
+struct http_config {         /* section `http`: limits of the HTTP server, see net/server.h */
+    uint64_t body_bytes_max; /* 64 MiB */
+    uint64_t head_bytes_max; /* 64 KiB */
+    int64_t headers_max;     /* 100 */
+    int64_t connections_max; /* 10000, in all */
+    int64_t pipeline_max;    /* 64 */
+    uint64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, send_timeout_ns; /* 10s 30s 75s 30s */
+};
+
+struct log_config {
+    int level;
+    int format;
+    bool access;
+}; /* enum log_level; enum log_format; access log lines on/off */
+
+struct config {
+    const char *file;           /* where it came from; NULL for `quern serve` */
+    struct setting_list listen; /* const char * "HOST:PORT", default 127.0.0.1:8000; [::1]:8000 for IPv6 */
+    bool allow_remote;          /* key `allow_unauthenticated_remote`: listen beyond loopback without authentication */
+    const char *data;           /* data directory, absolute */
+    int64_t threads;            /* edge threads; 0 = the machine's budget */
+    uint64_t drain_timeout_ns;  /* 30s */
+    struct log_config log;
+    struct http_config http;
+    struct setting_list models;  /* struct model_config */
+    struct setting_list classes; /* struct setting_pair, default high 60, medium 30, low 10 */
+    struct arena arena;          /* owns all of the above */
+};
+
+/* Reads and checks a file. All checks that need no other process are here: known backends, files exist and are regular and readable, names are sane ([A-Za-z0-9._-]+),
+ * classes known, addresses parse, shares add up to at most 100, loopback unless allow_remote. */
+enum err_code config_load(struct config *c, const char *file, struct err *err);
+/* What `quern serve FILE|DIR|builtin:NAME ...` means, in the same form. Options are set by the caller afterwards with config_set. */
+enum err_code config_from_paths(struct config *c, const char *const *paths, size_t paths_len, struct err *err);
+enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err);
+enum err_code config_check(struct config *c, struct err *err); /* the checks, again, after config_set */
+void config_done(struct config *c);
+/* "127.0.0.1:8000" apart; port 0 allowed (kernel's choice). */
+enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
+                             struct err *err);
+extern const struct setting config_table[];
+
+#endif
