@@ -1,19 +1,28 @@
 /* Settings: one table per section is the truth for YAML, command line, --help, the reference page and error texts.
  *
  *     static const struct setting listen_settings[] = {
- *         SETTING_STR(struct listen_config, address, "127.0.0.1:8000", "HOST:PORT to listen on"),
- *         SETTING_INT(struct listen_config, backlog, 1024, 1, 65535, "pending connections"),
+ *         SETTING_STR("address", struct listen_config, address, .def = "127.0.0.1:8000", .help = "HOST:PORT to listen on."),
+ *         SETTING_INT("backlog", struct listen_config, backlog, .def = "1024", .min = 1, .max = 65535,
+ *                     .help = "Pending connections."),
  *         {0}};
  *
- * settings_load reads a YAML file (libyaml events; anchors and tags are refused, sizes and depth limited) into a
- * struct by such tables, nested by sections and maps. Every error has file:line:column, the key's path, and a remedy
- * (nearest known key for a typo). Defaults are filled before. All text goes into the arena. */
+ * settings_load reads a YAML file (libyaml events; anchors, aliases, tags and duplicate keys are refused) into a struct by such
+ * tables, nested by sections and maps. Every error has file:line:column, the key's path, and a remedy (nearest known key
+ * for a typo). Defaults are filled before. All text goes into the arena; members that no table names are left alone, so that
+ * the struct may own the arena. Limits: SETTINGS_*_MAX below. A value that is empty, `~` or `null` is an error for a scalar
+ * and means "nothing in it" for a section, map or list. */
 #ifndef BASE_SETTINGS_H
 #define BASE_SETTINGS_H
 
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+
+#define SETTINGS_FILE_MAX  ((size_t)1 << 20) /* bytes of a file */
+#define SETTINGS_DEPTH_MAX 16                /* nesting of maps and lists */
+#define SETTINGS_ITEMS_MAX 10000             /* keys and list items in all */
+#define SETTINGS_KEY_MAX   256               /* bytes of a key */
+#define SETTINGS_TEXT_MAX  4096              /* bytes of a text without a limit of its own */
 
 enum setting_kind {
     SET_STR = 1, /* const char *      */
@@ -57,20 +66,66 @@ struct setting {
     const char *unit;           /* shown in the reference; may be NULL */
 };
 
+/* For tables: the kind, the key, and the member, whose type is checked at compile time; then .def, .min, .max, .help, .unit. */
+#define SETTING_OF_(kind_, c_type, key_, type, field, ...)                                                             \
+    {                                                                                                                  \
+        .key = (key_), .kind = (kind_),                                                                                \
+        .offset = _Generic(&((type *)0)->field, c_type * : offsetof(type, field)), __VA_ARGS__                         \
+    }
+#define SETTING_STR(key, type, field, ...)   SETTING_OF_(SET_STR, const char *, key, type, field, __VA_ARGS__)
+#define SETTING_INT(key, type, field, ...)   SETTING_OF_(SET_INT, int64_t, key, type, field, __VA_ARGS__)
+#define SETTING_FLOAT(key, type, field, ...) SETTING_OF_(SET_FLOAT, double, key, type, field, __VA_ARGS__)
+#define SETTING_BOOL(key, type, field, ...)  SETTING_OF_(SET_BOOL, bool, key, type, field, __VA_ARGS__)
+#define SETTING_BYTES(key, type, field, ...) SETTING_OF_(SET_BYTES, uint64_t, key, type, field, __VA_ARGS__)
+#define SETTING_TIME(key, type, field, ...)  SETTING_OF_(SET_TIME, uint64_t, key, type, field, __VA_ARGS__)
+#define SETTING_ENUM(key, type, field, ...)  SETTING_OF_(SET_ENUM, int, key, type, field, __VA_ARGS__)
+#define SETTING_STRS(key, type, field, ...)  SETTING_OF_(SET_STRS, struct setting_list, key, type, field, __VA_ARGS__)
+#define SETTING_INTS_MAP(key, type, field, ...)                                                                        \
+    SETTING_OF_(SET_INTS_MAP, struct setting_list, key, type, field, __VA_ARGS__)
+#define SETTING_TEXT_MAP(key, type, field, ...)                                                                        \
+    SETTING_OF_(SET_TEXT_MAP, struct setting_list, key, type, field, __VA_ARGS__)
+#define SETTING_SECTION(key_, type, field, table, ...)                                                                 \
+    {                                                                                                                  \
+        .key = (key_), .kind = SET_SECTION, .offset = offsetof(type, field), .sub = (table), __VA_ARGS__               \
+    }
+#define SETTING_MAP(key, type, field, table, item_type, ...)                                                           \
+    SETTING_OF_(SET_MAP, struct setting_list, key, type, field, .sub = (table), .item_size = sizeof(item_type),        \
+                __VA_ARGS__)
+
+/* Where a value stood in the file, for checks of meaning that come after reading ("models.iris.path": 3:11). */
+struct setting_place {
+    struct str path;
+    uint32_t line, column; /* from 1 */
+};
+struct setting_places {
+    struct setting_place *items; /* in the order of the file */
+    size_t len;
+};
+
 /* Fills *out (of `size` bytes) with defaults, then with the file's content. */
 enum err_code settings_load(const char *path, const struct setting *table, void *out, size_t size, struct arena *a,
                             struct err *err);
 /* The same from memory; name stands for the file in errors. */
 enum err_code settings_parse(const char *name, struct str yaml, const struct setting *table, void *out, size_t size,
                              struct arena *a, struct err *err);
+/* As settings_parse, and remembers where each key stood (in the arena). places may be NULL. */
+enum err_code settings_parse_places(const char *name, struct str yaml, const struct setting *table, void *out,
+                                    size_t size, struct arena *a, struct setting_places *places, struct err *err);
+enum err_code settings_load_places(const char *path, const struct setting *table, void *out, size_t size,
+                                   struct arena *a, struct setting_places *places, struct err *err);
+/* The place of a path, or of the nearest one around it ("models.iris" for "models.iris.path"); NULL: none. */
+const struct setting_place *settings_place(const struct setting_places *places, const char *path);
 /* Defaults only. */
 void settings_defaults(const struct setting *table, void *out, size_t size, struct arena *a);
-/* One value from text (command line: --threads 4); `where` names it in errors. */
+/* One value from text (command line: --threads 4); `where` names it in errors. key may be dotted ("log.level"); lists take
+ * "a, b", maps "a: 1, b: 2". */
 enum err_code settings_set(const struct setting *table, void *out, const char *key, struct str value, const char *where,
                            struct arena *a, struct err *err);
 /* The reference as Markdown, for docs/reference.md. */
 void settings_reference(const struct setting *table, const char *title, struct buf *out);
 /* The settings in force as YAML, defaults marked by a comment (quern check). */
 void settings_dump(const struct setting *table, const void *values, struct buf *out);
+/* The one of `names` that a typo most likely meant, or NULL when none is near. */
+const char *settings_nearest(struct str word, const char *const *names, size_t names_len);
 
 #endif
