@@ -9,4 +9,8 @@ size_t utf8_check(struct str s);
 /* Writes 1 to 4 bytes, returns how many; cp must be valid. */
 size_t utf8_encode(uint32_t cp, char out[4]);
 
+/* The longest length <= max at which s can be cut without splitting a character. Also for text that is not valid UTF-8:
+ * never goes back more than 3 bytes. */
+size_t utf8_cut(struct str s, size_t max);
+
 #endif
