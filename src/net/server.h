@@ -29,7 +29,8 @@ struct server;
 
 void server_limits_default(struct server_limits *l);
 /* handler is called for every complete request; on_done (may be NULL) after the last byte of an answer was handed to the
- * kernel, for access log and metrics: status and sizes are those sent. */
+ * kernel, for access log and metrics: status and sizes are those sent; 499 and 0 when the client was gone. It also sees the
+ * answers to requests that the server itself refused (400, 408, 413, 431 ...): their method may be 0 and their path empty. */
 typedef void server_done_fn(const struct http_req *req, int status, uint64_t bytes_out, void *arg);
 struct server *server_new(uv_loop_t *loop, int thread, const struct server_limits *limits, http_handler_fn *handler,
                           server_done_fn *on_done, void *arg);
