@@ -57,8 +57,9 @@ struct setting {
     const char *key;
     enum setting_kind kind;
     size_t offset;
-    const char *def;            /* default as text, NULL = none/zero */
-    double min, max;            /* SET_INT, SET_FLOAT, SET_BYTES, SET_TIME (ns), list lengths; both 0 = no limit */
+    const char *def; /* default as text, NULL = none/zero */
+    double min,
+        max; /* of the value; SET_STR: of its bytes; SET_STRS, SET_MAP: of the number of items; SET_INTS_MAP: of each value; both 0 = no limit */
     const char *const *choices; /* SET_ENUM: NULL-terminated */
     const struct setting *sub;  /* SET_SECTION, SET_MAP */
     size_t item_size;           /* SET_MAP */
@@ -70,7 +71,9 @@ struct setting {
 #define SETTING_OF_(kind_, c_type, key_, type, field, ...)                                                             \
     {                                                                                                                  \
         .key = (key_), .kind = (kind_),                                                                                \
-        .offset = _Generic(&((type *)0)->field, c_type * : offsetof(type, field)), __VA_ARGS__                         \
+        .offset = _Generic(&((type *)0)->field, c_type *                                                               \
+                           : offsetof(type, field)),                                                                   \
+        __VA_ARGS__                                                                                                    \
     }
 #define SETTING_STR(key, type, field, ...)   SETTING_OF_(SET_STR, const char *, key, type, field, __VA_ARGS__)
 #define SETTING_INT(key, type, field, ...)   SETTING_OF_(SET_INT, int64_t, key, type, field, __VA_ARGS__)
