@@ -9,7 +9,7 @@ struct map_slot;
 
 struct map {
     struct map_slot *slots; /* private */
-    size_t len, cap, used, max_items;
+    size_t len, cap, max_items; /* len may be read */
 };
 
 void map_init(struct map *m, size_t max_items);

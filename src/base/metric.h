@@ -39,7 +39,7 @@ void metric_add(struct metric *m, int thread, uint64_t n);
 void metric_set_value(struct metric *m, double v);               /* gauges: any thread */
 void metric_observe(struct metric *m, int thread, uint64_t raw); /* histograms: raw units */
 
-uint64_t metric_value(const struct metric *m); /* counters: sum over threads */
+uint64_t metric_value(const struct metric *m); /* counter: sum over threads; histogram: number of samples */
 /* Quantile q in [0,1] estimated inside its bucket (linear), in the family's unit; 0 without samples. */
 double metric_quantile(const struct metric *m, double q);
 void metric_write(struct metric_set *s, struct buf *out); /* HELP, TYPE, series sorted by family then labels */

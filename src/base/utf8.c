@@ -63,6 +63,13 @@ size_t utf8_check(struct str s)
     return at;
 }
 
+size_t utf8_len(struct str s)
+{
+    if (s.n == 0)
+        return 0;
+    return (unsigned char)s.p[0] < 0x80 ? 1 : sequence_len((const unsigned char *)s.p, s.n);
+}
+
 size_t utf8_encode(uint32_t cp, char out[4])
 {
     CHECK(cp <= 0x10FFFF && !(cp >= 0xD800 && cp <= 0xDFFF));

@@ -6,6 +6,8 @@
 
 /* Index of the first byte that is not valid UTF-8, or s.n when all is. ASCII runs are checked a word at a time. */
 size_t utf8_check(struct str s);
+/* Bytes of the valid character at the start of s; 0 when there is none. */
+size_t utf8_len(struct str s);
 /* Writes 1 to 4 bytes, returns how many; cp must be valid. */
 size_t utf8_encode(uint32_t cp, char out[4]);
 

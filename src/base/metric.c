@@ -1,0 +1,464 @@
+/* A series keeps one run of cells per thread, on cache lines of its own:
+ *
+ *   struct metric | thread 0: value ...... | thread 1: value ...... |     counter, gauge (one thread)
+ *   struct metric | thread 0: sum, bucket 0 .. bucket n, ...        |     histogram; the last bucket is +Inf
+ *
+ * A cell has one writer, so adding is a load and a store, without a locked instruction. A scrape adds the cells up; it may see a
+ * histogram between the bucket and the sum of one observation, which the next scrape repairs.
+ *
+ * [M1] Families are sorted by name, series in a family by their label text; there are no two of the same. */
+#include "base/metric.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/utf8.h"
+
+#define CACHE_LINE            64u
+#define LABELS_MAX            16
+#define LABEL_VALUE_BYTES_MAX 200u
+#define LABELS_BYTES_MAX      8192u /* of a whole rendered set: 16 values with every byte escaped */
+
+typedef _Atomic uint64_t cell;
+
+struct metric {
+    const struct metric_family *family;
+    char *labels; /* rendered: a="x",b="y" */
+    int threads;
+    int thresholds_len;
+    size_t stride; /* cells from one thread's run to the next */
+    double scale;
+    uint64_t thresholds[METRIC_BOUNDS_MAX]; /* the family's bounds in raw units */
+    _Alignas(CACHE_LINE) cell cells[];
+};
+
+struct group {
+    const struct metric_family *family;
+    struct metric **series;
+    size_t len, cap;
+};
+
+struct metric_set {
+    pthread_mutex_t lock;
+    int threads;
+    struct group *groups;
+    size_t len, cap;
+};
+
+struct metric_set *metric_set_new(int threads)
+{
+    CHECK(threads >= 1 && threads <= METRIC_THREADS_MAX);
+    struct metric_set *s = calloc(1, sizeof *s);
+    CHECK(s != NULL);
+    CHECK(pthread_mutex_init(&s->lock, NULL) == 0);
+    s->threads = threads;
+    return s;
+}
+
+static void series_free(struct metric *m)
+{
+    free(m->labels);
+    free(m);
+}
+
+struct metric_set *metric_set_free(struct metric_set *s)
+{
+    if (s == NULL)
+        return NULL;
+    for (size_t i = 0; i < s->len; i++) {
+        for (size_t k = 0; k < s->groups[i].len; k++)
+            series_free(s->groups[i].series[k]);
+        free(s->groups[i].series);
+    }
+    free(s->groups);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    return NULL;
+}
+
+/* ---- labels ---- */
+
+static bool is_label_name(const char *name)
+{
+    if (*name >= '0' && *name <= '9')
+        return false;
+    for (const char *c = name; *c != '\0'; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_'))
+            return false;
+    return *name != '\0';
+}
+
+static void add_label_value(struct buf *out, struct str value)
+{
+    value.n = utf8_cut(value, LABEL_VALUE_BYTES_MAX);
+    while (value.n > 0) {
+        size_t n = utf8_len(value);
+        if (n == 0)
+            buf_str(out, STR("\xEF\xBF\xBD")); /* U+FFFD: the format allows only UTF-8 */
+        else if (value.p[0] == '\n')
+            buf_str(out, STR("\\n"));
+        else if (value.p[0] == '"' || value.p[0] == '\\')
+            buf_printf(out, "\\%c", value.p[0]);
+        else
+            buf_add(out, value.p, n);
+        value = str_sub(value, n == 0 ? 1 : n, value.n);
+    }
+}
+
+/* Sorted by key, so that the order in which a caller gives them makes no second series. */
+static char *render_labels(const char *const *labels)
+{
+    const char *const *sorted[LABELS_MAX];
+    size_t n = 0;
+    for (; labels != NULL && labels[0] != NULL; labels += 2) {
+        CHECK(n < LABELS_MAX);
+        CHECK(is_label_name(labels[0]));
+        CHECK(labels[1] != NULL);
+        size_t at = n++;
+        for (; at > 0 && strcmp(sorted[at - 1][0], labels[0]) > 0; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = labels;
+    }
+    struct buf out;
+    buf_init(&out, LABELS_BYTES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        buf_printf(&out, "%s%s=\"", i == 0 ? "" : ",", sorted[i][0]);
+        add_label_value(&out, str_c(sorted[i][1]));
+        buf_char(&out, '"');
+    }
+    buf_char(&out, '\0');
+    CHECK(!out.failed);
+    return out.p;
+}
+
+/* ---- series ---- */
+
+static double scale_of(const struct metric_family *f)
+{
+    return f->scale > 0 ? f->scale : 1;
+}
+
+/* The largest raw value that is not above the bound. 0.001 s at 1e-9 is 999999.9999999999 in binary: what is that close to a whole
+ * number is meant to be it. */
+static uint64_t threshold(double bound, double scale)
+{
+    double raw = bound / scale;
+    double whole = round(raw);
+    double limit = fabs(raw - whole) <= fabs(whole) * 1e-12 ? whole : floor(raw);
+    if (limit >= 0x1p64)
+        return UINT64_MAX;
+    return limit <= 0 ? 0 : (uint64_t)limit;
+}
+
+static struct metric *series_new(const struct metric_family *f, char *labels, int threads)
+{
+    int bounds_len = f->kind == METRIC_HISTOGRAM ? f->bounds_len : 0;
+    size_t used = f->kind == METRIC_HISTOGRAM ? (size_t)bounds_len + 2 : 1;
+    size_t stride = ROUND_UP(used, CACHE_LINE / sizeof(cell));
+    size_t runs = f->kind == METRIC_GAUGE ? 1 : (size_t)threads;
+    size_t bytes = ROUND_UP(sizeof(struct metric) + runs * stride * sizeof(cell), (size_t)CACHE_LINE);
+    struct metric *m = aligned_alloc(CACHE_LINE, bytes);
+    CHECK(m != NULL);
+    memset(m, 0, bytes);
+    m->family = f;
+    m->labels = labels;
+    m->threads = (int)runs;
+    m->stride = stride;
+    m->scale = scale_of(f);
+    m->thresholds_len = bounds_len;
+    for (int i = 0; i < bounds_len; i++)
+        m->thresholds[i] = threshold(f->bounds[i], m->scale);
+    return m;
+}
+
+/* Grows an array of pointers or groups for one more, opening a hole at `at`. */
+static void *open_hole(void *array, size_t *len, size_t *cap, size_t item_bytes, size_t at)
+{
+    if (*len == *cap) {
+        *cap = *cap == 0 ? 8 : *cap * 2;
+        array = reallocarray(array, *cap, item_bytes);
+        CHECK(array != NULL);
+    }
+    char *hole = (char *)array + at * item_bytes;
+    memmove(hole + item_bytes, hole, (*len - at) * item_bytes);
+    (*len)++;
+    return array;
+}
+
+static void check_family(const struct metric_family *f)
+{
+    CHECK(f->bounds_len >= 0 && f->bounds_len <= METRIC_BOUNDS_MAX);
+    CHECK(f->kind == METRIC_HISTOGRAM || f->bounds_len == 0);
+    CHECK(f->bounds_len == 0 || f->bounds[0] >= 0); /* raw values are unsigned */
+    for (int i = 1; i < f->bounds_len; i++)
+        CHECK(f->bounds[i - 1] < f->bounds[i]);
+}
+
+static struct group *group_of(struct metric_set *s, const struct metric_family *f)
+{
+    size_t low = 0, high = s->len;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(s->groups[middle].family->name, f->name);
+        if (order == 0) {
+            CHECK(s->groups[middle].family->kind == f->kind);
+            return &s->groups[middle];
+        }
+        low = order < 0 ? middle + 1 : low;
+        high = order < 0 ? high : middle;
+    }
+    check_family(f);
+    s->groups = open_hole(s->groups, &s->len, &s->cap, sizeof *s->groups, low);
+    s->groups[low] = (struct group){.family = f};
+    return &s->groups[low];
+}
+
+/* Index of the series with these labels, or where it belongs. */
+static size_t series_place(const struct group *g, const char *labels, bool *found)
+{
+    size_t low = 0, high = g->len;
+    *found = false;
+    while (low < high && !*found) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(g->series[middle]->labels, labels);
+        *found = order == 0;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return *found ? high : low;
+}
+
+struct metric *metric_get(struct metric_set *s, const struct metric_family *f, const char *const *labels)
+{
+    bool found;
+    char *text = render_labels(labels);
+    pthread_mutex_lock(&s->lock);
+    struct group *g = group_of(s, f);
+    size_t at = series_place(g, text, &found);
+    if (found) {
+        free(text);
+    } else {
+        g->series = open_hole(g->series, &g->len, &g->cap, sizeof(struct metric *), at);
+        g->series[at] = series_new(f, text, s->threads);
+    }
+    struct metric *m = g->series[at];
+    pthread_mutex_unlock(&s->lock);
+    return m;
+}
+
+void metric_drop(struct metric_set *s, struct metric *m)
+{
+    bool found;
+    pthread_mutex_lock(&s->lock);
+    struct group *g = group_of(s, m->family);
+    size_t at = series_place(g, m->labels, &found);
+    CHECK(found);
+    CHECK(g->series[at] == m);
+    memmove(&g->series[at], &g->series[at + 1], (g->len - at - 1) * sizeof(struct metric *));
+    g->len--;
+    pthread_mutex_unlock(&s->lock);
+    series_free(m);
+}
+
+/* ---- hot path ---- */
+
+static cell *cells_of(struct metric *m, int thread)
+{
+    CHECK((unsigned)thread < (unsigned)m->threads);
+    return m->cells + (size_t)thread * m->stride;
+}
+
+static void bump(cell *c, uint64_t n)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+void metric_add(struct metric *m, int thread, uint64_t n)
+{
+    bump(cells_of(m, thread), n);
+}
+
+void metric_set_value(struct metric *m, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    atomic_store_explicit(&m->cells[0], bits, memory_order_relaxed);
+}
+
+/* Index of the first threshold that is not below raw, or their number (+Inf). The range halves at each step without a branch that
+ * depends on the value, because which bucket comes next cannot be predicted. */
+static size_t bucket_of(const struct metric *m, uint64_t raw)
+{
+    const uint64_t *base = m->thresholds;
+    size_t n = (size_t)m->thresholds_len;
+    if (n == 0)
+        return 0;
+    while (n > 1) {
+        size_t half = n / 2;
+        base = base[half - 1] < raw ? base + half : base;
+        n -= half;
+    }
+    return (size_t)(base - m->thresholds) + (*base < raw);
+}
+
+void metric_observe(struct metric *m, int thread, uint64_t raw)
+{
+    cell *c = cells_of(m, thread);
+    bump(&c[0], raw);
+    bump(&c[1 + bucket_of(m, raw)], 1);
+}
+
+/* ---- reading ---- */
+
+static uint64_t sum_cells(const struct metric *m, size_t index)
+{
+    uint64_t sum = 0;
+    for (size_t t = 0; t < (size_t)m->threads; t++)
+        sum += atomic_load_explicit(&m->cells[t * m->stride + index], memory_order_relaxed);
+    return sum;
+}
+
+static double gauge_value(const struct metric *m)
+{
+    uint64_t bits = atomic_load_explicit(&m->cells[0], memory_order_relaxed);
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+uint64_t metric_value(const struct metric *m)
+{
+    CHECK(m->family->kind != METRIC_GAUGE);
+    if (m->family->kind == METRIC_COUNTER)
+        return sum_cells(m, 0);
+    uint64_t samples = 0;
+    for (size_t i = 0; i <= (size_t)m->thresholds_len; i++)
+        samples += sum_cells(m, i + 1);
+    return samples;
+}
+
+double metric_quantile(const struct metric *m, double q)
+{
+    CHECK(m->family->kind == METRIC_HISTOGRAM);
+    uint64_t buckets[METRIC_BOUNDS_MAX + 1], total = 0;
+    size_t n = (size_t)m->thresholds_len;
+    for (size_t i = 0; i <= n; i++)
+        total += buckets[i] = sum_cells(m, i + 1);
+    if (total == 0 || n == 0)
+        return 0;
+    double rank = fmin(fmax(q, 0), 1) * (double)total, below = 0;
+    for (size_t i = 0; i < n; i++) {
+        double inside = (double)buckets[i];
+        if (inside > 0 && below + inside >= rank) {
+            double low = i == 0 ? 0 : m->family->bounds[i - 1];
+            return low + (m->family->bounds[i] - low) * (rank - below) / inside;
+        }
+        below += inside;
+    }
+    return m->family->bounds[n - 1]; /* above the last bound: all that is known */
+}
+
+/* ---- Prometheus text ---- */
+
+/* The fewest digits that read back as the same number: 0.005, not 0.0050000000000000001. */
+static void add_number(struct buf *out, double v)
+{
+    if (isnan(v)) {
+        buf_c(out, "NaN");
+    } else if (isinf(v)) {
+        buf_c(out, v > 0 ? "+Inf" : "-Inf");
+    } else {
+        char text[40];
+        snprintf(text, sizeof text, "%.15g", v);
+        if (strtod(text, NULL) < v || strtod(text, NULL) > v)
+            snprintf(text, sizeof text, "%.17g", v);
+        buf_c(out, text);
+    }
+}
+
+static void add_scaled(struct buf *out, const struct metric *m, uint64_t raw)
+{
+    if (m->scale >= 1 && m->scale <= 1)
+        buf_u64(out, raw); /* exact also above 2^53 */
+    else
+        add_number(out, (double)raw * m->scale);
+}
+
+static void add_series_start(struct buf *out, const struct metric *m, const char *suffix)
+{
+    bool bare = m->labels[0] == '\0';
+    buf_printf(out, "%s%s%s%s%s ", m->family->name, suffix, bare ? "" : "{", m->labels, bare ? "" : "}");
+}
+
+static void add_histogram(struct buf *out, const struct metric *m)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i <= (size_t)m->thresholds_len; i++) {
+        count += sum_cells(m, i + 1);
+        buf_printf(out, "%s_bucket{%s%sle=\"", m->family->name, m->labels, m->labels[0] == '\0' ? "" : ",");
+        add_number(out, i < (size_t)m->thresholds_len ? m->family->bounds[i] : (double)INFINITY);
+        buf_c(out, "\"} ");
+        buf_u64(out, count);
+        buf_char(out, '\n');
+    }
+    add_series_start(out, m, "_sum");
+    add_scaled(out, m, sum_cells(m, 0));
+    buf_char(out, '\n');
+    add_series_start(out, m, "_count");
+    buf_u64(out, count);
+    buf_char(out, '\n');
+}
+
+static void add_series(struct buf *out, const struct metric *m)
+{
+    switch (m->family->kind) {
+    case METRIC_HISTOGRAM:
+        add_histogram(out, m);
+        return;
+    case METRIC_COUNTER:
+        add_series_start(out, m, "");
+        add_scaled(out, m, sum_cells(m, 0));
+        buf_char(out, '\n');
+        return;
+    case METRIC_GAUGE:
+        add_series_start(out, m, "");
+        add_number(out, gauge_value(m));
+        buf_char(out, '\n');
+        return;
+    }
+}
+
+static void add_head(struct buf *out, const struct metric_family *f)
+{
+    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    buf_printf(out, "# HELP %s ", f->name);
+    for (const char *c = f->help; *c != '\0'; c++) {
+        if (*c == '\n')
+            buf_c(out, "\\n");
+        else if (*c == '\\')
+            buf_c(out, "\\\\");
+        else
+            buf_char(out, *c);
+    }
+    buf_printf(out, "\n# TYPE %s %s\n", f->name, kinds[f->kind]);
+}
+
+void metric_write(struct metric_set *s, struct buf *out)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->len; i++) {
+        const struct group *g = &s->groups[i];
+        if (g->len == 0) /* all dropped */
+            continue;
+        add_head(out, g->family);
+        for (size_t k = 0; k < g->len; k++)
+            add_series(out, g->series[k]);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
