@@ -1,0 +1,222 @@
+// A pretended server's facts: models under a load that moves, processes, crashes. Seeded, so that two starts look alike.
+const HISTORY = 900;
+const STEP_MS = 1000;
+const MIB = 1048576;
+
+function random(seed) {
+  let s = seed >>> 0;
+  return () => {
+    s = (Math.imul(s, 1664525) + 1013904223) >>> 0;
+    return s / 4294967296;
+  };
+}
+
+const f32 = (name, ...shape) => ({ name, datatype: 'FP32', shape });
+const i64 = (name, ...shape) => ({ name, datatype: 'INT64', shape });
+
+// per_s: mean load; ms: mean latency; wave: period of the load's swing in seconds.
+const MODELS = [
+  {
+    name: 'filetype', backend: 'onnx', platform: 'onnxruntime', isolation: 'process', instances: 1, per_s: 62, ms: 6.4, wave: 140,
+    inputs: [{ name: 'bytes', datatype: 'INT32', shape: [-1, 2048] }], outputs: [f32('target_label', -1, 214)], max_batch: 8, may_share: true,
+    batch_reason: 'rows run alone and together gave the same results; a run of 8 is 1.9 times as fast as 8 runs',
+    memory: 61 * MIB, file: 3.1 * MIB, load: 148, shares: [1, 9, 14, 70, 5, 1],
+  },
+  {
+    name: 'identity', backend: 'builtin', platform: 'builtin', isolation: 'inline', instances: 1, per_s: 840, ms: 0.021, wave: 75,
+    inputs: [f32('input', -1, 16)], outputs: [f32('output', -1, 16)], max_batch: 64, may_share: true, batch_reason: 'built in: rows are independent',
+    memory: 0.2 * MIB, file: 0, load: 0.1, shares: [20, 32, 2, 4, 30, 12],
+  },
+  {
+    name: 'iris', backend: 'onnx', platform: 'onnxruntime', isolation: 'process', instances: 2, per_s: 410, ms: 0.34, wave: 210, fails: 0.004,
+    inputs: [f32('X', -1, 4)], outputs: [i64('label', -1), f32('probabilities', -1, 3)], max_batch: 64, may_share: true,
+    batch_reason: 'rows run alone and together gave the same results; a run of 64 is 11 times as fast as 64 runs',
+    memory: 23.4 * MIB, file: 41_220, load: 38, shares: [6, 14, 30, 36, 10, 4],
+  },
+  {
+    name: 'ocr', backend: 'onnx', platform: 'onnxruntime', isolation: 'process', instances: 2, per_s: 7.5, ms: 48, wave: 320,
+    inputs: [f32('x', -1, 3, 48, -1)], outputs: [f32('softmax', -1, -1, 6625)], max_batch: 1, may_share: false,
+    batch_reason: 'the width differs between requests, and rows padded to one width gave other results',
+    memory: 88 * MIB, file: 10.8 * MIB, load: 311, shares: [2, 3, 22, 70, 3, 0.3],
+  },
+];
+
+const BROKEN = [
+  { name: 'segment', state: 'failed', reason: 'external data "../weights.bin" points outside the model\'s folder; put the file beside the model' },
+  { name: 'sentiment', state: 'loading', reason: 'measuring batches' },
+];
+
+const STAGES = ['receive', 'decode', 'queue', 'compute', 'encode', 'send'];
+
+class FakeModel {
+  constructor(spec, rand, seconds) {
+    Object.assign(this, { spec, rand, version: spec.version ?? '1', state: 'ready', requests: 0, failures: 0, rows: 0, runs: 0, seconds: 0 });
+    this.history = { requests: [], failures: [], p50_ms: [], p95_ms: [], p99_ms: [] };
+    for (let i = 0; i < seconds; i++) this.step();
+  }
+
+  step() {
+    const { spec, rand } = this;
+    const swing = 1 + 0.45 * Math.sin((this.seconds++ / spec.wave) * 2 * Math.PI) + 0.22 * (rand() - 0.5);
+    const n = Math.max(0, Math.round(spec.per_s * swing));
+    const failed = Math.min(n, Math.round(n * (spec.fails ?? 0) * 2 * rand()));
+    this.requests += n;
+    this.failures += failed;
+    this.rows += n;
+    this.runs += spec.may_share ? Math.ceil(n / (1 + Math.min(6, n / 120))) : n;
+    const p50 = spec.ms * (0.9 + 0.25 * swing * (0.8 + 0.4 * rand()));
+    const now = { requests: n, failures: failed, p50_ms: p50, p95_ms: p50 * (1.7 + 0.5 * rand()), p99_ms: p50 * (2.6 + 1.6 * rand()) };
+    for (const [key, value] of Object.entries(now)) {
+      this.history[key].push(value);
+      if (this.history[key].length > HISTORY) this.history[key].shift();
+    }
+    this.now = now;
+  }
+
+  toJson() {
+    const { spec, now } = this;
+    const total = spec.shares.reduce((a, b) => a + b, 0);
+    return {
+      name: spec.name, version: this.version, state: this.state, reason: '', backend: spec.backend, platform: spec.platform,
+      isolation: spec.isolation, instances: spec.instances, instances_ready: spec.instances, inputs: spec.inputs, outputs: spec.outputs,
+      max_batch: spec.max_batch, may_share: spec.may_share, batch_reason: spec.batch_reason, memory_bytes: Math.round(spec.memory),
+      file_bytes: Math.round(spec.file), load_ms: spec.load, requests: this.requests, failures: this.failures, rows: this.rows, runs: this.runs,
+      queue: Math.floor(this.rand() * 3), in_flight: Math.floor(this.rand() * 6),
+      latency_ms: { p50: now?.p50_ms ?? 0, p95: now?.p95_ms ?? 0, p99: now?.p99_ms ?? 0 },
+      stages_us: Object.fromEntries(STAGES.map((s, i) => [s, now ? (now.p50_ms * 1000 * spec.shares[i]) / total : 0])),
+    };
+  }
+}
+
+const brokenJson = (b) => ({
+  name: b.name, version: '1', state: b.state, reason: b.reason, backend: 'onnx', platform: 'onnxruntime', isolation: 'process', instances: 1,
+  instances_ready: 0, inputs: [], outputs: [], max_batch: 0, may_share: false, batch_reason: '', memory_bytes: 0, file_bytes: 0, load_ms: 0,
+  requests: 0, failures: 0, rows: 0, runs: 0, queue: 0, in_flight: 0, latency_ms: { p50: 0, p95: 0, p99: 0 },
+  stages_us: Object.fromEntries(STAGES.map((s) => [s, 0])),
+});
+
+const STACK = [
+  'builtin_crash_run (src/model/builtin_crash.c:41)',
+  'worker_run_batch (src/serve/worker.c:212)',
+  'worker_loop (src/serve/worker.c:301)',
+  'role_worker (src/app/role_worker.c:88)',
+  'main (src/app/main.c:37)',
+];
+
+export class World {
+  constructor(scenario = 'busy') {
+    this.set(scenario);
+  }
+
+  set(scenario) {
+    const rand = random(7);
+    const quiet = scenario === 'quiet' || scenario === 'empty' || scenario === 'starting';
+    const many = Array.from({ length: 24 }, (_, i) => ({ ...MODELS[i % 4], name: `${MODELS[i % 4].name}-${i + 1}`, wave: 60 + i * 17 }));
+    const specs = scenario === 'empty' ? [] : scenario === 'many' ? many : MODELS;
+    Object.assign(this, { scenario, rand, now: Date.now(), seconds: quiet ? 4 : 700, http: 0, crashes: [], restarts: {}, pids: {}, nextPid: 4210 });
+    this.started = this.now - (quiet ? 4000 : (3 * 86400 + 4 * 3600 + 17 * 60) * 1000);
+    this.models = specs.map((s) => new FakeModel(quiet ? { ...s, per_s: 0 } : s, rand, this.seconds));
+    if (scenario === 'starting') for (const m of this.models.slice(1)) m.state = 'loading';
+    this.broken = quiet || scenario === 'many' ? [] : BROKEN;
+    this.rss = Array.from({ length: this.seconds }, (_, i) => this.memoryAt(i));
+    if (!quiet) {
+      this.crash('ocr', 1, 42 * 60e3, 9, 'SIGKILL', 'killed: the kernel ran out of memory (its limit was 512 MiB)', '', []);
+      this.crash('iris', 0, 95e3, 11, 'SIGSEGV', 'invalid address 0x0000000000000010', '7f3c0a51e9b84d2a8f5f0c1b6a9d3e42', STACK);
+    }
+  }
+
+  memoryAt(i) {
+    return Math.round((206 + 9 * Math.sin(i / 60) + Math.min(22, i / 40) + 1.5 * this.rand()) * MIB);
+  }
+
+  advance() {
+    const to = Date.now();
+    while (to - this.now >= STEP_MS) {
+      this.now += STEP_MS;
+      this.seconds++;
+      for (const m of this.models) if (m.state === 'ready') m.step();
+      this.rss.push(this.memoryAt(this.seconds));
+      if (this.rss.length > HISTORY) this.rss.shift();
+    }
+  }
+
+  crash(model, instance, agoMs, signal, name, reason, request, stack) {
+    const key = `${model}#${instance}`;
+    this.restarts[key] = (this.restarts[key] ?? 0) + 1;
+    delete this.pids[key];
+    this.crashes.push({
+      id: `${(1e9 + this.crashes.length * 7919).toString(36)}-${model}`, time_ms: Date.now() - agoMs, role: 'worker', pid: 4100 + this.crashes.length,
+      model, instance, signal, signal_name: name, reason, request_id: request, stack,
+    });
+  }
+
+  pid(key) {
+    this.pids[key] ??= this.nextPid++;
+    return this.pids[key];
+  }
+
+  process(role, model, instance, rss, cpu) {
+    const key = model ? `${model.spec.name}#${instance}` : role;
+    const restarts = this.restarts[key] ?? 0;
+    return {
+      role, pid: this.pid(key), model: model?.spec.name ?? '', version: model?.version ?? '', instance, restarts,
+      state: this.scenario === 'draining' && role !== 'master' ? 'draining' : model && model.state !== 'ready' ? 'starting' : 'ready',
+      since_ms: restarts ? this.now - 95e3 : this.started + 40, reason: '', rss_bytes: Math.round(rss * MIB),
+      cpu_ms: Math.round(this.seconds * cpu),
+    };
+  }
+
+  processes() {
+    const list = [this.process('master', null, 0, 5.1, 1), this.process('edge', null, 0, 21 + this.rand(), this.models.length ? 36 : 2)];
+    for (const m of this.models) {
+      if (m.spec.isolation === 'inline') continue;
+      for (let i = 0; i < m.spec.instances; i++) list.push(this.process('worker', m, i, m.spec.memory / MIB / 2 + 9, m.spec.per_s * m.spec.ms * 0.4));
+    }
+    for (const b of this.broken) {
+      if (b.state !== 'failed') continue;
+      list.push({ ...this.process('worker', null, 0, 0, 0), pid: 0, model: b.name, version: '1', state: 'failed', restarts: 3, rss_bytes: 0, cpu_ms: 0, reason: 'gave up after 3 starts' });
+    }
+    return list;
+  }
+
+  status() {
+    this.advance();
+    const requests = this.models.reduce((sum, m) => sum + m.requests, 0);
+    const models = [...this.models.map((m) => m.toJson()), ...this.broken.map(brokenJson)].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return {
+      version: '0.1.0', started_at_ms: this.started, now_ms: this.now, ready: !['starting', 'draining'].includes(this.scenario),
+      draining: this.scenario === 'draining', listen: ['127.0.0.1:8000', '[::1]:8000'],
+      http: { connections_open: 66, requests: requests + 1200, bad_requests: 14, bytes_in: requests * 212, bytes_out: requests * 344 },
+      processes: this.processes(), models, crashes: this.crashes,
+    };
+  }
+
+  history() {
+    this.advance();
+    const models = this.models.map((m) => ({ name: m.spec.name, version: m.version, ...m.history }));
+    return { step_ms: STEP_MS, end_ms: this.now, models, rss_bytes: this.rss };
+  }
+
+  sample(name) {
+    if (!this.models.some((m) => m.spec.name === name)) return null;
+    const row = [5.1, 3.5, 1.4, 0.2];
+    const predict = { modelId: name, features: row };
+    return {
+      predict,
+      infer: { inputs: [{ name: 'X', shape: [1, 4], datatype: 'FP32', data: row }] },
+      curl: `curl -d '${JSON.stringify(predict)}' 127.0.0.1:8000/predict`,
+    };
+  }
+
+  // As text, because a 64-bit integer must keep its digits.
+  predict(body) {
+    if (!this.models.some((m) => m.spec.name === body.modelId)) {
+      return [404, `{"code":404,"message":"no model '${body.modelId}'; there are: ${this.models.map((m) => m.spec.name).join(', ')}"}`];
+    }
+    return [
+      200,
+      `{"code":200,"message":"success","data":{"prediction":0,"model":"${body.modelId}","version":"1","outputs":{"label":[0],` +
+        `"probabilities":[[0.97999995946884155,0.019999999552965164,0]],"row_hash":[9223372036854775807]}},"request_id":"4bf92f3577b34da6a3ce929d0e0e4736"}`,
+    ];
+  }
+}

@@ -1,0 +1,90 @@
+import { useState } from 'preact/hooks';
+import { ago, plural, stamp } from '../format.js';
+import { CopyButton, Empty, Section } from './ui.jsx';
+
+const SHOWN = 10;
+
+const victim = (c) => (c.model ? `${c.role} ${c.model} #${c.instance}` : c.role);
+
+function asText(c) {
+  const lines = [
+    `quern crash report ${c.id}`,
+    `time     ${new Date(c.time_ms).toISOString()}`,
+    `process  ${victim(c)} (pid ${c.pid})`,
+    `signal   ${c.signal ? `${c.signal_name} (${c.signal})` : 'none'}`,
+    `request  ${c.request_id || 'none'}`,
+    `reason   ${c.reason}`,
+    ...(c.stack ?? []).map((frame) => `    ${frame}`),
+  ];
+  return lines.join('\n');
+}
+
+function Crash({ crash: c, now }) {
+  const stack = c.stack ?? [];
+  return (
+    <li class="card">
+      <details class="crash" data-crash={c.id} data-model={c.model}>
+        <summary>
+          <span class="crash-signal">{c.signal_name || 'exit'}</span>
+          <span class="crash-who">{victim(c)}</span>
+          <span class="crash-reason">{c.reason}</span>
+          <time class="muted" dateTime={new Date(c.time_ms).toISOString()} title={stamp(c.time_ms)}>
+            {ago(c.time_ms, now)}
+          </time>
+        </summary>
+        <dl class="crash-facts">
+          <div>
+            <dt>Time</dt>
+            <dd>{stamp(c.time_ms)}</dd>
+          </div>
+          <div>
+            <dt>Pid</dt>
+            <dd>{c.pid}</dd>
+          </div>
+          <div>
+            <dt>Request</dt>
+            <dd>{c.request_id ? <code>{c.request_id}</code> : 'none at that moment'}</dd>
+          </div>
+          <div>
+            <dt>Report</dt>
+            <dd>
+              <code>{c.id}</code>
+            </dd>
+          </div>
+        </dl>
+        {stack.length > 0 ? (
+          <pre tabIndex={0} aria-label="Stack">
+            {stack.map((frame, i) => `${String(i).padStart(2)}  ${frame}`).join('\n')}
+          </pre>
+        ) : (
+          <p class="muted">No stack: the process was killed from outside, so it could not write one.</p>
+        )}
+        <CopyButton text={asText(c)} label="Copy report" />
+      </details>
+    </li>
+  );
+}
+
+export function Crashes({ crashes, now }) {
+  const [all, setAll] = useState(false);
+  const newest = [...crashes].sort((a, b) => b.time_ms - a.time_ms);
+  const shown = all ? newest : newest.slice(0, SHOWN);
+  return (
+    <Section id="crashes" title="Crash reports" note={crashes.length ? plural(crashes.length, 'report') : undefined}>
+      {crashes.length === 0 ? (
+        <Empty title="No crashes">Should a process die, its report appears here, and stays after a restart.</Empty>
+      ) : (
+        <ol class="crashes">
+          {shown.map((c) => (
+            <Crash key={c.id} crash={c} now={now} />
+          ))}
+        </ol>
+      )}
+      {newest.length > shown.length && (
+        <button type="button" onClick={() => setAll(true)}>
+          Show all {newest.length}
+        </button>
+      )}
+    </Section>
+  );
+}

@@ -1,0 +1,119 @@
+import { useId, useState } from 'preact/hooks';
+import { bytes, count, duration, ms, percent, plural, rate, shape } from '../format.js';
+import { colourVar } from '../palette.js';
+import { modelKey } from '../poll.js';
+import { Stages } from './stages.jsx';
+import { TryIt } from './tryit.jsx';
+import { Figure, Pill } from './ui.jsx';
+
+function Numbers({ model, rates }) {
+  const { latency_ms: latency = {} } = model;
+  const share = rates.requests > 0 ? rates.failures / rates.requests : 0;
+  const quiet = model.requests === 0;
+  const value = (x) => (quiet ? '–' : ms(x));
+  return (
+    <dl class="numbers">
+      <Figure name="Requests" field="rate" value={rate(rates.requests)} note={`${count(model.requests)} in all`} />
+      <Figure
+        name="Failed"
+        field="failed"
+        value={percent(share)}
+        tone={rates.failures > 0 ? 'bad' : undefined}
+        note={`${count(model.failures)} in all`}
+      />
+      <Figure name="p50" value={value(latency.p50)} />
+      <Figure name="p95" value={value(latency.p95)} />
+      <Figure name="p99" value={value(latency.p99)} />
+      <Figure name="Queue" value={count(model.queue)} note={`${count(model.in_flight)} in flight`} />
+      <Figure name="Memory" value={bytes(model.memory_bytes)} note={model.file_bytes > 0 ? `file ${bytes(model.file_bytes)}` : undefined} />
+      <Figure name="Load time" value={duration(model.load_ms)} />
+    </dl>
+  );
+}
+
+const Tensors = ({ list }) => (
+  <ul class="tensors">
+    {list.map((t) => (
+      <li key={t.name}>
+        <code>{t.name}</code> <span class="muted">{t.datatype}</span> <span class="dims">{shape(t.shape)}</span>
+      </li>
+    ))}
+  </ul>
+);
+
+function batching(model, rates) {
+  if (!model.may_share) return 'Each request runs alone';
+  const size = rates.runs > 0 ? `, now ${(rates.rows / rates.runs).toFixed(1)} rows per run` : '';
+  return `Shared runs of up to ${plural(model.max_batch, 'row')}${size}`;
+}
+
+const Facts = ({ model, rates }) => (
+  <dl class="facts">
+    <div>
+      <dt>Inputs</dt>
+      <dd>
+        <Tensors list={model.inputs} />
+      </dd>
+    </div>
+    <div>
+      <dt>Outputs</dt>
+      <dd>
+        <Tensors list={model.outputs} />
+      </dd>
+    </div>
+    <div>
+      <dt>Batching</dt>
+      <dd>
+        {batching(model, rates)}
+        {model.batch_reason && <span class="muted reason-line">{model.batch_reason}</span>}
+      </dd>
+    </div>
+  </dl>
+);
+
+function tags(model) {
+  const list = [model.backend, model.platform !== model.backend && model.platform, model.isolation].filter(Boolean);
+  const { instances, instances_ready: ready } = model;
+  if (instances > 0) list.push(ready === instances ? plural(instances, 'instance') : `${ready} of ${plural(instances, 'instance')} ready`);
+  return list.join(' · ');
+}
+
+export function Model({ model, rates, several, full }) {
+  const [trying, setTrying] = useState(false);
+  const [opened, setOpened] = useState(null); // null: as the number of models says
+  const id = useId();
+  const known = model.inputs?.length > 0;
+  const open = opened ?? full;
+  return (
+    <article class={`model card state-${model.state}`} data-model={model.name} aria-labelledby={id}>
+      <div class="model-head">
+        <i class="swatch" style={{ background: colourVar(modelKey(model)) }} />
+        <h3 id={id}>{model.name}</h3>
+        <span class="muted">v{model.version}</span>
+        <Pill state={model.state} />
+        <span class="muted tags">{tags(model)}</span>
+        <span class="model-buttons">
+          {known && (
+            <button type="button" class="small" aria-expanded={open} onClick={() => setOpened(!open)}>
+              {open ? 'Less' : 'More'}
+            </button>
+          )}
+          {model.state === 'ready' && (
+            <button type="button" class="small primary" aria-expanded={trying} onClick={() => setTrying(!trying)}>
+              {trying ? 'Close' : 'Try it'}
+            </button>
+          )}
+        </span>
+      </div>
+      {model.reason && <p class={`reason ${model.state === 'failed' ? 'tone-bad' : 'muted'}`}>{model.reason}</p>}
+      {model.state !== 'failed' && known && <Numbers model={model} rates={rates} />}
+      {open && known && (
+        <div class="model-more">
+          <Stages stages={model.stages_us} />
+          <Facts model={model} rates={rates} />
+        </div>
+      )}
+      {trying && <TryIt model={model} several={several} />}
+    </article>
+  );
+}

@@ -1,0 +1,129 @@
+// One chart over time. uPlot draws the canvas; the legend, which also shows the values under the pointer, is ours.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import uPlot from 'uplot';
+import { clock } from '../format.js';
+import { resolve } from '../palette.js';
+import { onTheme } from '../theme.js';
+
+const HEIGHT = 190;
+const FILL_ALPHA = '22'; // behind a colour #rrggbb
+
+const LOOK = {
+  stroke: () => resolve('--muted'),
+  grid: { stroke: () => resolve('--grid'), width: 1 },
+  ticks: { show: false },
+  font: '12px system-ui, sans-serif',
+};
+
+const timeAxis = {
+  ...LOOK,
+  size: 30,
+  space: 60,
+  incrs: [5, 10, 15, 30, 60, 120, 300],
+  values: (_, ticks, _axis, _space, step) => ticks.map((t) => (step < 60 ? clock(t * 1000) : clock(t * 1000).slice(0, 5))),
+};
+
+const valueAxis = ({ axisFormat, incrs, log }) => ({
+  ...LOOK,
+  size: 62,
+  gap: 8,
+  space: 34,
+  ...(incrs ? { incrs } : {}),
+  // A logarithmic axis would name every line between two powers of ten.
+  ...(log ? { filter: (_, ticks) => ticks.map((t) => (Number.isInteger(Math.round(Math.log10(t) * 1e6) / 1e6) ? t : null)) } : {}),
+  values: (_, ticks) => ticks.map((t) => (t === null ? null : axisFormat(t))),
+});
+
+const linearRange = (emptyMax) => (_u, _min, max) => [0, max > 0 ? max * 1.12 : emptyMax];
+
+function logRange(_u, min, max) {
+  if (!(min > 0)) return [0.01, 1];
+  return [10 ** Math.floor(Math.log10(min)), 10 ** Math.ceil(Math.log10(max))];
+}
+
+function options(width, props, live) {
+  return {
+    width,
+    height: HEIGHT,
+    padding: [10, 8, 0, 0],
+    legend: { show: false },
+    cursor: {
+      y: false,
+      drag: { x: false, y: false },
+      sync: { key: 'time' },
+      points: { size: 7, width: 2 },
+    },
+    scales: {
+      x: { time: true, range: () => live.current.window },
+      y: props.log ? { distr: 3, range: logRange } : { range: linearRange(props.emptyMax) },
+    },
+    axes: [timeAxis, valueAxis(props)],
+    series: [
+      {},
+      ...props.series.map((s) => ({
+        label: s.label,
+        stroke: () => s.colour(),
+        fill: props.series.length === 1 ? () => s.colour() + FILL_ALPHA : undefined,
+        width: 1.75,
+        dash: s.dash,
+        points: { show: false },
+        spanGaps: false,
+      })),
+    ],
+    hooks: { setCursor: [(u) => live.current.onHover(u.cursor.left >= 0 ? u.cursor.idx : null)] },
+  };
+}
+
+function lastKnown(values) {
+  for (let i = values.length - 1; i >= Math.max(0, values.length - 5); i--) if (values[i] !== null) return values[i];
+  return null;
+}
+
+export function Plot(props) {
+  const { title, series, times, window, format, control } = props;
+  const box = useRef(null);
+  const plot = useRef(null);
+  const [hover, setHover] = useState(null);
+  const live = useRef({});
+  live.current = { window, onHover: setHover };
+  const kind = [props.log, ...series.map((s) => s.key)].join('\n');
+
+  useEffect(() => {
+    const u = new uPlot(options(box.current.clientWidth, props, live), [times, ...series.map((s) => s.values)], box.current);
+    plot.current = u;
+    const resize = new ResizeObserver(() => u.setSize({ width: box.current.clientWidth, height: HEIGHT }));
+    resize.observe(box.current);
+    const stop = onTheme(() => u.redraw(false, true));
+    return () => {
+      stop();
+      resize.disconnect();
+      u.destroy();
+    };
+  }, [kind]);
+  useEffect(() => {
+    plot.current.setData([times, ...series.map((s) => s.values)]);
+  }, [times, window[0], window[1], series]);
+
+  const at = hover !== null && hover < times.length ? hover : null;
+  const valueOf = (s) => (at === null ? lastKnown(s.values) : s.values[at]);
+  const summary = series.map((s) => `${s.label} ${format(lastKnown(s.values))}`).join(', ');
+  return (
+    <figure class="chart card">
+      <figcaption>
+        <h3>{title}</h3>
+        {at !== null && <span class="muted chart-time">{clock(times[at] * 1000)}</span>}
+        {control}
+      </figcaption>
+      <div class="chart-box" ref={box} role="img" aria-label={`${title} over time. Now: ${summary || 'nothing'}`} />
+      <ul class="legend">
+        {series.map((s) => (
+          <li key={s.key}>
+            <i class="swatch" style={{ background: s.css }} />
+            <span class="legend-name">{s.label}</span> <b>{format(valueOf(s))}</b>
+          </li>
+        ))}
+        {props.more > 0 && <li class="muted">and {props.more} quieter</li>}
+      </ul>
+    </figure>
+  );
+}
