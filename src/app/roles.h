@@ -1,0 +1,9 @@
+/* The roles of the program: each is the same binary, started again by the master with --role=NAME. Contract of a child: descriptor 3 is the lifecycle channel
+ * (proc/channel.h), descriptor 4 the crash report segment (proc/report.h); the first message is CHANNEL_LAUNCH. */
+#ifndef APP_ROLES_H
+#define APP_ROLES_H
+
+int edge_main(int argc, char **argv);
+int worker_main(int argc, char **argv);
+
+#endif

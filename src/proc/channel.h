@@ -1,0 +1,50 @@
+/* Lifecycle channel: one SOCK_SEQPACKET pair between the master and each child, descriptor 3 in the child. A message is a header, a
+ * bounded payload (JSON text, or nothing) and, from master to child only, descriptors. Nothing else goes here: data goes through shared
+ * memory, questions through each role's HTTP service. End of file means that the other side is gone: a child ends then, the
+ * master reaps. */
+#ifndef PROC_CHANNEL_H
+#define PROC_CHANNEL_H
+
+#include "base/err.h"
+
+#define CHANNEL_FD 3              /* in every child */
+#define CHANNEL_PAYLOAD_MAX 32768 /* well under the kernel's default socket buffer */
+#define CHANNEL_FDS_MAX 16
+
+enum channel_type {
+    /* master to child */
+    CHANNEL_LAUNCH = 1, /* first message: who you are, with the descriptors to inherit */
+    CHANNEL_MODEL,      /* to edge: a model's state changed (descriptor: its segment, when new) */
+    CHANNEL_MODEL_GONE, /* to edge: forget this model */
+    CHANNEL_DIED,       /* to edge: worker process {pid} of {segment} is gone: run its rows again */
+    CHANNEL_DRAIN,      /* finish what you have, then end */
+    CHANNEL_ABORT,      /* to worker: give up the run of block {lane, block, gen} */
+    CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD */
+    /* child to master */
+    CHANNEL_READY = 32, /* loaded; serves */
+    CHANNEL_FAILED,     /* cannot: {text, remedy}; restarting would not help */
+    CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
+    CHANNEL_KILL,       /* edge: worker {pid} hangs: {reason} */
+    CHANNEL_CANCEL,     /* edge: pass on as CHANNEL_ABORT */
+    CHANNEL_DRAINED,    /* nothing is in flight any more */
+    CHANNEL_TYPE_MAX_
+};
+
+struct channel_msg {
+    enum channel_type type;
+    struct str payload;           /* borrowed from text */
+    int fds[CHANNEL_FDS_MAX];     /* owned by the receiver */
+    size_t fds_len;
+    char text[CHANNEL_PAYLOAD_MAX + 64];
+};
+
+enum channel_result { CHANNEL_MESSAGE, CHANNEL_EMPTY, CHANNEL_CLOSED };
+
+enum err_code channel_pair(int *out_master, int *out_child, struct err *err);
+/* Waits at most a second for a full buffer: a child that reads nothing for so long is stuck (ERR_TIMEOUT). */
+enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len, struct err *err);
+/* Never blocks. A malformed message is a broken peer: CHANNEL_CLOSED. */
+enum channel_result channel_recv(int fd, struct channel_msg *out);
+void channel_msg_close(struct channel_msg *m); /* closes descriptors not taken (set to -1 by the taker) */
+
+#endif

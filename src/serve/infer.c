@@ -1,0 +1,252 @@
+/* One request's way: submit, place into a block, wait, end. */
+#include "serve/infer.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "serve/internal_int.h"
+
+#define BIG_REQUEST_BYTES (256u << 10) /* decoding it takes long: rows that are ready do not wait for it */
+
+static enum infer_outcome outcome_of(enum err_code code)
+{
+    switch (code) {
+    case ERR_OK:
+        return OUTCOME_OK;
+    case ERR_BUSY:
+    case ERR_UNAVAILABLE:
+        return OUTCOME_REJECTED;
+    case ERR_TIMEOUT:
+        return OUTCOME_TIMEOUT;
+    case ERR_CANCELLED:
+        return OUTCOME_CANCELLED;
+    case ERR_INTERNAL:
+    case ERR_BACKEND:
+    case ERR_IO:
+    case ERR_UNSUPPORTED:
+    case ERR_REJECTED:
+        return OUTCOME_FAILED;
+    case ERR_INVALID:
+    case ERR_DENIED:
+    case ERR_NOT_FOUND:
+    case ERR_METHOD:
+    case ERR_CONFLICT:
+    case ERR_TOO_LARGE:
+    case ERR_MEDIA:
+    case ERR_MAX_:
+        break;
+    }
+    return OUTCOME_CLIENT_ERROR;
+}
+
+static void waiting_push(struct served *m, struct infer *i)
+{
+    i->state = INFER_WAITING;
+    i->next = NULL;
+    i->prev = m->waiting_last;
+    if (m->waiting_last)
+        m->waiting_last->next = i;
+    else
+        m->waiting_first = i;
+    m->waiting_last = i;
+    m->waiting++;
+}
+
+static void waiting_unlink(struct served *m, struct infer *i)
+{
+    if (i->prev)
+        i->prev->next = i->next;
+    else
+        m->waiting_first = i->next;
+    if (i->next)
+        i->next->prev = i->prev;
+    else
+        m->waiting_last = i->prev;
+    m->waiting--;
+}
+
+static void show_load(struct served *m)
+{
+    int t = m->serve->thread;
+    atomic_store_explicit(&m->shared->load[t].queued, m->waiting, memory_order_relaxed);
+    atomic_store_explicit(&m->shared->load[t].in_flight, m->placed, memory_order_relaxed);
+}
+
+void infer_end(struct infer *i)
+{
+    struct served *m = i->model;
+    if (i->state == INFER_WAITING) {
+        waiting_unlink(m, i);
+    } else if (i->state == INFER_PLACED) {
+        struct lane_block *b = i->block;
+        if (b)
+            lane_unlink(i);
+        i->block = b; /* done() may read strings from it; it is released by our caller, afterwards */
+        m->placed--;
+    }
+    if (i->state != INFER_NEW)
+        m->serve->busy--;
+    i->state = INFER_ENDED;
+    show_load(m);
+    struct metric *counted = m->shared->outcome[outcome_of(i->err.code)];
+    if (counted)
+        metric_add(counted, m->serve->thread, 1);
+    i->done(i);
+}
+
+void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy)
+{
+    err_set(&i->err, code, "%s", text);
+    if (remedy)
+        err_remedy(&i->err, "%s", remedy);
+    infer_end(i);
+}
+
+static bool is_quarantined(struct served *m, const struct infer *i, const struct lane_block *b)
+{
+    if (m->quarantine->len == 0)
+        return false;
+    const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
+    struct hash128 print = quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap);
+    return quarantine_has(m->quarantine, print, clock_now_ns());
+}
+
+static void placed(struct served *m, struct lane_block *b, struct infer *i)
+{
+    if (i->state == INFER_WAITING)
+        waiting_unlink(m, i);
+    else
+        m->serve->busy++;
+    i->state = INFER_PLACED;
+    lane_commit(b, i);
+    m->placed++;
+    m->is_dirty = true;
+    if (i->deadline_ns < m->next_deadline_ns)
+        m->next_deadline_ns = i->deadline_ns;
+    if (b->rows >= b->rows_max)
+        lane_publish(b);
+}
+
+/* False: no block is free. Otherwise the request is in a block, or has ended with an error. */
+static bool place(struct served *m, struct infer *i)
+{
+    struct lane_block *b;
+    enum lane_room room = lane_reserve(&m->lane, i, &b, &i->err);
+    if (room == LANE_FULL)
+        return false;
+    if (room == LANE_TOO_LARGE) {
+        infer_end(i);
+        return true;
+    }
+    enum err_code code = i->decode(i, &i->err);
+    i->t_decoded_ns = clock_now_ns();
+    if (code == ERR_OK && UNLIKELY(is_quarantined(m, i, b))) {
+        err_set(&i->err, ERR_REJECTED, "this input killed workers of model '%s' %d times and is quarantined", m->info.name, CRASH_KILLS_MAX);
+        code = err_remedy(&i->err, "see the crash reports (quern status, dashboard); it is tried again 10 minutes after the last crash");
+    }
+    if (code == ERR_OK) {
+        placed(m, b, i);
+    } else {
+        lane_void(b);
+        i->block = NULL;
+        infer_end(i);
+    }
+    return true;
+}
+
+void infer_pump(struct served *m)
+{
+    while (m->waiting_first && place(m, m->waiting_first))
+        ;
+    show_load(m);
+}
+
+static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
+{
+    size_t n = 0;
+    uint64_t count;
+    for (uint32_t k = 0; k < inputs_len; k++)
+        if (i->in[k].given && tensor_count(i->in[k].dims, i->in[k].ndim, &count))
+            n += count * dtype_size(i->in[k].dtype) + i->in[k].heap_bytes;
+    return n;
+}
+
+static enum err_code admit(struct served *m, struct infer *i)
+{
+    if (m->info.state != SERVED_READY) {
+        err_set(&i->err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", m->info.name, m->reason[0] ? m->reason : "loading");
+        return i->err.code;
+    }
+    if (infer_check(i, &i->err) || infer_rows(i, &i->rows, &i->err))
+        return i->err.code;
+    if (m->waiting >= m->shared->limits.queue_max) {
+        err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
+        return err_remedy(&i->err, "try again later, or give the model more instances");
+    }
+    return ERR_OK;
+}
+
+void infer_submit(struct infer *i)
+{
+    struct served *m = i->model;
+    i->t_submit_ns = clock_now_ns();
+    i->t_decoded_ns = i->t_run_ns = i->t_ran_ns = 0;
+    i->state = INFER_NEW;
+    i->block = NULL;
+    i->attempts = 0;
+    i->err.code = ERR_OK;
+    if (i->deadline_ns == 0)
+        i->deadline_ns = i->t_submit_ns + m->shared->limits.timeout_ns;
+    if (admit(m, i)) {
+        infer_end(i);
+        return;
+    }
+    if (request_bytes(i, m->info.desc->inputs_len) > BIG_REQUEST_BYTES)
+        serve_flush(m->serve);
+    if (m->waiting_first || !place(m, i)) {
+        waiting_push(m, i);
+        m->serve->busy++;
+        if (i->deadline_ns < m->next_deadline_ns)
+            m->next_deadline_ns = i->deadline_ns;
+    }
+    show_load(m);
+}
+
+void infer_cancel(struct infer *i)
+{
+    if (i->state != INFER_WAITING && i->state != INFER_PLACED)
+        return;
+    struct served *m = i->model;
+    struct lane_block *b = i->block;
+    infer_end_err(i, ERR_CANCELLED, "the client went away", NULL);
+    if (b)
+        abandon_block(m, b);
+}
+
+bool infer_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
+{
+    struct infer_tensor *t = &i->in[k];
+    if (s.n > i->heap_end - i->heap_at || (e + 1) * sizeof(struct bytes_ref) > t->bytes)
+        return false;
+    const struct lane_block *b = i->block;
+    unsigned char *base = segment_in(b->lane->map, b->lane->index, b->index);
+    struct bytes_ref ref = {.off = i->heap_at, .len = (uint32_t)s.n};
+    memcpy(base + i->heap_at, s.p, s.n);
+    memcpy(t->data + e * sizeof ref, &ref, sizeof ref);
+    i->heap_at += (uint32_t)s.n;
+    return true;
+}
+
+struct str infer_get_bytes(const struct infer *i, int k, uint64_t e)
+{
+    const struct infer_tensor *t = &i->out[k];
+    const struct lane_block *b = i->block;
+    struct bytes_ref ref;
+    if (!b || (e + 1) * sizeof ref > t->bytes)
+        return STR("");
+    memcpy(&ref, t->data + e * sizeof ref, sizeof ref); /* copy, then check the copy [L5] */
+    if ((uint64_t)ref.off + ref.len > b->lane->map->shm->out_cap)
+        return STR("");
+    return (struct str){(const char *)segment_out(b->lane->map, b->lane->index, b->index) + ref.off, ref.len};
+}

@@ -1,0 +1,59 @@
+/* What the files of the serve room know of each other. */
+#ifndef SERVE_INTERNAL_INT_H
+#define SERVE_INTERNAL_INT_H
+
+#include <stdio.h>
+
+#include "serve/exec.h"
+#include "serve/lane.h"
+#include "serve/quarantine.h"
+#include "serve/serve.h"
+
+#define INFER_ROWS_MAX 65536 /* rows of one request; memory limits come on top */
+#define CRASH_KILLS_MAX 3    /* a request that was in so many crashed runs is quarantined */
+#define ALONE_AFTER_DEATHS 2 /* from this crash on, the requests of a batch run one by one, to find the one that kills */
+
+enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_ENDED };
+
+struct served {
+    struct serve *serve;
+    struct model_shared *shared;
+    struct served_info info;
+    char reason[256];
+    bool has_lane, is_retired, drain_told;
+    struct lane lane;
+    struct segment_map private_map;         /* inline */
+    struct exec *exec;                      /* inline */
+    struct infer *waiting_first, *waiting_last; /* no block was free */
+    uint32_t waiting, placed;
+    bool is_dirty;                          /* rows were added since the last flush */
+    uint64_t next_deadline_ns;              /* no earlier one among its requests */
+    struct quarantine *quarantine;
+    struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
+};
+
+struct serve {
+    int thread;
+    struct serve_hooks hooks;
+    struct served **models; /* sorted by name, version; retired ones behind the others */
+    size_t models_len, models_cap;
+    bool all_settled;
+    bool is_flushing;
+    uint32_t busy; /* requests in all models */
+};
+
+/* Rows of a checked request: 1 without a batch dimension. */
+enum err_code infer_rows(const struct infer *i, uint32_t *rows, struct err *err);
+/* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */
+void infer_end(struct infer *i);
+void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy);
+/* Waiting requests into free blocks, as far as possible. */
+void infer_pump(struct served *m);
+/* Takes a DONE block's results and answers; releases the block or publishes its next request. */
+void answer_block(struct served *m, struct lane_block *b);
+/* The worker of a published block is gone. */
+void recover_block(struct served *m, struct lane_block *b, bool is_crash);
+/* After requests were taken out of a published block: frees it if it was not claimed, else asks the worker to give up. */
+void abandon_block(struct served *m, struct lane_block *b);
+
+#endif

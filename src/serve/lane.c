@@ -1,0 +1,331 @@
+#include "serve/lane.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "sys/shm.h"
+
+#define TENSOR_ALIGN 64u
+#define KEEP_BYTES (4u << 20) /* pages beyond this are given back when a block is released */
+
+static struct block_shm *shm_of(const struct lane_block *b)
+{
+    return &b->lane->map->shm->lane[b->lane->index].blocks[b->index];
+}
+
+static void set_state(struct lane_block *b, enum block_phase phase)
+{
+    atomic_store_explicit(&shm_of(b)->state, block_state(b->gen, 0, phase), memory_order_release);
+}
+
+/* One block of an earlier edge: everything but a run in progress is simply ours again [L3]. */
+static void adopt(struct lane_block *b)
+{
+    struct block_shm *shm = shm_of(b);
+    uint64_t state = atomic_load(&shm->state);
+    for (;;) {
+        b->gen = block_gen_of(state) + 1;
+        if (block_phase_of(state) == BLOCK_RUNNING) {
+            b->use = LANE_ORPHAN;
+            b->lane->orphans |= 1u << b->index;
+            return;
+        }
+        if (atomic_compare_exchange_strong(&shm->state, &state, block_state(b->gen, 0, BLOCK_FREE)))
+            break;
+    }
+    b->use = LANE_UNUSED;
+    b->lane->unused |= 1u << b->index;
+}
+
+void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc)
+{
+    memset(l, 0, sizeof *l);
+    l->map = map;
+    l->index = index;
+    l->desc = desc;
+    l->row_cap = desc->may_share ? desc->max_batch : 1;
+    atomic_store(&map->shm->lane[index].open, 0);
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
+        struct lane_block *b = &l->blocks[i];
+        b->lane = l;
+        b->index = i;
+        b->tensor_off = calloc(MODEL_TENSORS_MAX, sizeof *b->tensor_off);
+        CHECK(b->tensor_off);
+        adopt(b);
+    }
+}
+
+void lane_done(struct lane *l)
+{
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++)
+        free(l->blocks[i].tensor_off);
+}
+
+/* Bytes of one row of an input (of the whole tensor without a batch dimension); false when absurd. */
+static bool row_bytes(const struct lane *l, const struct infer_tensor *t, uint64_t *out)
+{
+    uint64_t count;
+    int skip = l->desc->has_batch_dim ? 1 : 0;
+    if (!tensor_count(t->dims + skip, t->ndim - skip, &count))
+        return false;
+    *out = count * dtype_size(t->dtype);
+    return true;
+}
+
+static bool same_shapes(const struct lane_block *b, const struct infer *i)
+{
+    const struct block_shm *shm = shm_of(b);
+    for (uint32_t k = 0; k < b->lane->desc->inputs_len; k++) {
+        const struct infer_tensor *t = &i->in[k];
+        const struct block_tensor_shm *have = &shm->in[k];
+        if (t->given != (have->given != 0) || t->ndim != have->ndim)
+            return false;
+        if (t->ndim > 1 && memcmp(t->dims + 1, have->dims + 1, sizeof t->dims[0] * (size_t)(t->ndim - 1)) != 0)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t heap_need(const struct lane *l, const struct infer *i)
+{
+    uint64_t n = 0;
+    for (uint32_t k = 0; k < l->desc->inputs_len; k++)
+        n += i->in[k].heap_bytes;
+    return n;
+}
+
+static bool has_room(const struct lane_block *b, const struct infer *i)
+{
+    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->shm->in_cap && same_shapes(b, i);
+}
+
+/* Lays out the input area for rows_max rows: tensors one after the other, strings behind them. False when it does not fit. */
+static bool lay_out(struct lane_block *b, const struct infer *i, uint32_t rows_max)
+{
+    const struct lane *l = b->lane;
+    struct block_shm *shm = shm_of(b);
+    uint64_t at = 0, bytes;
+    for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
+        const struct infer_tensor *t = &i->in[k];
+        struct block_tensor_shm *out = &shm->in[k];
+        if (!row_bytes(l, t, &bytes) || bytes > l->map->shm->in_cap)
+            return false;
+        out->dtype = (uint32_t)t->dtype;
+        out->ndim = t->ndim;
+        memcpy(out->dims, t->dims, sizeof out->dims);
+        out->given = t->given;
+        out->off = at;
+        b->tensor_off[k] = at;
+        at += ROUND_UP(t->given ? bytes * rows_max : 0, TENSOR_ALIGN);
+        if (at > l->map->shm->in_cap)
+            return false;
+    }
+    b->heap_at = at;
+    b->rows_max = rows_max;
+    return at + heap_need(l, i) <= l->map->shm->in_cap;
+}
+
+static bool lay_out_best(struct lane_block *b, const struct infer *i)
+{
+    uint32_t rows_max = b->lane->row_cap;
+    while (rows_max > i->rows && !lay_out(b, i, rows_max))
+        rows_max /= 2;
+    if (rows_max > i->rows)
+        return true;
+    return lay_out(b, i, i->rows);
+}
+
+/* Where the request's elements go. */
+static void point_inputs(const struct lane_block *b, struct infer *i)
+{
+    const struct lane *l = b->lane;
+    unsigned char *base = segment_in(l->map, l->index, b->index);
+    for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
+        struct infer_tensor *t = &i->in[k];
+        uint64_t bytes = 0;
+        CHECK(row_bytes(l, t, &bytes)); /* lay_out has seen it */
+        uint64_t rows = l->desc->has_batch_dim ? i->rows : 1;
+        t->data = base + b->tensor_off[k] + b->rows * bytes;
+        t->bytes = t->given ? bytes * rows : 0;
+    }
+    i->heap_at = (uint32_t)b->heap_at;
+    i->heap_end = (uint32_t)(b->heap_at + heap_need(l, i));
+}
+
+static struct lane_block *shared_with_room(struct lane *l, const struct infer *i)
+{
+    struct lane_block *b = l->current;
+    if (!b)
+        return NULL;
+    if (b->use == LANE_FILLING ? has_room(b, i) : b->use == LANE_PUBLISHED && has_room(b, i) && lane_take_back(b))
+        return b;
+    if (b->use == LANE_FILLING)
+        lane_publish(b); /* full, or another shape: it goes as it is */
+    l->current = NULL;
+    return NULL;
+}
+
+enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err)
+{
+    struct lane_block *b = l->desc->may_share ? shared_with_room(l, i) : NULL;
+    if (!b) {
+        if (l->unused == 0)
+            return LANE_FULL;
+        b = &l->blocks[__builtin_ctz(l->unused)]; /* the lowest: its pages are warm */
+        if (!lay_out_best(b, i)) {
+            err_set(err, ERR_TOO_LARGE, "the request's tensors need more than the %llu bytes of a batch block",
+                    (unsigned long long)l->map->shm->in_cap);
+            err_remedy(err, "send fewer rows at once, or raise http.body_bytes_max");
+            return LANE_TOO_LARGE;
+        }
+        l->unused &= ~(1u << b->index);
+        b->use = LANE_FILLING;
+        b->rows = 0;
+        b->opened_ns = clock_now_ns();
+        set_state(b, BLOCK_FILLING);
+        if (l->desc->may_share)
+            l->current = b;
+    }
+    i->row0 = b->rows;
+    i->block = b;
+    point_inputs(b, i);
+    *out = b;
+    return LANE_ROOM;
+}
+
+void lane_commit(struct lane_block *b, struct infer *i)
+{
+    b->rows += i->rows;
+    b->heap_at = ROUND_UP(i->heap_at, 8u);
+    i->next = NULL;
+    i->prev = b->last;
+    if (b->last)
+        b->last->next = i;
+    else
+        b->first = i;
+    b->last = i;
+    b->live++;
+}
+
+void lane_void(struct lane_block *b)
+{
+    if (b->rows == 0)
+        lane_release(b);
+}
+
+void lane_unlink(struct infer *i)
+{
+    struct lane_block *b = i->block;
+    if (i->prev)
+        i->prev->next = i->next;
+    else
+        b->first = i->next;
+    if (i->next)
+        i->next->prev = i->prev;
+    else
+        b->last = i->prev;
+    if (b->alone == i)
+        b->alone = NULL;
+    b->live--;
+    i->block = NULL;
+}
+
+/* Fills the control part for rows [row0, row0 + rows) and opens the block. */
+static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
+{
+    struct lane *l = b->lane;
+    struct block_shm *shm = shm_of(b);
+    for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
+        struct block_tensor_shm *t = &shm->in[k];
+        uint64_t count = 0;
+        int skip = l->desc->has_batch_dim ? 1 : 0;
+        CHECK(tensor_count(t->dims + skip, t->ndim - skip, &count));
+        uint64_t bytes = count * dtype_size((enum dtype)t->dtype);
+        t->off = b->tensor_off[k] + row0 * bytes;
+        if (skip)
+            t->dims[0] = rows;
+        t->bytes = t->given ? bytes * (skip ? rows : 1) : 0;
+    }
+    shm->rows = l->desc->has_batch_dim ? rows : 1;
+    shm->order = b->opened_ns;
+    atomic_store_explicit(&shm->aborted, 0, memory_order_relaxed);
+    atomic_store_explicit(&shm->claimed_ns, 0, memory_order_relaxed);
+    b->kill_asked = b->cancel_asked = false;
+    b->use = LANE_PUBLISHED;
+    l->published |= 1u << b->index;
+    set_state(b, BLOCK_OPEN);
+    atomic_fetch_or_explicit(&l->map->shm->lane[l->index].open, UINT64_C(1) << b->index, memory_order_release);
+}
+
+static void note_ids(struct lane_block *b, const struct infer *from, uint32_t max)
+{
+    struct block_shm *shm = shm_of(b);
+    uint32_t n = 0;
+    for (const struct infer *i = from; i && n < max; i = i->next)
+        (void)str_copy(shm->ids[n++], sizeof shm->ids[0], str_c(i->request_id));
+    shm->ids_len = n;
+}
+
+void lane_publish(struct lane_block *b)
+{
+    CHECK(b->use == LANE_FILLING || b->use == LANE_ANSWERING);
+    note_ids(b, b->first, LANE_IDS_MAX);
+    open_rows(b, 0, b->rows);
+}
+
+void lane_publish_alone(struct lane_block *b, struct infer *i)
+{
+    b->alone = i;
+    note_ids(b, i, 1);
+    open_rows(b, i->row0, i->rows);
+}
+
+bool lane_take_back(struct lane_block *b)
+{
+    struct lane *l = b->lane;
+    uint64_t state = block_state(b->gen, 0, BLOCK_OPEN);
+    if (!atomic_compare_exchange_strong_explicit(&shm_of(b)->state, &state, block_state(b->gen, 0, BLOCK_FILLING),
+                                                 memory_order_acq_rel, memory_order_relaxed))
+        return false;
+    atomic_fetch_and_explicit(&l->map->shm->lane[l->index].open, ~(UINT64_C(1) << b->index), memory_order_relaxed);
+    l->published &= ~(1u << b->index);
+    b->use = LANE_FILLING;
+    return true;
+}
+
+/* Memory that a large batch touched goes back to the system; small blocks keep theirs warm. */
+static void give_back(const struct lane_block *b)
+{
+    const struct lane *l = b->lane;
+    const struct segment_shm *seg = l->map->shm;
+    const struct block_shm *shm = shm_of(b);
+    uint64_t out_used = 0;
+    for (uint32_t k = 0; k < l->desc->outputs_len; k++) {
+        uint64_t end = shm->out[k].off + shm->out[k].bytes;
+        out_used = end > out_used ? end : out_used;
+    }
+    if (b->heap_at > KEEP_BYTES)
+        shm_punch(segment_in(l->map, l->index, b->index) + KEEP_BYTES, seg->in_cap - KEEP_BYTES, l->map->is_private);
+    if (out_used > KEEP_BYTES && seg->out_cap > KEEP_BYTES)
+        shm_punch(segment_out(l->map, l->index, b->index) + KEEP_BYTES, seg->out_cap - KEEP_BYTES, l->map->is_private);
+}
+
+void lane_release(struct lane_block *b)
+{
+    struct lane *l = b->lane;
+    CHECK(b->live == 0);
+    give_back(b);
+    if (l->current == b)
+        l->current = NULL;
+    l->published &= ~(1u << b->index);
+    l->orphans &= ~(1u << b->index);
+    l->unused |= 1u << b->index;
+    b->gen++;
+    b->use = LANE_UNUSED;
+    b->deaths = 0;
+    b->alone = NULL;
+    b->first = b->last = NULL;
+    set_state(b, BLOCK_FREE);
+}

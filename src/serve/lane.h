@@ -1,0 +1,66 @@
+/* The edge's side of one lane: blocks that this thread fills, publishes and takes back. Knows rows and shapes, nothing of requests but their
+ * place in a block. */
+#ifndef SERVE_LANE_H
+#define SERVE_LANE_H
+
+#include "serve/infer.h"
+#include "serve/segment.h"
+
+enum lane_use {
+    LANE_UNUSED,
+    LANE_FILLING,   /* ours; rows may be added */
+    LANE_PUBLISHED, /* OPEN, RUNNING or DONE: look at the shared state */
+    LANE_ANSWERING, /* DONE, results being handed out */
+    LANE_ORPHAN,    /* RUNNING for an edge that died; not ours until it ends */
+};
+
+struct lane;
+
+struct lane_block {
+    struct lane *lane;
+    uint32_t index, gen;
+    enum lane_use use;
+    uint32_t rows, rows_max;     /* used, room */
+    uint64_t heap_at;            /* next free byte of the input area behind the tensors */
+    uint64_t *tensor_off;        /* by input: where it begins */
+    struct infer *first, *last;  /* requests in it that are not answered yet, in order of rows */
+    uint32_t live;
+    uint64_t opened_ns;
+    uint32_t deaths;             /* workers that crashed on it */
+    struct infer *alone;         /* after two deaths requests run one by one: this one now */
+    bool kill_asked, cancel_asked;
+};
+
+struct lane {
+    struct segment_map *map;
+    const struct model_desc *desc;
+    uint32_t index;              /* of the lane in the segment */
+    uint32_t row_cap;            /* most rows of a shared block */
+    struct lane_block blocks[LANE_BLOCKS];
+    struct lane_block *current;  /* shared block that takes rows: FILLING, or PUBLISHED and perhaps still OPEN; NULL: none */
+    uint32_t unused, published, orphans; /* bit masks of blocks */
+};
+
+/* Takes over whatever an earlier edge left in the lane. */
+void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc);
+void lane_done(struct lane *l);
+
+enum lane_room { LANE_ROOM, LANE_FULL, LANE_TOO_LARGE };
+/* A FILLING block with room for the request (alone in it if rows must not be shared), data pointers of i->in set. LANE_FULL: no block is free; try
+ * again after a release. LANE_TOO_LARGE: no block ever holds it (err has the sizes). */
+enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err);
+/* The request's elements were written: its rows belong to the block now. */
+void lane_commit(struct lane_block *b, struct infer *i);
+/* They were not: the reservation is void. */
+void lane_void(struct lane_block *b);
+/* Takes an answered or given-up request out of its block. */
+void lane_unlink(struct infer *i);
+
+/* FILLING or ANSWERING to OPEN, with all its rows, or the rows of one request. */
+void lane_publish(struct lane_block *b);
+void lane_publish_alone(struct lane_block *b, struct infer *i);
+/* OPEN back to us, if no worker has claimed it. */
+bool lane_take_back(struct lane_block *b);
+void lane_release(struct lane_block *b);
+
+#endif

@@ -1,0 +1,486 @@
+#include "serve/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "serve/internal_int.h"
+#include "sys/futex.h"
+
+#define INLINE_AREA_BYTES (64u << 20)
+
+struct serve *serve_new(int thread, const struct serve_hooks *hooks)
+{
+    struct serve *s = calloc(1, sizeof *s);
+    CHECK(s);
+    s->thread = thread;
+    s->hooks = *hooks;
+    return s;
+}
+
+static void served_free(struct served *m)
+{
+    if (m->exec) {
+        m->exec->backend->unload(m->exec->instance);
+        free(m->exec);
+    }
+    if (m->has_lane)
+        lane_done(&m->lane);
+    segment_close(&m->private_map);
+    free(m->quarantine);
+    (void)model_shared_unref(m->shared);
+    free(m);
+}
+
+struct serve *serve_free(struct serve *s)
+{
+    if (!s)
+        return NULL;
+    for (size_t i = 0; i < s->models_len; i++)
+        served_free(s->models[i]);
+    free(s->models);
+    free(s);
+    return NULL;
+}
+
+/* ---- the table ---- */
+
+static int order(const struct served *a, const struct served *b)
+{
+    if (a->is_retired != b->is_retired)
+        return a->is_retired ? 1 : -1;
+    int c = strcmp(a->info.name, b->info.name);
+    return c ? c : strcmp(a->info.version, b->info.version);
+}
+
+static void sort_models(struct serve *s)
+{
+    for (size_t i = 1; i < s->models_len; i++) /* insertion: nearly sorted, small */
+        for (size_t k = i; k > 0 && order(s->models[k - 1], s->models[k]) > 0; k--) {
+            struct served *t = s->models[k];
+            s->models[k] = s->models[k - 1];
+            s->models[k - 1] = t;
+        }
+}
+
+static struct served *by_segment(const struct serve *s, uint32_t id)
+{
+    for (size_t i = 0; i < s->models_len; i++)
+        if (s->models[i]->shared->id == id)
+            return s->models[i];
+    return NULL;
+}
+
+static struct served *add(struct serve *s, struct model_shared *shared)
+{
+    if (s->models_len == s->models_cap) {
+        s->models_cap = s->models_cap ? s->models_cap * 2 : 8;
+        s->models = realloc(s->models, s->models_cap * sizeof *s->models);
+        CHECK(s->models);
+    }
+    struct served *m = calloc(1, sizeof *m);
+    CHECK(m);
+    m->quarantine = calloc(1, sizeof *m->quarantine);
+    CHECK(m->quarantine);
+    m->serve = s;
+    m->shared = model_shared_ref(shared);
+    m->next_deadline_ns = UINT64_MAX;
+    m->info = (struct served_info){
+        .name = shared->name,
+        .version = shared->version,
+        .reason = m->reason,
+        .isolation = shared->is_inline ? "inline" : "process",
+        .path = shared->path,
+    };
+    s->models[s->models_len++] = m;
+    return m;
+}
+
+static void remove_model(struct serve *s, struct served *m)
+{
+    for (size_t i = 0; i < s->models_len; i++)
+        if (s->models[i] == m) {
+            memmove(&s->models[i], &s->models[i + 1], (s->models_len - i - 1) * sizeof *s->models);
+            s->models_len--;
+            break;
+        }
+    served_free(m);
+}
+
+/* ---- getting ready ---- */
+
+static enum err_code load_inline(struct served *m, struct err *err)
+{
+    struct model_shared *sh = m->shared;
+    struct exec *x = calloc(1, sizeof *x);
+    CHECK(x);
+    x->backend = sh->backend;
+    x->desc = &sh->desc;
+    x->segment = &m->private_map;
+    x->index = m->serve->thread;
+    if (segment_private(INLINE_AREA_BYTES, INLINE_AREA_BYTES, &m->private_map, err) || x->backend->load(&sh->load_options, &x->instance, err)) {
+        free(x);
+        return err->code;
+    }
+    m->exec = x;
+    return ERR_OK;
+}
+
+static enum err_code make_ready(struct served *m, struct err *err)
+{
+    if (m->has_lane)
+        return ERR_OK;
+    struct model_shared *sh = m->shared;
+    CHECK(sh->is_described);
+    if (sh->is_inline && load_inline(m, err))
+        return err->code;
+    if (sh->is_inline)
+        lane_init(&m->lane, &m->private_map, 0, &sh->desc);
+    else
+        lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, &sh->desc);
+    m->has_lane = true;
+    m->info.desc = &sh->desc;
+    return ERR_OK;
+}
+
+/* Every request of a model that cannot answer them any more. */
+static void fail_all(struct served *m)
+{
+    for (uint32_t mask = m->has_lane ? m->lane.published : 0; mask != 0; mask &= mask - 1) {
+        struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
+        while (b->first)
+            infer_end_err(b->first, ERR_UNAVAILABLE, m->reason, NULL);
+        b->alone = NULL;
+        if (lane_take_back(b))
+            lane_release(b);
+    }
+    while (m->waiting_first)
+        infer_end_err(m->waiting_first, ERR_UNAVAILABLE, m->reason, NULL);
+}
+
+static void retire(struct served *m)
+{
+    m->is_retired = true;
+    m->info.state = SERVED_DRAINING;
+}
+
+/* An older life of the same model: the new one takes over. */
+static void retire_older(struct serve *s, const struct served *news)
+{
+    for (size_t i = 0; i < s->models_len; i++) {
+        struct served *m = s->models[i];
+        if (m != news && !m->is_retired && strcmp(m->info.name, news->info.name) == 0 && strcmp(m->info.version, news->info.version) == 0)
+            retire(m);
+    }
+}
+
+enum err_code serve_update(struct serve *s, struct model_shared *shared, const struct serve_state *state, struct err *err)
+{
+    struct served *m = by_segment(s, shared->id);
+    if (!m)
+        m = add(s, shared);
+    if (m->is_retired)
+        return ERR_OK;
+    enum served_state now = state->state;
+    (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
+    if (now == SERVED_READY && make_ready(m, err)) {
+        now = SERVED_FAILED;
+        (void)str_copy(m->reason, sizeof m->reason, str_c(err->text));
+    }
+    m->info.instances = state->instances;
+    m->info.instances_ready = state->instances_ready;
+    m->info.state = now;
+    if (now == SERVED_READY)
+        retire_older(s, m);
+    if (now == SERVED_FAILED)
+        fail_all(m);
+    sort_models(s);
+    return now == state->state ? ERR_OK : err->code;
+}
+
+void serve_retire(struct serve *s, uint32_t segment)
+{
+    struct served *m = by_segment(s, segment);
+    if (m)
+        retire(m);
+    sort_models(s);
+}
+
+void serve_set_settled(struct serve *s, bool all_settled)
+{
+    s->all_settled = all_settled;
+}
+
+/* ---- what protocols ask ---- */
+
+static enum err_code not_found(const struct serve *s, struct str name, struct err *err)
+{
+    err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%.*s' is not found", (int)(name.n < 100 ? name.n : 100), name.p);
+    char names[200];
+    size_t at = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < s->models_len && !s->models[i]->is_retired && at + 1 < sizeof names; i++) {
+        int n = snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", s->models[i]->info.name);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return err_remedy(err, names[0] ? "known models: %s" : "no model is served%s", names);
+}
+
+enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err)
+{
+    struct served *best = NULL, *named = NULL;
+    for (size_t i = 0; i < s->models_len; i++) {
+        struct served *m = s->models[i];
+        if (m->is_retired || !str_eq_c(name, m->info.name))
+            continue;
+        named = m;
+        bool wanted = version.n == 0 || str_eq_c(version, m->info.version);
+        if (wanted && (!best || best->info.state != SERVED_READY || m->info.state == SERVED_READY))
+            best = m; /* the newest that is ready, else the newest */
+    }
+    if (!named)
+        return not_found(s, name, err);
+    if (!best)
+        return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found", named->info.name,
+                       (int)(version.n < 40 ? version.n : 40), version.p);
+    if (best->info.state == SERVED_READY) {
+        *out = best;
+        return ERR_OK;
+    }
+    err_set(err, ERR_UNAVAILABLE, "model '%s' version %s is not ready: %s", best->info.name, best->info.version,
+            best->reason[0] ? best->reason : "loading");
+    return err_remedy(err, best->info.state == SERVED_LOADING ? "try again in a moment" : "correct the model or its configuration, then reload");
+}
+
+const struct served_info *served_info(const struct served *m)
+{
+    return &m->info;
+}
+
+struct model_shared *served_shared(const struct served *m)
+{
+    return m->shared;
+}
+
+size_t serve_models_len(const struct serve *s)
+{
+    size_t n = 0;
+    while (n < s->models_len && !s->models[n]->is_retired)
+        n++;
+    return n;
+}
+
+struct served *serve_model_at(struct serve *s, size_t i)
+{
+    return s->models[i];
+}
+
+bool serve_all_settled(const struct serve *s)
+{
+    return s->all_settled;
+}
+
+/* ---- the thread's duties ---- */
+
+static void wake_workers(struct served *m)
+{
+    struct segment_shm *shm = m->lane.map->shm;
+    atomic_fetch_add_explicit(&shm->work, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&shm->waiting, memory_order_seq_cst) != 0)
+        futex_wake(&shm->work, __builtin_popcount(m->lane.published));
+}
+
+static void run_inline(struct served *m)
+{
+    struct exec_block b;
+    while (exec_claim(m->exec, &b)) {
+        (void)exec_run(m->exec, &b); /* false: cannot happen, we are the only one */
+        answer_block(m, &m->lane.blocks[b.block]);
+        infer_pump(m);
+    }
+}
+
+static void flush_model(struct served *m)
+{
+    m->is_dirty = false;
+    struct lane *l = &m->lane;
+    if (l->desc->may_share) {
+        if (l->current && l->current->use == LANE_FILLING)
+            lane_publish(l->current);
+    }
+    for (uint32_t i = 0; i < LANE_BLOCKS && !l->desc->may_share; i++)
+        if (l->blocks[i].use == LANE_FILLING)
+            lane_publish(&l->blocks[i]);
+    if (m->exec)
+        run_inline(m);
+    else if (l->published != 0)
+        wake_workers(m);
+}
+
+void serve_flush(struct serve *s)
+{
+    if (s->is_flushing) /* an answer led to a new request: the outer call takes it along */
+        return;
+    s->is_flushing = true;
+    for (size_t i = 0; i < s->models_len; i++)
+        while (s->models[i]->is_dirty)
+            flush_model(s->models[i]);
+    s->is_flushing = false;
+}
+
+static bool collect_model(struct served *m)
+{
+    bool any = false;
+    for (uint32_t mask = m->lane.published; mask != 0; mask &= mask - 1) {
+        struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
+        const struct block_shm *shm = &m->lane.map->shm->lane[m->lane.index].blocks[b->index];
+        uint64_t state = atomic_load_explicit(&shm->state, memory_order_acquire);
+        if (b->use != LANE_PUBLISHED || block_phase_of(state) != BLOCK_DONE || block_gen_of(state) != b->gen)
+            continue;
+        answer_block(m, b);
+        any = true;
+    }
+    if (any)
+        infer_pump(m);
+    return any;
+}
+
+static bool finish_retired(struct serve *s, struct served *m)
+{
+    if (!m->is_retired || m->placed || m->waiting || (m->has_lane && m->lane.published))
+        return false;
+    if (atomic_fetch_sub(&m->shared->threads_draining, 1) == 1 && s->hooks.drained)
+        s->hooks.drained(s->hooks.arg, m->shared->id);
+    remove_model(s, m);
+    return true;
+}
+
+bool serve_collect(struct serve *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->models_len; i++) {
+        struct served *m = s->models[i];
+        if (m->has_lane && m->lane.published)
+            any |= collect_model(m);
+        if (m->is_retired && finish_retired(s, m))
+            i--;
+    }
+    serve_flush(s); /* requests that waited are in blocks now */
+    return any;
+}
+
+void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash)
+{
+    struct served *m = by_segment(s, segment);
+    if (!m || !m->has_lane)
+        return;
+    (void)collect_model(m); /* what it finished before it died counts */
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
+        struct lane_block *b = &m->lane.blocks[i];
+        uint64_t state = atomic_load(&m->lane.map->shm->lane[m->lane.index].blocks[i].state);
+        if (block_phase_of(state) != BLOCK_RUNNING || block_owner_of(state) != (pid & 0xFFFFFFFu))
+            continue;
+        if (b->use == LANE_ORPHAN)
+            lane_release(b);
+        else if (b->use == LANE_PUBLISHED)
+            recover_block(m, b, is_crash);
+    }
+    infer_pump(m);
+    serve_flush(s);
+}
+
+/* ---- time ---- */
+
+static void expire(struct served *m, struct infer *i)
+{
+    char text[200];
+    struct lane_block *b = i->block;
+    (void)snprintf(text, sizeof text, "Request timeout expired: model '%s' did not answer within %llu ms", m->info.name,
+                   (unsigned long long)((i->deadline_ns - i->t_submit_ns) / NS_PER_MS));
+    infer_end_err(i, ERR_TIMEOUT, text, "try again, give the model more instances, or raise models.NAME.timeout");
+    if (b)
+        abandon_block(m, b);
+}
+
+/* Ends what is over its deadline in one list; returns the earliest deadline of the rest. Ending a request may end others (their connection closes),
+ * so the walk begins anew after each. */
+static uint64_t expire_list(struct served *m, struct infer *const *list, uint64_t now_ns)
+{
+    uint64_t next = UINT64_MAX;
+    struct infer *i = *list;
+    while (i) {
+        if (i->deadline_ns <= now_ns) {
+            expire(m, i);
+            next = UINT64_MAX;
+            i = *list;
+            continue;
+        }
+        next = i->deadline_ns < next ? i->deadline_ns : next;
+        i = i->next;
+    }
+    return next;
+}
+
+static void check_hang(struct served *m, struct lane_block *b, uint64_t now_ns)
+{
+    const struct block_shm *shm = &m->lane.map->shm->lane[m->lane.index].blocks[b->index];
+    uint64_t state = atomic_load_explicit(&shm->state, memory_order_acquire);
+    uint64_t claimed = atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed);
+    bool runs = block_phase_of(state) == BLOCK_RUNNING && claimed != 0;
+    if (!runs || b->kill_asked || now_ns < claimed + m->shared->limits.timeout_ns)
+        return;
+    b->kill_asked = true;
+    char reason[160];
+    (void)snprintf(reason, sizeof reason, "hung: a run took longer than the model's timeout of %llu ms",
+                   (unsigned long long)(m->shared->limits.timeout_ns / NS_PER_MS));
+    if (m->serve->hooks.kill_worker)
+        m->serve->hooks.kill_worker(m->serve->hooks.arg, m->shared->id, block_owner_of(state), reason);
+}
+
+/* Blocks that an earlier edge left with a worker. */
+static void check_orphan(struct lane_block *b)
+{
+    uint64_t state = atomic_load(&b->lane->map->shm->lane[b->lane->index].blocks[b->index].state);
+    bool owner_lives = kill((pid_t)block_owner_of(state), 0) == 0 || errno == EPERM;
+    if (block_phase_of(state) != BLOCK_RUNNING || !owner_lives)
+        lane_release(b);
+}
+
+static void tick_model(struct served *m, uint64_t now_ns)
+{
+    struct lane *l = &m->lane;
+    if (m->next_deadline_ns <= now_ns) {
+        uint64_t next = expire_list(m, &m->waiting_first, now_ns);
+        for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
+            uint64_t n = expire_list(m, &l->blocks[i].first, now_ns);
+            next = n < next ? n : next;
+        }
+        m->next_deadline_ns = next;
+    }
+    for (uint32_t mask = l->published; mask != 0 && !m->exec; mask &= mask - 1)
+        check_hang(m, &l->blocks[__builtin_ctz(mask)], now_ns);
+    for (uint32_t mask = l->orphans; mask != 0; mask &= mask - 1)
+        check_orphan(&l->blocks[__builtin_ctz(mask)]);
+    infer_pump(m);
+}
+
+void serve_tick(struct serve *s, uint64_t now_ns)
+{
+    for (size_t i = 0; i < s->models_len; i++)
+        if (s->models[i]->has_lane)
+            tick_model(s->models[i], now_ns);
+    serve_flush(s);
+}
+
+bool serve_is_busy(const struct serve *s)
+{
+    if (s->busy)
+        return true;
+    for (size_t i = 0; i < s->models_len; i++)
+        if (s->models[i]->is_retired || (s->models[i]->has_lane && (s->models[i]->lane.orphans || s->models[i]->lane.published)))
+            return true;
+    return false;
+}

@@ -1,0 +1,42 @@
+/* The models as one edge thread sees them, and the thread's duties towards them. infer.h is what protocols use; this is what the edge role uses.
+ * Everything on the owning thread unless said otherwise. */
+#ifndef SERVE_SERVE_H
+#define SERVE_SERVE_H
+
+#include "serve/infer.h"
+#include "serve/shared.h"
+
+/* What this room asks of the role it lives in. Called on the thread. */
+struct serve_hooks {
+    void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason);                            /* it hangs */
+    void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block, uint32_t gen);     /* nobody waits */
+    void (*drained)(void *arg, uint32_t segment);                                                                  /* after serve_retire */
+    void *arg;
+};
+
+struct serve *serve_new(int thread, const struct serve_hooks *hooks);
+struct serve *serve_free(struct serve *s);
+
+struct serve_state {
+    enum served_state state;
+    const char *reason;
+    int instances, instances_ready;
+};
+/* Adds a model or tells news of it (by m->id). A READY model replaces an older life of the same name and version for new requests. Takes a reference. */
+enum err_code serve_update(struct serve *s, struct model_shared *m, const struct serve_state *state, struct err *err);
+/* No new requests for this segment; hooks.drained when the last one is answered. */
+void serve_retire(struct serve *s, uint32_t segment);
+/* A worker process is gone: its rows run again. is_crash false: killed from outside, which says nothing against the requests. */
+void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash);
+void serve_set_settled(struct serve *s, bool all_settled);
+
+/* All that was readable has been read: publish batches, wake workers once, run inline models. */
+void serve_flush(struct serve *s);
+/* Takes finished batches and answers their requests. True if there were any. Cheap when there is nothing. */
+bool serve_collect(struct serve *s);
+/* Deadlines, hung runs, orphans of an earlier edge. Call every 10 ms or so while serve_is_busy. */
+void serve_tick(struct serve *s, uint64_t now_ns);
+bool serve_is_busy(const struct serve *s);
+struct model_shared *served_shared(const struct served *m);
+
+#endif

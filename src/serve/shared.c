@@ -1,0 +1,20 @@
+#include "serve/shared.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+struct model_shared *model_shared_ref(struct model_shared *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+struct model_shared *model_shared_unref(struct model_shared *m)
+{
+    if (m && atomic_fetch_sub(&m->refs, 1) == 1) {
+        segment_close(&m->map);
+        free(m);
+    }
+    return NULL;
+}

@@ -1,0 +1,42 @@
+/* A model as all edge threads share it: identity, description, limits, the mapped segment, and counters. Made by the edge's first thread, immutable but for the
+ * atomics, freed when the last thread lets go. */
+#ifndef SERVE_SHARED_H
+#define SERVE_SHARED_H
+
+#include "base/metric.h"
+#include "model/backend.h"
+#include "serve/segment.h"
+
+enum infer_outcome { OUTCOME_OK, OUTCOME_CLIENT_ERROR, OUTCOME_REJECTED, OUTCOME_TIMEOUT, OUTCOME_CANCELLED, OUTCOME_FAILED, OUTCOME_MAX_ };
+
+struct model_limits {
+    uint64_t timeout_ns; /* default deadline of a request; a run that takes longer counts as hung */
+    uint32_t queue_max;  /* requests that may wait per thread beside those in blocks */
+};
+
+struct model_shared {
+    _Atomic int refs;
+    uint32_t id;            /* of the segment, unique in the master's life */
+    char name[MODEL_NAME_MAX], version[32], path[512], class_name[64];
+    bool is_inline;
+    struct model_limits limits;
+    struct segment_map map; /* process isolation */
+    const struct backend *backend; /* inline */
+    struct backend_load load_options; /* inline: each thread loads an instance of its own */
+    struct model_desc desc;
+    bool is_described;
+    _Atomic int threads_draining;
+    struct {
+        alignas(64) _Atomic uint32_t queued, in_flight;
+    } load[LANE_THREADS_MAX];
+    /* counters, one series each; NULL set: no metrics (tests) */
+    struct metric *outcome[OUTCOME_MAX_];
+    struct metric *rows, *runs;
+    struct metric *stage[6];   /* by enum http_stage */
+    struct metric *duration;
+};
+
+struct model_shared *model_shared_ref(struct model_shared *m);
+struct model_shared *model_shared_unref(struct model_shared *m); /* returns NULL */
+
+#endif

@@ -1,0 +1,116 @@
+#include "sys/cpu.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "sys/fd.h"
+
+/* One small file of /proc or /sys into out; empty when it is not there. */
+static struct str small_file(const char *path, char *out, size_t out_size)
+{
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, out, out_size - 1);
+    if (n < 0)
+        n = 0;
+    out[n] = '\0';
+    return (struct str){out, (size_t)n};
+}
+
+/* Cores that a quota of `quota` microseconds per `period` allows; 0 = no quota. */
+static int cores_of(struct str quota, struct str period)
+{
+    uint64_t q, p;
+    if (!str_to_u64(str_trim(quota), &q) || !str_to_u64(str_trim(period), &p) || q == 0 || p == 0)
+        return 0;
+    return (int)((q + p - 1) / p);
+}
+
+static int quota_v2(void)
+{
+    char self[4096], path[4200], value[64];
+    struct str rest = small_file("/proc/self/cgroup", self, sizeof self);
+    while (rest.n > 0) {
+        struct str line = str_cut(rest, '\n', &rest);
+        if (!str_starts(line, STR("0::")))
+            continue;
+        struct str group = str_sub(line, 3, line.n);
+        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%.*s/cpu.max", STR_F(group));
+        struct str max = small_file(path, value, sizeof value);
+        struct str period;
+        struct str quota = str_cut(str_trim(max), ' ', &period);
+        if (period.n > 0 && period.p[period.n - 1] == '\n')
+            period.n--;
+        return cores_of(quota, period);
+    }
+    return 0;
+}
+
+static int quota_v1(void)
+{
+    char a[64], b[64];
+    struct str quota = small_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", a, sizeof a);
+    struct str period = small_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", b, sizeof b);
+    struct str rest;
+    return cores_of(str_cut(quota, '\n', &rest), str_cut(period, '\n', &rest));
+}
+
+int cpu_budget(void)
+{
+    cpu_set_t set;
+    int cores = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = CPU_COUNT(&set);
+    int quota = quota_v2();
+    if (quota == 0)
+        quota = quota_v1();
+    if (quota > 0 && quota < cores)
+        cores = quota;
+    return cores > 0 ? cores : 1;
+}
+
+/* Value in bytes of a "Name:   123 kB" line of a /proc status file, or 0. */
+static uint64_t kb_line(struct str text, struct str name)
+{
+    while (text.n > 0) {
+        struct str line = str_cut(text, '\n', &text);
+        if (!str_starts(line, name))
+            continue;
+        struct str value = str_sub(line, name.n, line.n), rest;
+        while (value.n > 0 && (value.p[0] == ' ' || value.p[0] == '\t')) {
+            value.p++;
+            value.n--;
+        }
+        uint64_t kb;
+        return str_to_u64(str_cut(value, ' ', &rest), &kb) ? kb * 1024 : 0;
+    }
+    return 0;
+}
+
+bool proc_usage_read(int pid, struct proc_usage *out)
+{
+    char path[64], text[4096];
+    memset(out, 0, sizeof *out);
+    (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
+    struct str status = small_file(path, text, sizeof text);
+    if (status.n == 0)
+        return 0;
+    out->rss_bytes = kb_line(status, STR("VmRSS:"));
+    out->private_bytes = kb_line(status, STR("RssAnon:"));
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    struct str stat = small_file(path, text, sizeof text);
+    ptrdiff_t paren = str_rchr(stat, ')'); /* the name may hold spaces and brackets */
+    struct str rest = paren < 0 ? (struct str){0} : str_sub(stat, (size_t)paren + 2, stat.n);
+    uint64_t ticks = 0, v;
+    for (int field = 3; rest.n > 0 && field <= 15; field++) {
+        struct str word = str_cut(rest, ' ', &rest);
+        if (field >= 14 && str_to_u64(word, &v)) /* utime, stime */
+            ticks += v;
+    }
+    out->cpu_ms = ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+    return 1;
+}

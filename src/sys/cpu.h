@@ -1,0 +1,17 @@
+/* The machine's budget: cores that this process may use, by affinity and cgroup quota. */
+#ifndef SYS_CPU_H
+#define SYS_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* At least 1. Reads the affinity mask, cgroup v2 cpu.max and v1 cpu.cfs_quota_us (rounded up). */
+int cpu_budget(void);
+
+struct proc_usage {
+    uint64_t rss_bytes, private_bytes, cpu_ms; /* private_bytes: 0 when unknown */
+};
+/* From /proc/PID; false when the process is gone. */
+bool proc_usage_read(int pid, struct proc_usage *out);
+
+#endif

@@ -1,0 +1,81 @@
+#include "sys/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "sys/fd.h"
+
+/* In the child: moves the descriptors to 3, 4, ... First above all targets, so that none overwrites one still needed. */
+static bool place_fds(const int *fds, size_t n)
+{
+    int high[SPAWN_FDS_MAX];
+    for (size_t i = 0; i < n; i++) {
+        high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3 + SPAWN_FDS_MAX);
+        if (high[i] < 0)
+            return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (dup2(high[i], 3 + (int)i) < 0)
+            return false;
+    return true;
+}
+
+static void child(const struct spawn *s, pid_t parent, int report_fd)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)signal(SIGPIPE, SIG_DFL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* died in between */
+        _exit(127);
+    int null = open("/dev/null", O_RDONLY);
+    if (null >= 0)
+        (void)dup2(null, 0);
+    if (s->nice_value != 0)
+        (void)nice(s->nice_value); /* a class that cannot be lowered still runs */
+    if (s->data_bytes_max > 0) {
+        struct rlimit lim = {.rlim_cur = s->data_bytes_max, .rlim_max = s->data_bytes_max};
+        (void)setrlimit(RLIMIT_DATA, &lim);
+    }
+    if (place_fds(s->fds, s->fds_len))
+        (void)execv(s->exe, (char *const *)(uintptr_t)s->argv);
+    int e = errno;
+    (void)!write(report_fd, &e, sizeof e);
+    _exit(127);
+}
+
+enum err_code spawn_child(const struct spawn *s, int *out_pid, struct err *err)
+{
+    CHECK(s->fds_len <= SPAWN_FDS_MAX);
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+        return err_sys(err, ERR_IO, errno, "cannot make a pipe");
+    /* The report pipe must survive place_fds: it lies above its range. */
+    int report = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 3 + 2 * SPAWN_FDS_MAX);
+    (void)fd_close(pipe_fds[1]);
+    pid_t parent = getpid();
+    pid_t pid = report < 0 ? -1 : fork();
+    if (pid == 0)
+        child(s, parent, report);
+    int fork_errno = errno;
+    (void)fd_close(report);
+    if (pid < 0) {
+        (void)fd_close(pipe_fds[0]);
+        return err_sys(err, ERR_IO, fork_errno, "cannot start a process");
+    }
+    int e = 0;
+    ssize_t n = read(pipe_fds[0], &e, sizeof e); /* ends with nothing when exec succeeded */
+    (void)fd_close(pipe_fds[0]);
+    if (n == (ssize_t)sizeof e)
+        return err_sys(err, ERR_IO, e, "cannot execute %s", s->exe);
+    *out_pid = pid;
+    return ERR_OK;
+}
