@@ -93,25 +93,28 @@ void buf_char(struct buf *b, char c)
     b->p[b->len++] = c;
 }
 
+/* Digits and sign in one append, so that one that fails leaves no part of a number. */
+static void add_decimal(struct buf *b, uint64_t size, bool negative)
+{
+    char text[21];
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + size % 10);
+        size /= 10;
+    } while (size > 0);
+    if (negative)
+        text[--at] = '-';
+    buf_add(b, text + at, sizeof text - at);
+}
+
 void buf_u64(struct buf *b, uint64_t v)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    buf_add(b, digits + at, sizeof digits - at);
+    add_decimal(b, v, false);
 }
 
 void buf_i64(struct buf *b, int64_t v)
 {
-    /* One append, so that a failed one leaves no lone minus sign. */
-    if (!buf_reserve(b, 20))
-        return;
-    if (v < 0)
-        buf_char(b, '-');
-    buf_u64(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+    add_decimal(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, v < 0);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

@@ -8,7 +8,7 @@
 struct map_slot;
 
 struct map {
-    struct map_slot *slots; /* private */
+    struct map_slot *slots;     /* private */
     size_t len, cap, max_items; /* len may be read */
 };
 

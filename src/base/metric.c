@@ -1,53 +1,18 @@
-/* A series keeps one run of cells per thread, on cache lines of its own:
- *
- *   struct metric | thread 0: value ...... | thread 1: value ...... |     counter, gauge (one thread)
- *   struct metric | thread 0: sum, bucket 0 .. bucket n, ...        |     histogram; the last bucket is +Inf
- *
- * A cell has one writer, so adding is a load and a store, without a locked instruction. A scrape adds the cells up; it may see a
- * histogram between the bucket and the sum of one observation, which the next scrape repairs.
- *
- * [M1] Families are sorted by name, series in a family by their label text; there are no two of the same. */
+/* The registry of series, and adding to them. */
 #include "base/metric.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/metric_int.h"
 #include "base/utf8.h"
 
-#define CACHE_LINE            64u
 #define LABELS_MAX            16
 #define LABEL_VALUE_BYTES_MAX 200u
-#define LABELS_BYTES_MAX      8192u /* of a whole rendered set: 16 values with every byte escaped */
-
-typedef _Atomic uint64_t cell;
-
-struct metric {
-    const struct metric_family *family;
-    char *labels; /* rendered: a="x",b="y" */
-    int threads;
-    int thresholds_len;
-    size_t stride; /* cells from one thread's run to the next */
-    double scale;
-    uint64_t thresholds[METRIC_BOUNDS_MAX]; /* the family's bounds in raw units */
-    _Alignas(CACHE_LINE) cell cells[];
-};
-
-struct group {
-    const struct metric_family *family;
-    struct metric **series;
-    size_t len, cap;
-};
-
-struct metric_set {
-    pthread_mutex_t lock;
-    int threads;
-    struct group *groups;
-    size_t len, cap;
-};
+#define LABELS_BYTES_MAX      16384u /* of a whole rendered set: 16 values of which each byte may become 3, and their keys */
 
 struct metric_set *metric_set_new(int threads)
 {
@@ -316,7 +281,7 @@ void metric_observe(struct metric *m, int thread, uint64_t raw)
 
 /* ---- reading ---- */
 
-static uint64_t sum_cells(const struct metric *m, size_t index)
+uint64_t metric_sum_cells(const struct metric *m, size_t index)
 {
     uint64_t sum = 0;
     for (size_t t = 0; t < (size_t)m->threads; t++)
@@ -324,22 +289,14 @@ static uint64_t sum_cells(const struct metric *m, size_t index)
     return sum;
 }
 
-static double gauge_value(const struct metric *m)
-{
-    uint64_t bits = atomic_load_explicit(&m->cells[0], memory_order_relaxed);
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 uint64_t metric_value(const struct metric *m)
 {
     CHECK(m->family->kind != METRIC_GAUGE);
     if (m->family->kind == METRIC_COUNTER)
-        return sum_cells(m, 0);
+        return metric_sum_cells(m, 0);
     uint64_t samples = 0;
     for (size_t i = 0; i <= (size_t)m->thresholds_len; i++)
-        samples += sum_cells(m, i + 1);
+        samples += metric_sum_cells(m, i + 1);
     return samples;
 }
 
@@ -349,7 +306,7 @@ double metric_quantile(const struct metric *m, double q)
     uint64_t buckets[METRIC_BOUNDS_MAX + 1], total = 0;
     size_t n = (size_t)m->thresholds_len;
     for (size_t i = 0; i <= n; i++)
-        total += buckets[i] = sum_cells(m, i + 1);
+        total += buckets[i] = metric_sum_cells(m, i + 1);
     if (total == 0 || n == 0)
         return 0;
     double rank = fmin(fmax(q, 0), 1) * (double)total, below = 0;
@@ -362,103 +319,4 @@ double metric_quantile(const struct metric *m, double q)
         below += inside;
     }
     return m->family->bounds[n - 1]; /* above the last bound: all that is known */
-}
-
-/* ---- Prometheus text ---- */
-
-/* The fewest digits that read back as the same number: 0.005, not 0.0050000000000000001. */
-static void add_number(struct buf *out, double v)
-{
-    if (isnan(v)) {
-        buf_c(out, "NaN");
-    } else if (isinf(v)) {
-        buf_c(out, v > 0 ? "+Inf" : "-Inf");
-    } else {
-        char text[40];
-        snprintf(text, sizeof text, "%.15g", v);
-        if (strtod(text, NULL) < v || strtod(text, NULL) > v)
-            snprintf(text, sizeof text, "%.17g", v);
-        buf_c(out, text);
-    }
-}
-
-static void add_scaled(struct buf *out, const struct metric *m, uint64_t raw)
-{
-    if (m->scale >= 1 && m->scale <= 1)
-        buf_u64(out, raw); /* exact also above 2^53 */
-    else
-        add_number(out, (double)raw * m->scale);
-}
-
-static void add_series_start(struct buf *out, const struct metric *m, const char *suffix)
-{
-    bool bare = m->labels[0] == '\0';
-    buf_printf(out, "%s%s%s%s%s ", m->family->name, suffix, bare ? "" : "{", m->labels, bare ? "" : "}");
-}
-
-static void add_histogram(struct buf *out, const struct metric *m)
-{
-    uint64_t count = 0;
-    for (size_t i = 0; i <= (size_t)m->thresholds_len; i++) {
-        count += sum_cells(m, i + 1);
-        buf_printf(out, "%s_bucket{%s%sle=\"", m->family->name, m->labels, m->labels[0] == '\0' ? "" : ",");
-        add_number(out, i < (size_t)m->thresholds_len ? m->family->bounds[i] : (double)INFINITY);
-        buf_c(out, "\"} ");
-        buf_u64(out, count);
-        buf_char(out, '\n');
-    }
-    add_series_start(out, m, "_sum");
-    add_scaled(out, m, sum_cells(m, 0));
-    buf_char(out, '\n');
-    add_series_start(out, m, "_count");
-    buf_u64(out, count);
-    buf_char(out, '\n');
-}
-
-static void add_series(struct buf *out, const struct metric *m)
-{
-    switch (m->family->kind) {
-    case METRIC_HISTOGRAM:
-        add_histogram(out, m);
-        return;
-    case METRIC_COUNTER:
-        add_series_start(out, m, "");
-        add_scaled(out, m, sum_cells(m, 0));
-        buf_char(out, '\n');
-        return;
-    case METRIC_GAUGE:
-        add_series_start(out, m, "");
-        add_number(out, gauge_value(m));
-        buf_char(out, '\n');
-        return;
-    }
-}
-
-static void add_head(struct buf *out, const struct metric_family *f)
-{
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    buf_printf(out, "# HELP %s ", f->name);
-    for (const char *c = f->help; *c != '\0'; c++) {
-        if (*c == '\n')
-            buf_c(out, "\\n");
-        else if (*c == '\\')
-            buf_c(out, "\\\\");
-        else
-            buf_char(out, *c);
-    }
-    buf_printf(out, "\n# TYPE %s %s\n", f->name, kinds[f->kind]);
-}
-
-void metric_write(struct metric_set *s, struct buf *out)
-{
-    pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->len; i++) {
-        const struct group *g = &s->groups[i];
-        if (g->len == 0) /* all dropped */
-            continue;
-        add_head(out, g->family);
-        for (size_t k = 0; k < g->len; k++)
-            add_series(out, g->series[k]);
-    }
-    pthread_mutex_unlock(&s->lock);
 }

@@ -98,6 +98,27 @@ void t_near(const char *file, int line, const char *a_text, double a, double b, 
         t_fail(file, line, "%s is %.17g, expected %.17g within %g", a_text, a, b, eps);
 }
 
+static pid_t abort_child;
+
+bool t_abort_begin(void)
+{
+    fflush(NULL);
+    abort_child = fork();
+    if (abort_child < 0)
+        t_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
+    return abort_child == 0;
+}
+
+void t_abort_end(const char *file, int line, const char *text)
+{
+    int status;
+    while (waitpid(abort_child, &status, 0) < 0)
+        if (errno != EINTR)
+            t_fail(file, line, "waitpid: %s", strerror(errno));
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
+        t_fail(file, line, "expected an abort from: %s", text);
+}
+
 const char *t_tmpdir(void)
 {
     static char paths[TMPDIRS_MAX][sizeof tmp_root + 8];

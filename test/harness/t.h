@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include "base/str.h"
 
@@ -34,12 +35,23 @@ struct t_case {
 #define EXPECT_CSTR(a, b)      t_str(__FILE__, __LINE__, #a, str_c(a), (b))
 #define EXPECT_NEAR(a, b, eps) t_near(__FILE__, __LINE__, #a, (double)(a), (double)(b), (double)(eps))
 #define FAIL(...)              t_fail(__FILE__, __LINE__, __VA_ARGS__)
+/* The statement must end the process by abort(), as a failed CHECK does. Runs in a copy of the process. */
+#define EXPECT_ABORT(...)                                                                                              \
+    do {                                                                                                               \
+        if (t_abort_begin()) {                                                                                         \
+            __VA_ARGS__;                                                                                               \
+            _exit(0);                                                                                                  \
+        }                                                                                                              \
+        t_abort_end(__FILE__, __LINE__, #__VA_ARGS__);                                                                 \
+    } while (0)
 /* Ends the test as skipped: for what this machine lacks. Counted and shown. */
 #define SKIP(...) t_skip(__VA_ARGS__)
 
 /* A fresh empty folder at each call; short enough for UNIX socket paths. */
 const char *t_tmpdir(void);
 
+bool t_abort_begin(void);
+void t_abort_end(const char *file, int line, const char *text);
 void t_fail(const char *file, int line, const char *fmt, ...) ATTR_PRINTF(3, 4) ATTR_NORETURN;
 void t_skip(const char *fmt, ...) ATTR_PRINTF(1, 2) ATTR_NORETURN;
 void t_eq(const char *file, int line, const char *a_text, const char *b_text, long long a, long long b);
