@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""./dev bench NAME [--seconds N]: one benchmark, quern and its peers in the same run. ./dev bench lists the names."""
+import argparse
+import importlib
+import pathlib
+import sys
+
+NAMES = ["http-floor", "startup", "iris"]
+
+
+def load_module(name):
+    return importlib.import_module(name.replace("-", "_"))
+
+
+def main():
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement, of which there are three (default 5)")
+    parser.add_argument("name", nargs="?", choices=NAMES)
+    options = parser.parse_args()
+    if options.list or not options.name:
+        for name in NAMES:
+            print(" ".join(load_module(name).__doc__.split()))
+        return
+    load_module("measure").ordinary_scheduling()
+    try:
+        load_module(options.name).run(options.seconds)
+    except RuntimeError as error:
+        sys.exit(f"bench: {error}")
+
+
+if __name__ == "__main__":
+    main()
