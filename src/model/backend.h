@@ -70,13 +70,14 @@ const struct backend *backend_by_name(struct str name); /* NULL: none; backend_n
 const struct backend *backend_by_path(struct str path); /* by extension */
 const char *backend_names(void);                        /* "onnx, identity, delay, repeat, crash" */
 
-/* Which requests may share a run: looks at the described shapes, then runs made-up rows alone and together and compares. Sets has_batch_dim,
+/* Which requests may share a run. A backend that knows it sets these fields in describe, with batch_reason: then this does nothing. Else looks at the described shapes, then runs made-up rows alone and together and compares. Sets has_batch_dim,
  * may_share, max_batch and batch_reason of d. In the sandbox, after describe. A run that fails in the probe means "never shared", with
- * the reason; it is not an error. budget_ns bounds the time spent. */
+ * the reason; it is not an error. budget_ns bounds the time spent (no run starts after it). d->max_batch: what is configured, 0 = choose. */
 void backend_probe_batching(const struct backend *b, void *instance, struct model_desc *d, uint64_t budget_ns);
 
 /* Fills one input with valid sample values for `rows` rows (small numbers that vary by row; text "a"), free dimensions other than the batch
- * set to `free_dim`. For probes, warm-up, and samples on the dashboard. refs of BYTES point to area_base. */
+ * set to `free_dim`. For samples on the dashboard and in texts. refs of BYTES count from out->data. out->data is NULL when the arena has no room
+ * or the tensor has no possible size. */
 void backend_sample(const struct tensor_spec *spec, uint32_t rows, int64_t free_dim, struct backend_tensor *out,
                     struct arena *a);
 

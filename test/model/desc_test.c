@@ -1,0 +1,125 @@
+#include "t.h"
+
+#include <string.h>
+
+#include "model/backend.h"
+#include "model/desc.h"
+
+static struct model_desc sane(void)
+{
+    struct model_desc d;
+    memset(&d, 0, sizeof d);
+    d.inputs_len = d.outputs_len = 1;
+    d.max_batch = 8;
+    d.has_batch_dim = d.may_share = 1;
+    strcpy(d.inputs[0].name, "x");
+    strcpy(d.outputs[0].name, "y");
+    d.inputs[0].dtype = d.outputs[0].dtype = DT_FP32;
+    d.inputs[0].ndim = d.outputs[0].ndim = 2;
+    d.inputs[0].dims[0] = d.outputs[0].dims[0] = -1;
+    d.inputs[0].dims[1] = d.outputs[0].dims[1] = 4;
+    return d;
+}
+
+TEST(sane_description_passes)
+{
+    struct err err;
+    struct model_desc d = sane();
+    EXPECT_EQ(model_desc_check(&d, &err), ERR_OK);
+    EXPECT_EQ(model_desc_input(&d, STR("x")), 0);
+    EXPECT_EQ(model_desc_input(&d, STR("y")), -1);
+    EXPECT_EQ(model_desc_output(&d, STR("y")), 0);
+}
+
+#define EXPECT_REFUSED(change)                                                                                         \
+    do {                                                                                                               \
+        struct model_desc d = sane();                                                                                  \
+        struct err err;                                                                                                \
+        change;                                                                                                        \
+        EXPECT_EQ(model_desc_check(&d, &err), ERR_INVALID);                                                            \
+    } while (0)
+
+TEST(hostile_description_is_refused)
+{
+    EXPECT_REFUSED(memset(d.inputs[0].name, 'a', sizeof d.inputs[0].name));
+    EXPECT_REFUSED(d.inputs[0].name[0] = 0);
+    EXPECT_REFUSED(strcpy(d.inputs[0].name, "a\nb"));
+    EXPECT_REFUSED(strcpy(d.inputs[0].name, "\xff"));
+    EXPECT_REFUSED(memset(d.batch_reason, 'a', sizeof d.batch_reason));
+    EXPECT_REFUSED(memset(d.inputs[0].symbols[1], 'a', sizeof d.inputs[0].symbols[1]));
+    EXPECT_REFUSED(d.inputs[0].dtype = 99);
+    EXPECT_REFUSED(d.inputs[0].dtype = DT_NONE);
+    EXPECT_REFUSED(d.inputs[0].ndim = 9);
+    EXPECT_REFUSED(d.inputs[0].ndim = -1);
+    EXPECT_REFUSED(d.inputs[0].dims[1] = -2);
+    EXPECT_REFUSED(d.inputs[0].dims[1] = INT64_MAX);
+    EXPECT_REFUSED(d.inputs_len = MODEL_TENSORS_MAX + 1);
+    EXPECT_REFUSED(d.outputs_len = UINT32_MAX);
+    EXPECT_REFUSED(d.outputs_len = 0);
+    EXPECT_REFUSED(d.max_batch = 0);
+    EXPECT_REFUSED(d.max_batch = UINT32_MAX);
+    EXPECT_REFUSED(d.may_share = 2);
+    EXPECT_REFUSED(d.has_batch_dim = 0);
+    EXPECT_REFUSED(d.outputs[0].dims[0] = 3);
+    EXPECT_REFUSED(d.outputs[0].ndim = 0);
+    EXPECT_REFUSED(d.inputs_len = 2; d.inputs[1] = d.inputs[0]);
+}
+
+TEST(names_of_types)
+{
+    for (unsigned t = DT_NONE + 1; t < DT_MAX_; t++) {
+        EXPECT_EQ(dtype_parse(str_c(dtype_name((enum dtype)t))), t);
+        EXPECT(dtype_size((enum dtype)t) > 0);
+    }
+    EXPECT_EQ(dtype_parse(STR("fp32")), DT_NONE);
+    EXPECT_EQ(dtype_parse(STR("NONE")), DT_NONE);
+}
+
+TEST(counts)
+{
+    uint64_t n;
+    EXPECT(tensor_count(NULL, 0, &n));
+    EXPECT_EQ(n, 1);
+    EXPECT(tensor_count((int64_t[]){3, 4}, 2, &n));
+    EXPECT_EQ(n, 12);
+    EXPECT(tensor_count((int64_t[]){1 << 30, 0, 1 << 30}, 3, &n));
+    EXPECT_EQ(n, 0);
+    EXPECT(!tensor_count((int64_t[]){3, -1}, 2, &n));
+    EXPECT(!tensor_count((int64_t[]){0, -1}, 2, &n));
+    EXPECT(!tensor_count((int64_t[]){1 << 30, 1 << 30}, 2, &n));
+    EXPECT(!tensor_count((int64_t[]){INT64_MAX, INT64_MAX, INT64_MAX}, 3, &n));
+}
+
+TEST(shapes_as_text)
+{
+    char text[128];
+    tensor_dims_format((int64_t[]){-1, 3, 48}, 3, text, sizeof text);
+    EXPECT_CSTR(text, "[-1,3,48]");
+    tensor_dims_format(NULL, 0, text, sizeof text);
+    EXPECT_CSTR(text, "[]");
+    int64_t huge[8];
+    for (int i = 0; i < 8; i++)
+        huge[i] = INT64_MIN;
+    tensor_dims_format(huge, 8, text, sizeof text);
+    EXPECT(strlen(text) < sizeof text);
+    EXPECT(strstr(text, "...]") != NULL);
+}
+
+TEST(samples_fill_every_type)
+{
+    struct arena a;
+    arena_init(&a, 4096, 1 << 20);
+    for (unsigned t = DT_NONE + 1; t < DT_MAX_; t++) {
+        struct tensor_spec s = {.dtype = t, .ndim = 2, .dims = {-1, -1}};
+        struct backend_tensor out;
+        backend_sample(&s, 2, 3, &out, &a);
+        EXPECT(out.data != NULL);
+        EXPECT_EQ(out.bytes, 6 * dtype_size((enum dtype)t));
+        EXPECT_EQ(out.dims[1], 3);
+    }
+    struct tensor_spec s = {.dtype = DT_FP32, .ndim = 2, .dims = {-1, 1 << 30}};
+    struct backend_tensor out;
+    backend_sample(&s, 2, 3, &out, &a);
+    EXPECT(out.data == NULL);
+    arena_done(&a);
+}
