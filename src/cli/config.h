@@ -37,11 +37,11 @@ struct http_config {         /* section `http`: limits of the HTTP server, see n
 struct log_config {
     int level;
     int format;
-    bool access;
-}; /* enum log_level; enum log_format; access log lines on/off */
+    bool access; /* default off: failures and events are logged anyway */
+};               /* enum log_level; enum log_format; access log lines on/off */
 
 struct config {
-    const char *file;           /* where it came from; NULL for `quern serve` */
+    const char *file;           /* where it came from, absolute; NULL for `quern serve` */
     struct setting_list listen; /* const char * "HOST:PORT", default 127.0.0.1:8000; [::1]:8000 for IPv6 */
     bool allow_remote;          /* key `allow_unauthenticated_remote`: listen beyond loopback without authentication */
     const char *data;           /* data directory, absolute */
@@ -49,22 +49,32 @@ struct config {
     uint64_t drain_timeout_ns;  /* 30s */
     struct log_config log;
     struct http_config http;
-    struct setting_list models;  /* struct model_config */
-    struct setting_list classes; /* struct setting_pair, default high 60, medium 30, low 10 */
-    struct arena arena;          /* owns all of the above */
+    struct setting_list models;   /* struct model_config */
+    struct setting_list classes;  /* struct setting_pair, default high 60, medium 30, low 10 */
+    const char *file_given;       /* private: the file's name as the user wrote it, for error texts */
+    struct setting_places places; /* private: where each key stood, for error texts */
+    struct arena arena;           /* owns all of the above */
 };
 
-/* Reads and checks a file. All checks that need no other process are here: known backends, files exist and are regular and readable, names are sane ([A-Za-z0-9._-]+),
+#define CONFIG_MODELS_MAX 1000
+#define CONFIG_LISTEN_MAX 16
+
+/* All builders below fill *c on success only, and leave nothing to free on failure.
+ *
+ * Reads and checks a file. All checks that need no other process are here: known backends, files exist and are regular and readable, names are sane ([A-Za-z0-9._-]+),
  * classes known, addresses parse, shares add up to at most 100, loopback unless allow_remote. */
 enum err_code config_load(struct config *c, const char *file, struct err *err);
 /* What `quern serve FILE|DIR|builtin:NAME ...` means, in the same form. Options are set by the caller afterwards with config_set. */
 enum err_code config_from_paths(struct config *c, const char *const *paths, size_t paths_len, struct err *err);
+/* One setting from the command line: "threads", "log.level", "models.*.instances" (every model); where: "--instances". */
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err);
 enum err_code config_check(struct config *c, struct err *err); /* the checks, again, after config_set */
 void config_done(struct config *c);
 /* "127.0.0.1:8000" apart; port 0 allowed (kernel's choice). */
 enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
                              struct err *err);
+/* $QUERN_DATA, else $XDG_DATA_HOME/quern, else ~/.local/share/quern, else /var/lib/quern; absolute. */
+const char *config_data_default(struct arena *a);
 extern const struct setting config_table[];
 
 #endif

@@ -1,0 +1,170 @@
+#include "cli/config_int.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/backend.h"
+
+/* A file of 1 MiB and 1000 models with paths of 4 KiB fit several times. */
+#define CONFIG_ARENA_MAX ((size_t)64 << 20)
+
+void config_begin(struct config *c)
+{
+    *c = (struct config){0};
+    arena_init(&c->arena, 16384, CONFIG_ARENA_MAX);
+    settings_defaults(config_table, c, sizeof *c, &c->arena);
+}
+
+void config_done(struct config *c)
+{
+    arena_done(&c->arena);
+    *c = (struct config){0};
+}
+
+const char *config_join(struct arena *a, const char *base, const char *path)
+{
+    while (strncmp(path, "./", 2) == 0)
+        path += 2;
+    if (path[0] == '/')
+        return arena_cstr(a, str_c(path));
+    return arena_printf(a, "%s%s%s", base, strcmp(base, "/") == 0 ? "" : "/", path).p;
+}
+
+enum err_code config_cwd(struct arena *a, const char **out, struct err *err)
+{
+    char cwd[PATH_MAX];
+    if (!getcwd(cwd, sizeof cwd))
+        return err_sys(err, ERR_IO, errno, "cannot tell the current folder");
+    *out = arena_cstr(a, str_c(cwd));
+    return ERR_OK;
+}
+
+const char *config_data_default(struct arena *a)
+{
+    const char *data = getenv("QUERN_DATA"), *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    char cwd[PATH_MAX];
+    if (data && data[0])
+        return config_join(a, getcwd(cwd, sizeof cwd) ? cwd : "/", data);
+    if (xdg && xdg[0] == '/') /* the XDG specification: relative ones are to be ignored */
+        return config_join(a, xdg, "quern");
+    if (home && home[0] == '/')
+        return config_join(a, home, ".local/share/quern");
+    return "/var/lib/quern";
+}
+
+static enum err_code take_builtin(struct config *c, struct model_config *m, const char *name, struct err *err)
+{
+    if (m->backend && strcmp(m->backend, name) != 0) {
+        const char *path = arena_printf(&c->arena, "models.%s.backend", m->name).p;
+        return config_fail(c, err, path, "\"%s\" contradicts the path builtin:%s", m->backend, name);
+    }
+    m->backend = name;
+    m->path = NULL;
+    return ERR_OK;
+}
+
+/* A folder given as path: its greatest version, or the one that the configuration names. */
+static enum err_code take_versions(struct config *c, struct model_config *m, struct err *err)
+{
+    const char *file, *version;
+    enum err_code code = config_version_file(&c->arena, m->path, m->version, &file, &version, err);
+    if (code == ERR_INVALID) /* not a folder: the check says what is wrong with the file, if anything is */
+        return ERR_OK;
+    if (code) {
+        struct err why = *err;
+        return config_fail(c, err, arena_printf(&c->arena, "models.%s.path", m->name).p, "%s", why.text);
+    }
+    m->path = file;
+    m->version = version;
+    return ERR_OK;
+}
+
+static enum err_code finish_model(struct config *c, struct model_config *m, const char *base, struct err *err)
+{
+    static const char builtin[] = "builtin:";
+    const struct setting_pair *classes = c->classes.items;
+    if (m->path && strncmp(m->path, builtin, sizeof builtin - 1) == 0) {
+        if (take_builtin(c, m, m->path + sizeof builtin - 1, err))
+            return err->code;
+    } else if (m->path) {
+        m->path = config_join(&c->arena, base, m->path);
+        if (take_versions(c, m, err))
+            return err->code;
+    }
+    if (!m->backend && m->path) {
+        const struct backend *b = backend_by_path(str_c(m->path));
+        m->backend = b ? b->name : NULL;
+    }
+    if (!m->version)
+        m->version = "1";
+    if (!m->class_name && c->classes.len)
+        m->class_name = classes[0].name;
+    return ERR_OK;
+}
+
+enum err_code config_finish(struct config *c, const char *base, struct err *err)
+{
+    struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (finish_model(c, &models[i], base, err))
+            return err->code;
+    c->data = c->data ? config_join(&c->arena, base, c->data) : config_data_default(&c->arena);
+    return config_check(c, err);
+}
+
+static enum err_code load(struct config *c, const char *file, struct err *err)
+{
+    char real[PATH_MAX];
+    if (!realpath(file, real)) {
+        int why = errno;
+        (void)err_sys(err, why == ENOENT ? ERR_NOT_FOUND : ERR_IO, why, "cannot read %s", file);
+        return err_remedy(err, "name an existing file with -c FILE; examples are in docs/reference.md");
+    }
+    c->file_given = arena_cstr(&c->arena, str_c(file));
+    c->file = arena_cstr(&c->arena, str_c(real));
+    if (settings_load_places(file, config_table, c, sizeof *c, &c->arena, &c->places, err))
+        return err->code;
+    *strrchr(real, '/') = '\0';
+    return config_finish(c, real[0] ? real : "/", err);
+}
+
+enum err_code config_load(struct config *c, const char *file, struct err *err)
+{
+    struct config fresh;
+    config_begin(&fresh);
+    if (load(&fresh, file, err)) {
+        config_done(&fresh);
+        return err->code;
+    }
+    *c = fresh;
+    return ERR_OK;
+}
+
+static enum err_code set_models(struct config *c, const char *key, const char *value, const char *where,
+                                struct err *err)
+{
+    struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (settings_set(config_model_table, &models[i], key, str_c(value), where, &c->arena, err))
+            return err->code;
+    return ERR_OK;
+}
+
+enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err)
+{
+    static const char models[] = "models.*.";
+    if (strncmp(key, models, sizeof models - 1) == 0)
+        return set_models(c, key + sizeof models - 1, value, where, err);
+    if (settings_set(config_table, c, key, str_c(value), where, &c->arena, err))
+        return err->code;
+    if (strcmp(key, "data") == 0) {
+        const char *cwd;
+        if (config_cwd(&c->arena, &cwd, err))
+            return err->code;
+        c->data = config_join(&c->arena, cwd, c->data);
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,223 @@
+#include "cli/config_int.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "model/backend.h"
+
+enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
+{
+    char text[sizeof err->text];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    const struct setting_place *at = settings_place(&c->places, path);
+    if (!c->file_given)
+        return err_set(err, ERR_INVALID, "%s: %s", path, text);
+    if (!at)
+        return err_set(err, ERR_INVALID, "%s: %s: %s", c->file_given, path, text);
+    return err_set(err, ERR_INVALID, "%s:%u:%u: %s: %s", c->file_given, at->line, at->column, path, text);
+}
+
+static bool is_loopback4(const struct in_addr *a)
+{
+    return (ntohl(a->s_addr) >> 24) == 127;
+}
+
+static bool is_loopback6(const struct in6_addr *a)
+{
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+static bool parse_host(struct str text, char *host, size_t host_size, bool *is_loopback)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    bool has_brackets = text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']';
+    if (has_brackets)
+        text = str_sub(text, 1, text.n - 2);
+    if (str_eq_c(text, "localhost"))
+        text = STR("127.0.0.1");
+    if (memchr(text.p, '\0', text.n) || !str_copy(host, host_size, text))
+        return false;
+    if (has_brackets) {
+        if (inet_pton(AF_INET6, host, &v6) != 1)
+            return false;
+        *is_loopback = is_loopback6(&v6);
+        return true;
+    }
+    if (inet_pton(AF_INET, host, &v4) != 1)
+        return false;
+    *is_loopback = is_loopback4(&v4);
+    return true;
+}
+
+enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
+                             struct err *err)
+{
+    struct str all = str_c(text);
+    ptrdiff_t colon = str_rchr(all, ':');
+    uint64_t number;
+    if (colon < 0) {
+        (void)err_set(err, ERR_INVALID, "\"%.80s\" is not of the form HOST:PORT", text);
+        return str_to_u64(all, &number) ? err_remedy(err, "write 127.0.0.1:%.10s", text)
+                                        : err_remedy(err, "write for example 127.0.0.1:8000 or [::1]:8000");
+    }
+    struct str digits = str_sub(all, (size_t)colon + 1, all.n);
+    if (!str_to_u64(digits, &number) || number > 65535)
+        return err_set(err, ERR_INVALID, "\"%.80s\": the port must be a number from 0 to 65535", text);
+    if (!parse_host(str_sub(all, 0, (size_t)colon), host, host_size, is_loopback)) {
+        (void)err_set(err, ERR_INVALID, "\"%.80s\": the host must be an IPv4 address, an [IPv6] address or localhost",
+                      text);
+        return err_remedy(err, "for all addresses of this machine write 0.0.0.0:PORT or [::]:PORT");
+    }
+    *port = (int)number;
+    return ERR_OK;
+}
+
+static enum err_code check_listen(const struct config *c, size_t i, struct err *err)
+{
+    const char *const *listen = c->listen.items;
+    char host[64], path[32], why[160], remedy[200];
+    int port;
+    bool is_loopback;
+    struct err inner = {0};
+    (void)snprintf(path, sizeof path, c->listen.len > 1 ? "listen[%zu]" : "listen", i);
+    if (config_address(listen[i], host, sizeof host, &port, &is_loopback, &inner)) {
+        (void)snprintf(why, sizeof why, "%.150s", inner.text);
+        (void)snprintf(remedy, sizeof remedy, "%.190s", inner.remedy);
+        (void)config_fail(c, err, path, "%s", why);
+        return remedy[0] ? err_remedy(err, "%s", remedy) : err->code;
+    }
+    for (size_t k = 0; k < i; k++)
+        if (port != 0 && strcmp(listen[k], listen[i]) == 0)
+            return config_fail(c, err, path, "%s stands here twice", listen[i]);
+    if (!is_loopback && !c->allow_remote) {
+        (void)config_fail(c, err, path, "%s can be reached from other machines, and nobody would be asked who they are",
+                          listen[i]);
+        return err_remedy(err, "listen on 127.0.0.1, or say allow_unauthenticated_remote: true "
+                               "(option --allow-unauthenticated-remote)");
+    }
+    return ERR_OK;
+}
+
+static bool is_name(const char *name)
+{
+    static const char sane[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t n = strlen(name);
+    return n > 0 && n < MODEL_NAME_MAX && strspn(name, sane) == n && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static enum err_code check_classes(const struct config *c, struct err *err)
+{
+    const struct setting_pair *classes = c->classes.items;
+    int64_t sum = 0;
+    if (c->classes.len == 0 || c->classes.len > 16)
+        return config_fail(c, err, "classes", "%zu classes, from 1 to 16 are allowed", c->classes.len);
+    for (size_t i = 0; i < c->classes.len; i++) {
+        if (!is_name(classes[i].name))
+            return config_fail(c, err, "classes", "\"%.100s\" is not a name of letters, digits, \".\", \"_\" and \"-\"",
+                               classes[i].name);
+        sum += classes[i].value;
+    }
+    if (sum > 100)
+        return config_fail(c, err, "classes", "the shares add up to %lld percent, 100 are there", (long long)sum);
+    return ERR_OK;
+}
+
+/* The error's path is "models.iris.KEY". */
+static enum err_code fail_model(const struct config *c, struct err *err, const struct model_config *m, const char *key,
+                                const char *text)
+{
+    char path[MODEL_NAME_MAX + 64];
+    (void)snprintf(path, sizeof path, "models.%.*s%s%s", MODEL_NAME_MAX, m->name, key[0] ? "." : "", key);
+    return config_fail(c, err, path, "%s", text);
+}
+
+static enum err_code check_backend(const struct config *c, const struct model_config *m, struct err *err)
+{
+    char text[200];
+    if (!m->backend && !m->path) {
+        (void)fail_model(c, err, m, "", "a model needs a path or a built-in backend");
+        return err_remedy(err, "add path: FILE");
+    }
+    if (!m->backend) {
+        (void)snprintf(text, sizeof text, "no backend reads files like \"%.120s\"", strrchr(m->path, '/') + 1);
+        (void)fail_model(c, err, m, "path", text);
+        return err_remedy(err, "export the model to ONNX (.onnx), or say which backend it is for: backend: NAME");
+    }
+    const struct backend *b = backend_by_name(str_c(m->backend));
+    if (!b) {
+        (void)snprintf(text, sizeof text, "there is no backend \"%.40s\"", m->backend);
+        (void)fail_model(c, err, m, "backend", text);
+        return err_remedy(err, "known: %s", backend_names());
+    }
+    bool is_builtin = !b->extensions[0];
+    if (is_builtin && m->path)
+        return fail_model(c, err, m, "path", "a built-in backend reads no file");
+    if (!is_builtin && !m->path)
+        return fail_model(c, err, m, "", "a model of this backend needs a path");
+    return ERR_OK;
+}
+
+static enum err_code check_file(const struct config *c, const struct model_config *m, struct err *err)
+{
+    struct stat st;
+    char text[300];
+    if (!m->path)
+        return ERR_OK;
+    const char *why = NULL;
+    if (stat(m->path, &st) < 0 || access(m->path, R_OK) < 0)
+        why = strerror(errno);
+    else if (!S_ISREG(st.st_mode))
+        why = "not a regular file";
+    else if (st.st_size == 0)
+        why = "the file is empty";
+    if (!why)
+        return ERR_OK;
+    (void)snprintf(text, sizeof text, "cannot read %.200s: %.80s", m->path, why);
+    return fail_model(c, err, m, "path", text);
+}
+
+static enum err_code check_model(const struct config *c, const struct model_config *m, struct err *err)
+{
+    const struct setting_pair *classes = c->classes.items;
+    char text[200];
+    if (!is_name(m->name)) {
+        (void)snprintf(text, sizeof text, "a model's name has 1 to %d letters, digits, \".\", \"_\" and \"-\"",
+                       MODEL_NAME_MAX - 1);
+        (void)fail_model(c, err, m, "", text);
+        return err_remedy(err, "rename it; a file can keep its name with models: {NAME: FILE} in a configuration");
+    }
+    if (strspn(m->version, "0123456789") != strlen(m->version))
+        return fail_model(c, err, m, "version", "a version has digits only");
+    if (m->isolation == ISOLATION_INLINE && m->instances > 1) {
+        (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
+        return err_remedy(err, "leave instances out, or say isolation: process");
+    }
+    for (size_t i = 0; i < c->classes.len; i++)
+        if (strcmp(classes[i].name, m->class_name) == 0)
+            return check_backend(c, m, err) ? err->code : check_file(c, m, err);
+    (void)snprintf(text, sizeof text, "there is no class \"%.64s\"", m->class_name);
+    (void)fail_model(c, err, m, "class", text);
+    return err_remedy(err, "name one of the keys of classes");
+}
+
+enum err_code config_check(struct config *c, struct err *err)
+{
+    const struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->listen.len; i++)
+        if (check_listen(c, i, err))
+            return err->code;
+    if (check_classes(c, err))
+        return err->code;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (check_model(c, &models[i], err))
+            return err->code;
+    return ERR_OK;
+}

@@ -1,0 +1,101 @@
+#include "cli/config_int.h"
+
+static const char *const isolations[] = {"process", "inline", NULL};
+static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL}; /* as enum log_level */
+static const char *const formats[] = {"people", "json", NULL};                       /* as enum log_format */
+
+#define KIB 1024.0
+#define GIB (1024.0 * 1024 * 1024)
+#define MS  1e6
+#define S   1e9
+#define H   3600e9
+
+const struct setting config_model_table[] = {
+    SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
+                .help =
+                    "Model file, relative to the configuration file; or a folder <version>/model.onnx, of which the "
+                    "greatest version is served; or `builtin:NAME`. A model that is one line (`iris: iris.onnx`) gives "
+                    "the path."),
+    SETTING_STR("backend", struct model_config, backend, .min = 1, .max = 31,
+                .help = "What runs the model. By default it follows from the file's extension."),
+    SETTING_STR("version", struct model_config, version, .min = 1, .max = 18,
+                .help = "Version of the model, digits only. By default the number of the folder the file lies in (in a "
+                        "repository), else 1."),
+    SETTING_ENUM("isolation", struct model_config, isolation, .def = "process", .choices = isolations,
+                 .help =
+                     "`process`: worker processes of its own, sandboxed; a crash costs nothing but time. `inline`: on "
+                     "the threads that serve connections; least latency, for small models that you trust."),
+    SETTING_INT("instances", struct model_config, instances, .def = "1", .min = 1, .max = 256,
+                .help = "Worker processes of the model."),
+    SETTING_INT("threads", struct model_config, threads, .def = "1", .min = 1, .max = 256,
+                .help = "Threads of the engine in each instance."),
+    SETTING_INT("max_batch", struct model_config, max_batch, .def = "0", .max = 65536, .unit = "rows",
+                .help = "Most rows in one run. 0: the backend chooses. 1: requests never share a run."),
+    SETTING_INT("queue_max", struct model_config, queue_max, .def = "1024", .min = 1, .max = 1000000,
+                .unit = "requests", .help = "Requests that may wait; more are refused with 429 at once."),
+    SETTING_TIME("timeout", struct model_config, timeout_ns, .def = "30s", .min = MS, .max = 24 * H,
+                 .help =
+                     "A request that is not answered by then fails with 504, unless it brought a deadline of its own."),
+    SETTING_TIME("load_timeout", struct model_config, load_timeout_ns, .def = "120s", .min = MS, .max = 24 * H,
+                 .help = "A model that is not ready by then has failed."),
+    SETTING_BYTES("memory", struct model_config, memory_bytes, .def = "0",
+                  .help = "Most private memory of one instance; it is restarted when it takes more. 0: no limit."),
+    SETTING_STR("class", struct model_config, class_name, .min = 1, .max = 64,
+                .help =
+                    "One of `classes`: whose requests and instances come first when the machine is short. By default "
+                    "the first class."),
+    SETTING_TEXT_MAP("parameters", struct model_config, parameters, .help = "Handed to the backend as they are."),
+    {0}};
+
+static const struct setting http_table[] = {
+    SETTING_BYTES("body_max", struct http_config, body_bytes_max, .def = "64MiB", .min = KIB, .max = 16 * GIB,
+                  .help = "Largest body of a request, before and after decompression; above it 413."),
+    SETTING_BYTES("head_max", struct http_config, head_bytes_max, .def = "64KiB", .min = KIB, .max = KIB * KIB,
+                  .help = "Request line and headers together; above it 431."),
+    SETTING_INT("headers_max", struct http_config, headers_max, .def = "100", .min = 8, .max = 1000,
+                .help = "Headers of a request; above it 431."),
+    SETTING_INT("connections_max", struct http_config, connections_max, .def = "10000", .min = 1, .max = 1000000,
+                .help = "Open connections; the one that was idle longest is closed to make room."),
+    SETTING_INT("pipeline_max", struct http_config, pipeline_max, .def = "64", .min = 1, .max = 1024,
+                .help = "Requests of one connection in work at a time; reading pauses beyond."),
+    SETTING_TIME("head_timeout", struct http_config, head_timeout_ns, .def = "10s", .min = 100 * MS, .max = H,
+                 .help = "For a whole request head to arrive."),
+    SETTING_TIME("body_timeout", struct http_config, body_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
+                 .help = "For the next piece of a body to arrive."),
+    SETTING_TIME("idle_timeout", struct http_config, idle_timeout_ns, .def = "75s", .min = 100 * MS, .max = 24 * H,
+                 .help = "For the next request on an open connection."),
+    SETTING_TIME("send_timeout", struct http_config, send_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
+                 .help = "For a client to take the next piece of its answer."),
+    {0}};
+
+static const struct setting log_table[] = {
+    SETTING_ENUM("level", struct log_config, level, .def = "info", .choices = levels,
+                 .help = "Least level that is logged."),
+    SETTING_ENUM("format", struct log_config, format, .def = "people", .choices = formats,
+                 .help = "`people`: lines to read. `json`: one JSON object per line."),
+    SETTING_BOOL("access", struct log_config, access, .def = "false",
+                 .help = "A line for every request. Failures and slow requests are logged in any case."),
+    {0}};
+
+const struct setting config_table[] = {
+    SETTING_STRS("listen", struct config, listen, .def = "127.0.0.1:8000", .min = 1, .max = CONFIG_LISTEN_MAX,
+                 .help = "Addresses to listen on, HOST:PORT or [IPv6]:PORT. Port 0 is the system's choice."),
+    SETTING_BOOL("allow_unauthenticated_remote", struct config, allow_remote, .def = "false",
+                 .help = "Listen on addresses that other machines can reach although nobody is asked who they are."),
+    SETTING_STR("data", struct config, data, .min = 1, .max = 4000,
+                .help = "Data directory: state, crash reports, sockets. By default `$QUERN_DATA`, else "
+                        "`$XDG_DATA_HOME/quern`, else `~/.local/share/quern`, else `/var/lib/quern`."),
+    SETTING_INT("threads", struct config, threads, .def = "0", .max = 1024,
+                .help = "Threads that serve connections. 0: as many as the cores that the process may use."),
+    SETTING_TIME("drain_timeout", struct config, drain_timeout_ns, .def = "30s", .max = H,
+                 .help = "How long requests in work may take to end after SIGTERM or SIGINT."),
+    SETTING_SECTION("log", struct config, log, log_table, .help = "The log, one line per event on standard error."),
+    SETTING_SECTION("http", struct config, http, http_table, .help = "Limits of the HTTP server."),
+    SETTING_MAP("models", struct config, models, config_model_table, struct model_config, .max = CONFIG_MODELS_MAX,
+                .help = "Models to serve, by name (letters, digits, `.`, `_` and `-`)."),
+    SETTING_INTS_MAP("classes", struct config, classes, .def = "high: 60, medium: 30, low: 10", .min = 1, .max = 100,
+                     .unit = "percent",
+                     .help =
+                         "Guaranteed shares of the machine by class, greatest first, 100 in all at most; lent while "
+                         "idle."),
+    {0}};
