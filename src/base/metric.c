@@ -102,16 +102,19 @@ static char *render_labels(const char *const *labels)
 
 /* ---- series ---- */
 
-static double scale_of(const struct metric_family *f)
+/* Raw units in one unit of the family: 1e9 for a scale of 1e-9. Where that is meant to be a whole number it is made one, so that
+ * values come out as division rounds them: 2.002000001, not 2.0020000010000002. */
+static double per_unit_of(const struct metric_family *f)
 {
-    return f->scale > 0 ? f->scale : 1;
+    double per_unit = f->scale > 0 ? 1 / f->scale : 1;
+    double whole = round(per_unit);
+    return fabs(per_unit - whole) <= whole * 1e-12 ? whole : per_unit;
 }
 
-/* The largest raw value that is not above the bound. 0.001 s at 1e-9 is 999999.9999999999 in binary: what is that close to a whole
- * number is meant to be it. */
-static uint64_t threshold(double bound, double scale)
+/* The largest raw value that is not above the bound; 0.3 s in ns may be 299999999.99999994, which is meant to be whole as well. */
+static uint64_t threshold(double bound, double per_unit)
 {
-    double raw = bound / scale;
+    double raw = bound * per_unit;
     double whole = round(raw);
     double limit = fabs(raw - whole) <= fabs(whole) * 1e-12 ? whole : floor(raw);
     if (limit >= 0x1p64)
@@ -133,10 +136,11 @@ static struct metric *series_new(const struct metric_family *f, char *labels, in
     m->labels = labels;
     m->threads = (int)runs;
     m->stride = stride;
-    m->scale = scale_of(f);
+    m->scale = f->scale > 0 ? f->scale : 1;
+    m->per_unit = per_unit_of(f);
     m->thresholds_len = bounds_len;
     for (int i = 0; i < bounds_len; i++)
-        m->thresholds[i] = threshold(f->bounds[i], m->scale);
+        m->thresholds[i] = threshold(f->bounds[i], m->per_unit);
     return m;
 }
 

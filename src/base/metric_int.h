@@ -23,8 +23,9 @@ struct metric {
     char *labels; /* rendered: a="x",b="y" */
     int threads;
     int thresholds_len;
-    size_t stride; /* cells from one thread's run to the next */
-    double scale;
+    size_t stride;                          /* cells from one thread's run to the next */
+    double scale;                           /* of the family, 1 when it names none */
+    double per_unit;                        /* 1 / scale: raw units in one unit of the family */
     uint64_t thresholds[METRIC_BOUNDS_MAX]; /* the family's bounds in raw units */
     _Alignas(CACHE_LINE) cell cells[];
 };

@@ -27,10 +27,10 @@ static void add_number(struct buf *out, double v)
 
 static void add_scaled(struct buf *out, const struct metric *m, uint64_t raw)
 {
-    if (m->scale >= 1 && m->scale <= 1)
+    if (m->per_unit >= 1 && m->per_unit <= 1)
         buf_u64(out, raw); /* exact also above 2^53 */
     else
-        add_number(out, (double)raw * m->scale);
+        add_number(out, (double)raw / m->per_unit);
 }
 
 static void add_series_start(struct buf *out, const struct metric *m, const char *suffix)

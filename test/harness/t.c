@@ -20,6 +20,7 @@
 #define TMPDIRS_MAX      16
 #define SHOWN_OUTPUT_MAX (64 * 1024) /* of a failed test, its end */
 #define SHOWN_STRING_MAX 300u
+#define SHOWN_BEFORE     100u /* the first difference */
 
 #ifdef QUERN_SANITIZED
 #define LIMIT_FACTOR 3
@@ -69,27 +70,37 @@ void t_eq(const char *file, int line, const char *a_text, const char *b_text, lo
         t_fail(file, line, "%s is %lld, expected %lld (%s)", a_text, a, b, b_text);
 }
 
-static void print_quoted(const char *label, struct str s)
+/* A window of s that begins at `from`. */
+static void print_quoted(const char *label, struct str s, size_t from)
 {
-    fprintf(stderr, "    %s \"", label);
-    for (size_t i = 0; i < s.n && i < SHOWN_STRING_MAX; i++) {
+    fprintf(stderr, "    %s %s\"", label, from > 0 ? "..." : "");
+    size_t to = s.n > from + SHOWN_STRING_MAX ? from + SHOWN_STRING_MAX : s.n;
+    for (size_t i = from; i < to; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c >= 0x20 && c != 0x7f && c != '"' && c != '\\')
-            fputc(c, stderr);
+        if (c == '\n')
+            fputs("\\n", stderr);
+        else if (c == '"' || c == '\\')
+            fprintf(stderr, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fprintf(stderr, "\\x%02x", c);
         else
-            fprintf(stderr, c == '\n' ? "\\n" : "\\x%02x", c);
+            fputc(c, stderr);
     }
-    fprintf(stderr, "\"%s (%zu bytes)\n", s.n > SHOWN_STRING_MAX ? "..." : "", s.n);
+    fprintf(stderr, "\"%s (%zu bytes)\n", to < s.n ? "..." : "", s.n);
 }
 
 void t_str(const char *file, int line, const char *a_text, struct str a, const char *b)
 {
     struct str want = {b, strlen(b)};
-    if (a.n == want.n && (a.n == 0 || memcmp(a.p, want.p, a.n) == 0))
+    size_t at = 0;
+    while (at < a.n && at < want.n && a.p[at] == want.p[at])
+        at++;
+    if (at == a.n && at == want.n)
         return;
-    print_quoted("got     ", a);
-    print_quoted("expected", want);
-    t_fail(file, line, "%s differs", a_text);
+    size_t from = at > SHOWN_BEFORE ? at - SHOWN_BEFORE : 0;
+    print_quoted("got     ", a, from);
+    print_quoted("expected", want, from);
+    t_fail(file, line, "%s differs from byte %zu on", a_text, at);
 }
 
 void t_near(const char *file, int line, const char *a_text, double a, double b, double eps)
