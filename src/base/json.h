@@ -25,7 +25,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define JSON_DEPTH_MAX 100
+#define JSON_DEPTH_MAX       100
+#define JSON_KEYS_MAX        64  /* of one object, compared to find duplicates */
+#define JSON_SEEN_MAX        256 /* the same over all objects open at a time */
+#define JSON_KEY_ESCAPED_MAX 256
 
 enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
@@ -36,24 +39,27 @@ struct json_reader {
     bool allow_nan;
     int depth, depth_max;
     size_t str_max;
-    /* private: state for each level (kind, items seen, key hashes, key for the path) */
+    /* private: what is known of each open bracket, and the keys met so far in the open objects (to find duplicates) */
+    uint32_t seen_len;
     struct json_level {
+        struct str key; /* raw, for the path */
+        uint32_t items, seen_from;
         bool is_object, is_first;
-        uint32_t items;
-        struct str key;
-        uint64_t seen[2]; /* small Bloom filter of key hashes; a hit is verified by rescanning */
-        const char *open; /* first byte behind the bracket */
     } levels[JSON_DEPTH_MAX + 1];
+    struct json_seen {
+        const char *key; /* raw text behind the opening quote */
+        uint32_t len, hash;
+    } seen[JSON_SEEN_MAX];
+    char key_text[JSON_KEY_ESCAPED_MAX]; /* the last key that had escapes, decoded */
 };
 
 void json_init(struct json_reader *r, struct str text, int depth_max);
 enum json_type json_peek(struct json_reader *r); /* type of the next value; JSON_NONE at an end or after an error */
 
 bool json_object(struct json_reader *r); /* enters; then json_key until it returns false (which leaves) */
-bool json_key(
-    struct json_reader *r,
-    struct str *
-        key); /* key borrowed: raw bytes when it has no escapes, else decoded in a small internal way: keys with escapes over 256 bytes are refused */
+/* The key is borrowed: the input's own bytes when it has no escapes, else decoded in the reader and valid until the next such key (one
+ * with escapes and over JSON_KEY_ESCAPED_MAX bytes is refused). */
+bool json_key(struct json_reader *r, struct str *key);
 bool json_array(struct json_reader *r); /* enters; then json_item until it returns false (which leaves) */
 bool json_item(struct json_reader *r);
 

@@ -45,16 +45,17 @@ static const char *scan_exponent(const char *p, const char *end, int64_t *out)
     return p == first ? NULL : p;
 }
 
-/* Significant digits go to mant while they fit; returns how many decimal places the digits seen here and not kept are worth. */
-static const char *scan_digits(const char *p, const char *end, struct num_decimal *d, int *kept, int64_t *dropped)
+/* Significant digits go to mant while they fit (19, or 20 of a whole number of 64 bits); counts those dropped behind them. */
+static const char *scan_digits(const char *p, const char *end, struct num_decimal *d, int64_t *dropped)
 {
     for (; p < end && num_is_digit(*p); p++) {
-        if (*kept < NUM_DIGITS_MAX) {
-            d->mant = d->mant * 10 + (uint64_t)(*p - '0');
-            *kept += d->mant != 0;
-        } else {
+        uint64_t next;
+        if (d->cut || __builtin_mul_overflow(d->mant, UINT64_C(10), &next) ||
+            __builtin_add_overflow(next, (uint64_t)(*p - '0'), &next)) {
             d->cut = true;
             ++*dropped;
+        } else {
+            d->mant = next;
         }
     }
     return p;
@@ -66,19 +67,18 @@ const char *num_scan_careful(const char *p, const char *end, struct num_decimal 
     p += d->negative;
     if (p >= end || !num_is_digit(*p))
         return NULL;
-    int kept = 0;
     int64_t exp10 = 0, exponent = 0;
     if (*p == '0') {
         p++;
         if (p < end && num_is_digit(*p))
             return NULL;
     } else {
-        p = scan_digits(p, end, d, &kept, &exp10);
+        p = scan_digits(p, end, d, &exp10);
     }
     if (p < end && *p == '.') {
         const char *frac = ++p;
         int64_t dropped = 0;
-        p = scan_digits(p, end, d, &kept, &dropped);
+        p = scan_digits(p, end, d, &dropped);
         if (p == frac)
             return NULL;
         exp10 -= (p - frac) - dropped;
