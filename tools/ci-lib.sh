@@ -33,7 +33,7 @@ ticker_start() {
     (
         n=0
         while :; do
-            last=$(tail -n 1 "$2" 2>/dev/null | tr -d '\000-\037' | cut -c 1-60)
+            last=$(tail -c 300 "$2" 2>/dev/null | tr '\r' '\n' | tail -n 1 | tr -d '\000-\037' | cut -c 1-60)
             printf '\r\033[K   …  %4ds  %s  \033[2m%s\033[m' "$n" "$1" "$last" >&2
             sleep 1
             n=$((n + 1))
@@ -171,7 +171,7 @@ need() {
         missing=$(missing_packages "$@") # llhttp's package has another name in later releases, which the lists tell
     fi
     # shellcheck disable=SC2086 # a list of names
-    step "install $(echo $missing | wc -w) packages" apt_install $missing
+    step "install Debian packages ($(echo $missing | wc -w))" apt_install $missing
     missing=$(missing_packages "$@")
     [ -z "$missing" ] || die "still missing after the installation: $missing"
 }
