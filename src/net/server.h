@@ -5,6 +5,7 @@
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
 
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "net/http.h"

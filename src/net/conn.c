@@ -1,0 +1,553 @@
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/server_int.h"
+#include "net/trace_int.h"
+
+/* Bodies of unanswered requests of one connection beyond which no further request is begun: pipelining must not multiply the limit of a
+ * body. */
+#define PIPELINE_BODY_BYTES ((size_t)1 << 20)
+/* Answers that the client has not taken beyond which no further request is begun. */
+#define BACKLOG_BYTES ((size_t)256 << 10)
+/* Unread input that a refused client may send until we stop listening to it. */
+#define LINGER_BYTES_MAX ((size_t)8 << 20)
+/* Progress of a body that earns a new time limit: one byte now and then is not progress. */
+#define BODY_PROGRESS_BYTES 1024u
+
+static void settle(struct http_conn *c);
+
+/* ---- Memory ---- */
+
+static struct http_conn *take_conn(struct server *s)
+{
+    struct http_conn *c = s->conn_pool;
+    if (c) {
+        s->conn_pool = c->next;
+        s->conn_pool_len--;
+        *c = (struct http_conn){0};
+    } else {
+        c = calloc(1, sizeof(*c));
+        if (!c)
+            return NULL;
+    }
+    c->server = s;
+    c->queue_end = &c->queue;
+    c->finishing_end = &c->finishing;
+    c->is_fresh = true;
+    message_init(&c->in, &s->limits, &s->coder, &s->err);
+    buf_init(&c->rest, 2 * READ_BUF_BYTES);
+    buf_init(&c->out, (size_t)256 << 20);
+    buf_init(&c->writing, (size_t)256 << 20);
+    return c;
+}
+
+static void release_if_unused(struct http_conn *c)
+{
+    struct server *s = c->server;
+    if (!c->is_closed || c->queue || c->is_dirty) /* [I3] */
+        return;
+    message_done(&c->in);
+    buf_done(&c->rest);
+    buf_done(&c->out);
+    buf_done(&c->writing);
+    if (s->conn_pool_len < 256 && !s->is_freed) {
+        c->next = s->conn_pool;
+        s->conn_pool = c;
+        s->conn_pool_len++;
+    } else {
+        free(c);
+    }
+    s->conns_alive--;
+    server_conn_gone(s);
+}
+
+static void link_conn(struct http_conn *c)
+{
+    struct server *s = c->server;
+    c->next = s->conns;
+    if (c->next)
+        c->next->prev = c;
+    s->conns = c;
+    s->conns_len++;
+    s->conns_alive++;
+    STAT_ADD(s, connections, 1);
+    STAT_ADD(s, connections_open, 1);
+}
+
+static void unlink_conn(struct http_conn *c)
+{
+    struct server *s = c->server;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    c->prev = c->next = NULL;
+    s->conns_len--;
+    STAT_ADD(s, connections_open, UINT64_MAX); /* minus one */
+}
+
+/* ---- Closing ---- */
+
+static void drop_partial(struct http_conn *c)
+{
+    if (c->in.x) {
+        server_give_exchange(c->server, c->in.x);
+        c->in.x = NULL;
+    }
+}
+
+/* on_cancel may answer at once, which changes the queue: so the walk starts anew after each call. */
+static void cancel_all(struct http_conn *c)
+{
+    for (struct exchange *x = c->queue; x; x = x->next)
+        x->is_cancelled = true;
+    struct exchange *x = c->queue;
+    while (x) {
+        if (x->is_done || x->is_told) {
+            x = x->next;
+            continue;
+        }
+        x->is_told = true;
+        if (x->req.on_cancel)
+            x->req.on_cancel(&x->req, x->req.on_cancel_arg);
+        x = c->queue;
+    }
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct http_conn *c = h->data;
+    c->is_closed = true;
+    unlink_conn(c);
+    send_settle(c);
+    release_if_unused(c);
+}
+
+void conn_close(struct http_conn *c)
+{
+    if (c->state == CONN_CLOSING)
+        return;
+    c->state = CONN_CLOSING;
+    c->is_reading = false;
+    deadline_stop(&c->read_deadline);
+    deadline_stop(&c->send_deadline);
+    drop_partial(c);
+    uv_close(&c->uv.handle, on_closed);
+    cancel_all(c);
+}
+
+static void on_shut(uv_shutdown_t *r, int status)
+{
+    (void)r;
+    (void)status; /* the linger limit closes in any case */
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf);
+
+static void start_reading(struct http_conn *c)
+{
+    if (c->is_reading || c->is_eof)
+        return;
+    if (uv_read_start(&c->uv.stream, on_alloc, on_read) != 0) {
+        c->is_broken = true;
+        server_mark_dirty(c);
+        return;
+    }
+    c->is_reading = true;
+}
+
+static void stop_reading(struct http_conn *c)
+{
+    (void)uv_read_stop(&c->uv.stream); /* always succeeds */
+    c->is_reading = false;
+}
+
+/* Closing a socket with unread input makes the kernel send a reset, which can overtake our last answer. */
+static void linger(struct http_conn *c)
+{
+    c->state = CONN_LINGER;
+    deadline_stop(&c->read_deadline);
+    if (c->is_eof || uv_shutdown(&c->shutdown_req, &c->uv.stream, on_shut) != 0) {
+        conn_close(c);
+        return;
+    }
+    server_arm(c->server, DEADLINE_LINGER, &c->read_deadline);
+    start_reading(c);
+}
+
+/* ---- Time limits ---- */
+
+bool conn_is_idle(const struct http_conn *c)
+{
+    return !c->in.x && !c->queue && !c->is_writing && c->out.len == 0 && c->rest.len == 0;
+}
+
+/* Restarts the limit of a body only when the client made progress since the last start. */
+static void update_body_deadline(struct http_conn *c)
+{
+    struct deadline *d = &c->read_deadline;
+    bool is_on = deadline_is_on(d) && d->kind == DEADLINE_BODY;
+    uint64_t have = c->in.x->body.len;
+    if (is_on && have >= c->body_progress_at && have - c->body_progress_at < BODY_PROGRESS_BYTES)
+        return;
+    c->body_progress_at = have;
+    server_arm(c->server, DEADLINE_BODY, d);
+}
+
+void conn_update_deadline(struct http_conn *c)
+{
+    struct deadline *d = &c->read_deadline;
+    if (c->state != CONN_OPEN)
+        return;
+    if (c->in.x && c->in.state != MESSAGE_HEAD) {
+        update_body_deadline(c);
+    } else if (c->in.x || c->is_fresh) { /* the whole head within one limit, however it trickles */
+        if (!deadline_is_on(d) || d->kind != DEADLINE_HEAD)
+            server_arm(c->server, DEADLINE_HEAD, d);
+    } else if (conn_is_idle(c)) {
+        server_arm(c->server, DEADLINE_IDLE, d);
+    } else {
+        deadline_stop(d); /* a handler works; requests have deadlines of their own */
+    }
+}
+
+/* ---- Requests ---- */
+
+static void enqueue(struct http_conn *c, struct exchange *x)
+{
+    x->next = NULL;
+    *c->queue_end = x;
+    c->queue_end = &x->next;
+    c->queue_len++;
+    c->queue_body_bytes += x->req.body.n;
+    c->wants_continue = false;
+}
+
+static void refuse_request(struct http_conn *c, int status)
+{
+    struct server *s = c->server;
+    struct exchange *x = c->in.x;
+    c->in.x = NULL;
+    c->is_last = true;
+    c->has_more = false;
+    x->keep_alive = false;
+    x->req.t_ready_ns = s->now_ns;
+    if (x->req.id[0] == '\0')
+        trace_identify(&x->req, (struct str){0}, (struct str){0});
+    if (status == 408)
+        STAT_ADD(s, timeouts, 1);
+    else
+        STAT_ADD(s, bad_requests, 1);
+    enqueue(c, x);
+    c->linger_bytes = 1; /* whatever the client still sends is unread */
+    answer_refusal(x, status, &s->err);
+}
+
+static void dispatch(struct http_conn *c, bool has_more)
+{
+    struct server *s = c->server;
+    struct exchange *x = c->in.x;
+    c->in.x = NULL;
+    x->req.t_ready_ns = s->now_ns;
+    x->req.stage_ns[STAGE_RECEIVE] = x->req.t_ready_ns - x->req.t_start_ns;
+    x->was_dispatched = true;
+    enqueue(c, x);
+    c->is_last = c->is_last || !x->keep_alive;
+    c->has_more = has_more && !c->is_last;
+    s->has_dispatched = true;
+    STAT_ADD(s, requests, 1);
+    s->handler(&x->req, s->arg);
+}
+
+static void say_continue(struct http_conn *c)
+{
+    if (c->queue)
+        c->wants_continue = true; /* earlier answers go first */
+    else
+        send_raw(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+static bool is_full(const struct http_conn *c)
+{
+    return c->queue_len >= c->server->limits.pipeline_max || c->queue_body_bytes > PIPELINE_BODY_BYTES ||
+           c->out.len + c->writing.len > BACKLOG_BYTES;
+}
+
+static bool may_read_on(const struct http_conn *c)
+{
+    return c->state == CONN_OPEN && !c->is_last && !c->is_broken;
+}
+
+static bool begin_request(struct http_conn *c)
+{
+    struct exchange *x = server_take_exchange(c->server);
+    if (!x)
+        return false;
+    c->in.x = x;
+    c->is_fresh = false;
+    x->req.conn = c;
+    x->req.thread = c->server->thread;
+    x->req.t_start_ns = c->server->now_ns;
+    return true;
+}
+
+static void act(struct http_conn *c, enum message_result r, bool has_more)
+{
+    switch (r) {
+    case MESSAGE_MORE:
+        break;
+    case MESSAGE_CONTINUE:
+        say_continue(c);
+        break;
+    case MESSAGE_DONE:
+        dispatch(c, has_more);
+        break;
+    case MESSAGE_BAD:
+        refuse_request(c, c->in.status);
+        break;
+    }
+}
+
+/* Parses input and dispatches what is complete. Answers that handlers give meanwhile leave together at the end. */
+static void take_input(struct http_conn *c, struct str in)
+{
+    c->is_in_event = true;
+    while (in.n > 0 && may_read_on(c)) {
+        if (!c->in.x && is_full(c)) {
+            buf_str(&c->rest, in);
+            stop_reading(c);
+            in.n = 0;
+        } else if (!c->in.x && !begin_request(c)) {
+            c->is_broken = true; /* out of memory: this connection pays */
+        } else {
+            enum message_result r = message_feed(&c->in, &in);
+            act(c, r, in.n > 0);
+        }
+    }
+    c->linger_bytes += in.n; /* behind the last request */
+    c->is_in_event = c->has_more = false;
+    settle(c);
+}
+
+/* After whatever changed: sends, and decides what the connection does next. Only from loop callbacks, [I4]. */
+static void settle(struct http_conn *c)
+{
+    if (c->state != CONN_OPEN)
+        return;
+    if (!c->is_broken)
+        send_flush(c);
+    if (c->is_broken) {
+        conn_close(c);
+        return;
+    }
+    bool is_sent = !c->queue && !c->is_writing && c->out.len == 0;
+    bool is_over = c->is_last || c->is_eof || (c->server->is_draining && conn_is_idle(c) && !c->is_fresh);
+    if (!is_sent || !is_over)
+        conn_update_deadline(c);
+    else if (c->linger_bytes > 0)
+        linger(c);
+    else
+        conn_close(c);
+}
+
+/* ---- Events ---- */
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct http_conn *c = h->data;
+    char *at = NULL;
+    size_t room = may_read_on(c) && c->in.x ? message_room(&c->in, &at) : 0;
+    if (room > INT_MAX)
+        room = INT_MAX;
+    *buf = room > 0 ? uv_buf_init(at, (unsigned)room) : uv_buf_init(c->server->read_buf, READ_BUF_BYTES);
+}
+
+static void discard(struct http_conn *c, size_t n)
+{
+    c->linger_bytes += n;
+    if (c->linger_bytes > LINGER_BYTES_MAX)
+        conn_close(c);
+}
+
+static bool has_cancellable(const struct http_conn *c)
+{
+    for (const struct exchange *x = c->queue; x; x = x->next)
+        if (!x->is_done && x->req.on_cancel)
+            return true;
+    return false;
+}
+
+/* The client has shut its write side. It may still read (nc -N, HTTP/1.0 clients), so work that cannot be cancelled is answered;
+ * work that can be is not worth finishing for a client that most likely is gone. */
+static void on_eof(struct http_conn *c)
+{
+    c->is_eof = true;
+    c->is_fresh = false;
+    stop_reading(c);
+    drop_partial(c);
+    if (c->state == CONN_LINGER || has_cancellable(c))
+        conn_close(c);
+    else
+        settle(c);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct http_conn *c = stream->data;
+    struct server *s = c->server;
+    if (n == 0)
+        return; /* EAGAIN */
+    s->now_ns = clock_now_ns();
+    if (n == UV_EOF) {
+        on_eof(c);
+    } else if (n < 0) {
+        conn_close(c);
+    } else {
+        STAT_ADD(s, bytes_in, (uint64_t)n);
+        if (!may_read_on(c)) {
+            discard(c, (size_t)n);
+        } else if (buf->base == s->read_buf) {
+            take_input(c, (struct str){buf->base, (size_t)n});
+        } else {
+            c->is_in_event = true;
+            act(c, message_took(&c->in, (size_t)n), false);
+            c->is_in_event = false;
+            settle(c);
+        }
+    }
+}
+
+void conn_expired(struct http_conn *c, enum deadline_kind kind)
+{
+    struct server *s = c->server;
+    switch (kind) {
+    case DEADLINE_HEAD:
+    case DEADLINE_BODY:
+        if (!c->in.x) { /* connected and said nothing */
+            conn_close(c);
+            return;
+        }
+        (void)err_set(&s->err, ERR_TIMEOUT, "the request %s did not arrive in time",
+                      kind == DEADLINE_HEAD ? "head" : "body");
+        refuse_request(c, 408);
+        settle(c);
+        return;
+    case DEADLINE_SEND:
+        if (uv_stream_get_write_queue_size(&c->uv.stream) < c->writing_left) { /* slow, but it reads */
+            c->writing_left = uv_stream_get_write_queue_size(&c->uv.stream);
+            server_arm(s, DEADLINE_SEND, &c->send_deadline);
+            return;
+        }
+        STAT_ADD(s, timeouts, 1);
+        conn_close(c);
+        return;
+    case DEADLINE_IDLE:
+    case DEADLINE_LINGER:
+    case DEADLINE_KINDS:
+        conn_close(c);
+        return;
+    }
+}
+
+static void resume(struct http_conn *c)
+{
+    if (c->is_reading || !may_read_on(c) || is_full(c))
+        return;
+    if (c->rest.len > 0) {
+        struct buf rest = c->rest; /* taken out, because the pipeline may fill up again while it is parsed */
+        buf_init(&c->rest, rest.max_bytes);
+        take_input(c, buf_view(&rest));
+        buf_done(&rest);
+    }
+    if (may_read_on(c) && c->rest.len == 0)
+        start_reading(c);
+}
+
+void conn_tick(struct http_conn *c)
+{
+    settle(c);
+    if (c->state == CONN_OPEN)
+        resume(c);
+    release_if_unused(c);
+}
+
+void conn_drain(struct http_conn *c)
+{
+    if (c->state != CONN_OPEN || !conn_is_idle(c))
+        return;
+    /* A request that has arrived but was not read yet is still answered. */
+    uv_os_fd_t fd;
+    char byte;
+    if (uv_fileno(&c->uv.handle, &fd) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
+        return;
+    conn_close(c);
+}
+
+/* ---- Opening ---- */
+
+static const char too_many[] =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 45\r\n"
+    "Retry-After: 1\r\nConnection: close\r\n\r\n"
+    "{\"error\":\"too many connections\",\"code\":503}\r\n";
+
+/* The client that was idle longest makes room; without one the new client is told to come back. */
+static bool make_room(struct server *s, int fd)
+{
+    if (s->conns_len < s->limits.connections_max)
+        return true;
+    struct deadline *d = deadline_first(&s->deadlines[DEADLINE_IDLE]);
+    if (d) {
+        conn_close((struct http_conn *)(void *)((char *)d - offsetof(struct http_conn, read_deadline)));
+        return true;
+    }
+    /* Best effort: a fresh socket takes this many bytes. */
+    (void)!send(fd, too_many, sizeof(too_many) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    return false;
+}
+
+static int open_handle(struct http_conn *c, int fd, bool is_unix)
+{
+    uv_loop_t *loop = c->server->loop;
+    int rc;
+    if (is_unix) {
+        (void)uv_pipe_init(loop, &c->uv.pipe, 0); /* only fills the structure */
+        rc = uv_pipe_open(&c->uv.pipe, fd);
+    } else {
+        (void)uv_tcp_init(loop, &c->uv.tcp); /* as above */
+        rc = uv_tcp_open(&c->uv.tcp, fd);
+        if (rc == 0)
+            (void)uv_tcp_nodelay(&c->uv.tcp, 1); /* without it answers are only slower */
+    }
+    c->uv.handle.data = c;
+    return rc;
+}
+
+void conn_open(struct server *s, int fd, bool is_unix)
+{
+    if (s->is_draining || !make_room(s, fd)) {
+        (void)close(fd);
+        return;
+    }
+    struct http_conn *c = take_conn(s);
+    if (!c) {
+        (void)close(fd);
+        return;
+    }
+    int rc = open_handle(c, fd, is_unix);
+    link_conn(c);
+    if (rc != 0) {
+        (void)close(fd);
+        conn_close(c);
+        return;
+    }
+    start_reading(c);
+    conn_update_deadline(c);
+}
