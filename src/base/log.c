@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/num.h"
 #include "base/utf8.h"
 
 #define LINE_BYTES_MAX 4096u /* PIPE_BUF: the kernel keeps writes up to here whole, also into a pipe */
@@ -118,6 +119,15 @@ static bool add_invalid_byte(struct line *line, char byte, bool json)
     return add(line, escape, (size_t)n, 1);
 }
 
+/* How many bytes at the start of s stand for themselves in both formats. */
+static size_t plain_len(struct str s)
+{
+    size_t n = 0;
+    while (n < s.n && s.p[n] >= 0x20 && s.p[n] < 0x7f && s.p[n] != '"' && s.p[n] != '\\')
+        n++;
+    return n;
+}
+
 /* Adds as much of s as fits, between quotes. */
 static void add_quoted(struct line *line, struct str s, bool json)
 {
@@ -125,7 +135,14 @@ static void add_quoted(struct line *line, struct str s, bool json)
         return;
     bool fits = true;
     while (fits && s.n > 0) {
-        size_t n = utf8_len(s);
+        size_t n = plain_len(s), room = LINE_BYTES_MAX - TAIL_BYTES_MAX - 1 - line->n;
+        if (n > 0 && room > 0) {
+            n = n < room ? n : room;
+            fits = add(line, s.p, n, 1);
+            s = str_sub(s, n, s.n);
+            continue;
+        }
+        n = utf8_len(s);
         if (n == 0)
             fits = add_invalid_byte(line, s.p[0], json);
         else
@@ -150,17 +167,19 @@ static bool is_bare(struct str s)
 
 static void add_float(struct line *line, double v, bool json)
 {
-    char number[40];
-    if (isfinite(v))
-        snprintf(number, sizeof number, json ? "%.12g" : "%.6g", v);
-    else
-        snprintf(number, sizeof number, json ? "\"%f\"" : "%f", v); /* JSON has no number for these */
+    char number[NUM_FLOAT_MAX];
+    if (json && isfinite(v)) {
+        (void)add(line, number, num_format_f64(v, number), 0);
+        return;
+    }
+    /* Six digits are enough for people. JSON has no number for what is not finite. */
+    snprintf(number, sizeof number, json ? "\"%g\"" : "%g", v);
     add_c(line, number);
 }
 
 static void add_value(struct line *line, const struct log_field *field, bool json)
 {
-    char number[24];
+    char number[NUM_FLOAT_MAX];
     switch (field->kind) {
     case LOG_KIND_STR:
         if (!json && is_bare(field->v.s))
@@ -169,12 +188,10 @@ static void add_value(struct line *line, const struct log_field *field, bool jso
             add_quoted(line, field->v.s, json);
         return;
     case LOG_KIND_INT:
-        snprintf(number, sizeof number, "%lld", (long long)field->v.i);
-        add_c(line, number);
+        (void)add(line, number, num_format_i64(field->v.i, number), 0);
         return;
     case LOG_KIND_UINT:
-        snprintf(number, sizeof number, "%llu", (unsigned long long)field->v.u);
-        add_c(line, number);
+        (void)add(line, number, num_format_u64(field->v.u, number), 0);
         return;
     case LOG_KIND_FLOAT:
         add_float(line, field->v.f, json);
@@ -186,10 +203,10 @@ static void add_value(struct line *line, const struct log_field *field, bool jso
 /* A field whose value has no room at all must not leave its key behind: the line would no longer be JSON. */
 static void add_field(struct line *line, const struct log_field *field, bool json)
 {
-    char key[72];
     size_t before = line->n;
-    snprintf(key, sizeof key, json ? ",\"%.64s\":" : " %.64s=", field->key);
-    add_c(line, key);
+    add_c(line, json ? ",\"" : " ");
+    add_c(line, field->key);
+    add_c(line, json ? "\":" : "=");
     size_t after_key = line->n;
     add_value(line, field, json);
     if (line->is_cut && line->n == after_key)

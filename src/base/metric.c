@@ -122,6 +122,20 @@ static uint64_t threshold(double bound, double per_unit)
     return limit <= 0 ? 0 : (uint64_t)limit;
 }
 
+static void prepare_buckets(struct metric *m, const double *bounds)
+{
+    for (int i = 0; i < m->thresholds_len; i++)
+        m->thresholds[i] = threshold(bounds[i], m->per_unit);
+    m->thresholds[m->thresholds_len] = UINT64_MAX;
+    for (unsigned width = 1; width <= 64; width++) {
+        uint64_t smallest = UINT64_C(1) << (width - 1);
+        unsigned char i = 0;
+        while (m->thresholds[i] < smallest)
+            i++;
+        m->first_of_width[width] = i;
+    }
+}
+
 static struct metric *series_new(const struct metric_family *f, char *labels, int threads)
 {
     int bounds_len = f->kind == METRIC_HISTOGRAM ? f->bounds_len : 0;
@@ -139,8 +153,7 @@ static struct metric *series_new(const struct metric_family *f, char *labels, in
     m->scale = f->scale > 0 ? f->scale : 1;
     m->per_unit = per_unit_of(f);
     m->thresholds_len = bounds_len;
-    for (int i = 0; i < bounds_len; i++)
-        m->thresholds[i] = threshold(f->bounds[i], m->per_unit);
+    prepare_buckets(m, f->bounds);
     return m;
 }
 
@@ -260,20 +273,20 @@ void metric_set_value(struct metric *m, double v)
     atomic_store_explicit(&m->cells[0], bits, memory_order_relaxed);
 }
 
-/* Index of the first threshold that is not below raw, or their number (+Inf). The range halves at each step without a branch that
- * depends on the value, because which bucket comes next cannot be predicted. */
+/* Bits that raw needs: 0 for 0, 64 for the largest. */
+static unsigned width_of(uint64_t raw)
+{
+    return raw == 0 ? 0 : 64 - (unsigned)__builtin_clzll(raw);
+}
+
+/* Index of the first threshold that is not below raw, or their number (+Inf). Bounds grow about as powers do, so from the first one
+ * that a number of this width can reach it is a step or two. */
 static size_t bucket_of(const struct metric *m, uint64_t raw)
 {
-    const uint64_t *base = m->thresholds;
-    size_t n = (size_t)m->thresholds_len;
-    if (n == 0)
-        return 0;
-    while (n > 1) {
-        size_t half = n / 2;
-        base = base[half - 1] < raw ? base + half : base;
-        n -= half;
-    }
-    return (size_t)(base - m->thresholds) + (*base < raw);
+    size_t i = m->first_of_width[width_of(raw)];
+    while (m->thresholds[i] < raw) /* ends at the sentinel: nothing is above UINT64_MAX */
+        i++;
+    return i;
 }
 
 void metric_observe(struct metric *m, int thread, uint64_t raw)

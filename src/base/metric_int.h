@@ -23,10 +23,11 @@ struct metric {
     char *labels; /* rendered: a="x",b="y" */
     int threads;
     int thresholds_len;
-    size_t stride;                          /* cells from one thread's run to the next */
-    double scale;                           /* of the family, 1 when it names none */
-    double per_unit;                        /* 1 / scale: raw units in one unit of the family */
-    uint64_t thresholds[METRIC_BOUNDS_MAX]; /* the family's bounds in raw units */
+    size_t stride;                              /* cells from one thread's run to the next */
+    double scale;                               /* of the family, 1 when it names none */
+    double per_unit;                            /* 1 / scale: raw units in one unit of the family */
+    uint64_t thresholds[METRIC_BOUNDS_MAX + 1]; /* the family's bounds in raw units, and UINT64_MAX behind them */
+    unsigned char first_of_width[65];           /* index of the first threshold >= 2^(width-1); 0 for width 0 */
     _Alignas(CACHE_LINE) cell cells[];
 };
 
