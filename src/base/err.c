@@ -31,7 +31,7 @@ static const struct {
 };
 
 /* vsnprintf that never leaves half a character at the end and returns the length that is in out. */
-static size_t format(char *out, size_t size, const char *fmt, va_list args)
+static ATTR_PRINTF(3, 0) size_t format(char *out, size_t size, const char *fmt, va_list args)
 {
     int wanted = vsnprintf(out, size, fmt, args);
     if (wanted < 0)

@@ -197,7 +197,7 @@ static void add_value(struct line *line, const struct log_field *field, bool jso
         add_float(line, field->v.f, json);
         return;
     }
-    CHECK(!"known kind of log field");
+    check_failed("a known kind of log field", __FILE__, __LINE__);
 }
 
 /* A field whose value has no room at all must not leave its key behind: the line would no longer be JSON. */
