@@ -1,0 +1,91 @@
+/* CPU time and scheduling class of the processes under test, for load.c alone. */
+#ifndef BENCH_LOAD_PROC_H
+#define BENCH_LOAD_PROC_H
+
+#include <dirent.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+#define LOAD_PROC_MAX 4096
+
+struct load_proc_entry {
+    int pid, ppid;
+    double cpu_s;
+    bool counts;
+};
+
+/* /proc/PID/stat: utime and stime are the sum over all threads, those that have ended included. */
+static bool load_proc_read(int pid, struct load_proc_entry *out)
+{
+    char path[64], text[1024];
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid); /* fits any int */
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return false;
+    size_t n = fread(text, 1, sizeof(text) - 1, f);
+    (void)fclose(f);
+    text[n] = '\0';
+    const char *behind_name = strrchr(text, ')'); /* the name may hold anything */
+    int ppid = 0;
+    unsigned long utime = 0, stime = 0;
+    if (!behind_name ||
+        sscanf(behind_name + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ppid, &utime, &stime) != 3)
+        return false;
+    *out = (struct load_proc_entry){.pid = pid, .ppid = ppid};
+    out->cpu_s = (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
+    return true;
+}
+
+static size_t load_proc_list(struct load_proc_entry *all, size_t max)
+{
+    DIR *d = opendir("/proc");
+    size_t n = 0;
+    for (struct dirent *e; d && n < max && (e = readdir(d)) != NULL;) {
+        int64_t pid = 0;
+        if (str_to_i64(str_c(e->d_name), &pid) && load_proc_read((int)pid, &all[n]))
+            n++;
+    }
+    if (d)
+        (void)closedir(d);
+    return n;
+}
+
+/* Seconds of CPU time of the processes and of all their descendants that live now. */
+static double load_proc_cpu_s(const int *pids, int pids_len)
+{
+    static struct load_proc_entry all[LOAD_PROC_MAX];
+    size_t n = pids_len > 0 ? load_proc_list(all, LOAD_PROC_MAX) : 0;
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < pids_len; k++)
+            all[i].counts = all[i].counts || all[i].pid == pids[k];
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < n && !all[i].counts; k++)
+                if (all[k].counts && all[k].pid == all[i].ppid)
+                    all[i].counts = changed = true;
+    }
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += all[i].counts ? all[i].cpu_s : 0;
+    return sum;
+}
+
+/* "other nice 0"; pid 0 is this process. Valid until the next call. */
+static struct str load_proc_scheduling(int pid)
+{
+    static char text[48];
+    static const char *const names[] = {"other", "fifo", "rr", "batch", "iso", "idle", "deadline"};
+    int class = sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK;
+    const char *name = class >= 0 && (size_t) class < sizeof(names) / sizeof(names[0]) ? names[class] : "unknown";
+    (void)snprintf(text, sizeof(text), "%s nice %d", name, getpriority(PRIO_PROCESS, (id_t)pid)); /* fits */
+    return str_c(text);
+}
+
+#endif
