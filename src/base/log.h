@@ -43,7 +43,7 @@ struct log_field {
 #define LOG_ERROR(text, ...) LOG_AT(LOG_LEVEL_ERROR, text, ##__VA_ARGS__)
 
 /* role appears in every line ("master", "edge", "worker iris@1#0"); kept by pointer. fd is borrowed. Until called:
- * level INFO, people's format, stderr. */
+ * level INFO, people's format, stderr, times in UTC. People's format shows local time by the offset that held at the call. */
 void log_init(const char *role, enum log_level level, enum log_format format, int fd);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *text, const struct log_field *fields, size_t fields_len);

@@ -1,5 +1,6 @@
 /* Random numbers: rand_secure_* from the kernel for ids and seeds; rand_u64 fast and seedable for jitter and sampling
- * (xoshiro256**, Blackman and Vigna 2018), one state per thread. */
+ * (xoshiro256**, Blackman and Vigna 2018), one state per thread. A child that goes on after fork() without
+ * exec has its parent's state and must call rand_seed. */
 #ifndef BASE_RAND_H
 #define BASE_RAND_H
 

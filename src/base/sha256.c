@@ -22,7 +22,7 @@ static uint32_t rotr(uint32_t x, int n)
 static void add_block(uint32_t state[8], const unsigned char *p)
 {
     uint32_t w[64];
-    for (int i = 0; i < 16; i++)
+    for (size_t i = 0; i < 16; i++)
         w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++) {
         uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
@@ -102,7 +102,7 @@ void sha256_end(struct sha256 *s, unsigned char out[32])
 
 void sha256_hex(const unsigned char sum[32], char out[65])
 {
-    for (int i = 0; i < 32; i++) {
+    for (size_t i = 0; i < 32; i++) {
         out[2 * i] = "0123456789abcdef"[sum[i] >> 4];
         out[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
     }

@@ -18,7 +18,7 @@
 
 #define EXIT_SKIPPED     77
 #define TMPDIRS_MAX      16
-#define SHOWN_OUTPUT_MAX (64 * 1024) /* of a failed test, its end */
+#define SHOWN_OUTPUT_MAX ((off_t)64 * 1024) /* of a failed test, its end */
 #define SHOWN_STRING_MAX 300u
 #define SHOWN_BEFORE     100u /* the first difference */
 
@@ -175,7 +175,7 @@ static bool wait_child(pid_t pid, int limit_s, int *status)
     while (waitpid(pid, status, WNOHANG) == 0) {
         if (now_s() >= deadline)
             return false;
-        struct timespec slice = {.tv_nsec = 50 * 1000 * 1000};
+        struct timespec slice = {.tv_nsec = 50000000};
         (void)sigtimedwait(&set, NULL, &slice); /* only a reason to look again */
     }
     return true;
@@ -183,9 +183,12 @@ static bool wait_child(pid_t pid, int limit_s, int *status)
 
 static void kill_listed(FILE *children)
 {
-    int pid;
-    while (fscanf(children, "%d", &pid) == 1)
-        kill(pid, SIGKILL);
+    char word[16];
+    while (fscanf(children, "%15s", word) == 1) {
+        long pid = strtol(word, NULL, 10);
+        if (pid > 1) /* 0 and -1 would hit more than one process */
+            kill((pid_t)pid, SIGKILL);
+    }
 }
 
 /* The runner is a subreaper, so everything that a test has left running, also in other sessions, is now its child. */
@@ -327,14 +330,14 @@ int main(int argc, char **argv)
 {
     struct options o = parse_options(argc, argv);
     size_t n = (size_t)(__stop_t_cases - __start_t_cases);
-    const struct t_case **tests = calloc(n, sizeof *tests);
+    const struct t_case **tests = calloc(n, sizeof(struct t_case *));
     int counts[3] = {0};
     if (tests == NULL) {
         perror("calloc");
         return 2;
     }
-    memcpy(tests, __start_t_cases, n * sizeof *tests);
-    qsort(tests, n, sizeof *tests, by_place);
+    memcpy(tests, __start_t_cases, n * sizeof(struct t_case *));
+    qsort(tests, n, sizeof(struct t_case *), by_place);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (size_t i = 0; i < n; i++) {
         if (!is_wanted(tests[i], o.match))
