@@ -1,0 +1,134 @@
+/* quern serve and quern up: from the command line to a configuration, and on to the master. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/engines.h"
+#include "model/engine.h"
+
+struct build {
+    const struct args *args;
+    bool is_serve;
+    const char *file; /* `up` */
+    bool is_usage;    /* the last failure was in the command line, not in a file */
+};
+
+/* --listen A --listen B: together they replace the list. */
+static enum err_code set_listen(struct config *c, const struct args *a, struct err *err)
+{
+    struct buf all;
+    buf_init(&all, 65536);
+    for (size_t i = 0; i < a->hits_len; i++)
+        if (strcmp(a->hits[i].option->name, "listen") == 0)
+            buf_printf(&all, "%s%s", all.len ? "," : "", a->hits[i].value);
+    buf_char(&all, '\0');
+    enum err_code code = all.failed    ? err_set(err, ERR_TOO_LARGE, "--listen: too much text")
+                         : all.len > 1 ? config_set(c, "listen", all.p, "--listen", err)
+                                       : ERR_OK;
+    buf_done(&all);
+    return code;
+}
+
+static enum err_code set_options(struct config *c, const struct args *a, struct err *err)
+{
+    for (size_t i = 0; i < a->hits_len; i++) {
+        const struct arg_option *o = a->hits[i].option;
+        char where[64];
+        (void)snprintf(where, sizeof where, "--%s", o->name);
+        if (!o->key || strcmp(o->name, "listen") == 0)
+            continue;
+        if (config_set(c, o->key, a->hits[i].value, where, err))
+            return err->code;
+    }
+    return set_listen(c, a, err);
+}
+
+/* The same at the start and at each reload. */
+static enum err_code build_config(struct config *out, void *arg, struct err *err)
+{
+    struct build *b = arg;
+    struct config c;
+    b->is_usage = false;
+    enum err_code code =
+        b->is_serve ? config_from_paths(&c, b->args->pos, b->args->pos_len, err) : config_load(&c, b->file, err);
+    if (code)
+        return code;
+    code = set_options(&c, b->args, err);
+    b->is_usage = code != ERR_OK;
+    if (!code)
+        code = config_check(&c, err);
+    if (code) {
+        config_done(&c);
+        return code;
+    }
+    *out = c;
+    return ERR_OK;
+}
+
+/* A person is there: ask. Only a clear yes, or just Enter, is one. */
+static bool is_wanted(void)
+{
+    char answer[16] = "";
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return false;
+    (void)fputs("Do it now? [Y/n] ", stderr);
+    if (!fgets(answer, sizeof answer, stdin))
+        return false;
+    return answer[0] == '\n' || answer[0] == 'y' || answer[0] == 'Y';
+}
+
+static int require_engines(const struct config *c)
+{
+    for (;;) {
+        const struct engine_need *n = engine_missing(c);
+        char text[160];
+        struct err err = {0};
+        if (!n)
+            return EXIT_FINE;
+        engine_missing_text(n, text, sizeof text);
+        (void)fprintf(stderr, "quern: %s\n", text);
+        if (!is_wanted())
+            return EXIT_ENGINE;
+        if (engine_install(n->engine, &err))
+            return cli_fail(&err, EXIT_ENGINE);
+    }
+}
+
+static int start(struct build *b, master_run_fn *run)
+{
+    struct config c;
+    struct err err = {0};
+    if (build_config(&c, b, &err))
+        return cli_fail(&err, b->is_usage ? EXIT_USAGE : EXIT_CONFIG);
+    log_init("master", (enum log_level)c.log.level, (enum log_format)c.log.format, STDERR_FILENO);
+    int code = b->is_serve ? require_engines(&c) : EXIT_FINE;
+    const struct engine_need *missing = b->is_serve ? NULL : engine_missing(&c);
+    if (missing) /* hurts only the models that need it; the rest of the platform runs */
+        LOG_WARN("an engine is not installed", LOG_S("engine", missing->engine),
+                 LOG_S("remedy", "quern engine install"));
+    struct master_options o = {
+        .config_file = c.file,
+        .is_serve = b->is_serve,
+        .exe = "/proc/self/exe", /* this very file, also when an upgrade has replaced it on disk meanwhile */
+        .reload = build_config,
+        .reload_arg = b,
+    };
+    if (code == EXIT_FINE)
+        code = run(&c, &o);
+    config_done(&c);
+    return code;
+}
+
+int cmd_serve(const struct args *a, master_run_fn *run)
+{
+    struct build b = {.args = a, .is_serve = true};
+    return start(&b, run);
+}
+
+int cmd_up(const struct args *a, master_run_fn *run)
+{
+    const char *file = args_get(a, "config");
+    struct build b = {.args = a, .file = file ? file : "quern.yaml"};
+    return start(&b, run);
+}

@@ -1,0 +1,313 @@
+#include "cli/commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPTION_DATA                                                                                                    \
+    {                                                                                                                  \
+        .name = "data", .value = "DIR", .key = "data", .complete = "DIR"                                               \
+    }
+#define OPTION_LISTEN                                                                                                  \
+    {                                                                                                                  \
+        .name = "listen", .value = "HOST:PORT", .key = "listen", .is_repeatable = true                                 \
+    }
+#define OPTION_THREADS                                                                                                 \
+    {                                                                                                                  \
+        .name = "threads", .value = "N", .key = "threads"                                                              \
+    }
+#define OPTION_REMOTE                                                                                                  \
+    {                                                                                                                  \
+        .name = "allow-unauthenticated-remote", .key = "allow_unauthenticated_remote"                                  \
+    }
+#define OPTION_DRAIN                                                                                                   \
+    {                                                                                                                  \
+        .name = "drain-timeout", .value = "TIME", .key = "drain_timeout"                                               \
+    }
+#define OPTION_LOG_FORMAT                                                                                              \
+    {                                                                                                                  \
+        .name = "log-format", .value = "FORMAT", .key = "log.format", .complete = "people json"                        \
+    }
+#define OPTION_LOG_LEVEL                                                                                               \
+    {                                                                                                                  \
+        .name = "log-level", .value = "LEVEL", .key = "log.level", .complete = "debug info warn error off"             \
+    }
+#define OPTION_ACCESS                                                                                                  \
+    {                                                                                                                  \
+        .name = "access-log", .key = "log.access"                                                                      \
+    }
+#define OPTION_JSON                                                                                                    \
+    {                                                                                                                  \
+        .name = "json", .help = "Print JSON for programs."                                                             \
+    }
+
+static const struct arg_option serve_options[] = {
+    OPTION_LISTEN,
+    {.name = "isolation", .value = "KIND", .key = "models.*.isolation", .complete = "process inline"},
+    {.name = "instances", .value = "N", .key = "models.*.instances"},
+    OPTION_THREADS,
+    OPTION_DATA,
+    OPTION_LOG_FORMAT,
+    OPTION_LOG_LEVEL,
+    OPTION_ACCESS,
+    OPTION_DRAIN,
+    OPTION_REMOTE,
+    {0}};
+static const struct arg_example serve_examples[] = {
+    {"quern serve iris.onnx", "Serves the model as \"iris\" on 127.0.0.1:8000."},
+    {"quern serve models/ --listen 127.0.0.1:9000 --instances 2",
+     "Every model file in a folder, and every folder NAME/<version>/model.onnx in it."},
+    {"quern serve builtin:identity --isolation inline", "No model at all, to try things out and to measure."},
+    {0}};
+
+static const struct arg_option up_options[] = {{.name = "config",
+                                                .letter = 'c',
+                                                .value = "FILE",
+                                                .help = "The configuration. Default: quern.yaml in the current folder.",
+                                                .complete = "FILE"},
+                                               OPTION_LISTEN,
+                                               OPTION_THREADS,
+                                               OPTION_DATA,
+                                               OPTION_LOG_FORMAT,
+                                               OPTION_LOG_LEVEL,
+                                               OPTION_ACCESS,
+                                               OPTION_DRAIN,
+                                               OPTION_REMOTE,
+                                               {0}};
+static const struct arg_example up_examples[] = {
+    {"quern up -c /etc/quern/quern.yaml", "Runs what the file describes."},
+    {"kill -HUP $(cat DATA/run/master.pid)", "Reads the file again; an invalid one changes nothing."},
+    {0}};
+
+static const struct arg_option json_options[] = {OPTION_JSON, {0}};
+static const struct arg_example check_examples[] = {
+    {"quern check quern.yaml", "What would run, with which settings, and what is missing."}, {0}};
+
+static const struct arg_option status_options[] = {OPTION_JSON, OPTION_DATA, {0}};
+static const struct arg_example status_examples[] = {
+    {"quern status", "Processes and crash reports of the quern that runs with the default data directory."},
+    {"quern status --json --data /var/lib/quern | jq '.processes[].pid'", "For scripts."},
+    {0}};
+
+static const struct arg_example engine_examples[] = {
+    {"quern engine install onnxruntime",
+     "Fetches the engine for ONNX models with pip, checked by its hash; needs no root."},
+    {"quern engine ls", "What there is, and where."},
+    {0}};
+
+static const struct arg_option version_options[] = {
+    {.name = "features", .help = "Also what this build and this machine can do."}, OPTION_JSON, {0}};
+
+static const struct arg_example completion_examples[] = {
+    {"source <(quern completion bash)", "For this shell; put the line into ~/.bashrc to keep it."}, {0}};
+
+const struct command cli_commands[] = {
+    {.name = "serve",
+     .summary = "serve model files, without a configuration",
+     .usage = "[OPTION]... FILE|DIR|builtin:NAME...",
+     .about =
+         "Serves each model file under its base name; each folder as a repository: every model file in it, and for "
+         "each folder NAME/<version>/model.onnx in it the greatest version. Built-in models need no file: "
+         "builtin:identity, builtin:delay, builtin:repeat, builtin:crash.\n"
+         "Requests are taken by HTTP: POST /predict, and the Open Inference Protocol under /v2. The dashboard is "
+         "at /, metrics are at /metrics. SIGTERM or SIGINT (Ctrl-C) drain and end.",
+     .options = serve_options,
+     .examples = serve_examples,
+     .args_min = 1,
+     .args_max = 1000,
+     .complete = "FILE",
+     .run = cmd_serve},
+    {.name = "up",
+     .summary = "run everything that a configuration describes",
+     .usage = "[OPTION]... [-c FILE]",
+     .about =
+         "Runs the platform by a configuration (see docs/reference.md). Options stand above the file. SIGHUP reads "
+         "it again; SIGTERM and SIGINT drain and end.",
+     .options = up_options,
+     .examples = up_examples,
+     .run = cmd_up},
+    {.name = "check",
+     .summary = "explain a configuration without running it",
+     .usage = "[--json] [FILE]",
+     .about =
+         "Reads the file (default: quern.yaml) as `up` does, and shows every setting in force, each model with its "
+         "file, backend and engine. An error is told with its file, line and column, and ends with code 3.",
+     .options = json_options,
+     .examples = check_examples,
+     .args_max = 1,
+     .complete = "FILE",
+     .run = cmd_check},
+    {.name = "status",
+     .summary = "show the processes that run, and crash reports",
+     .usage = "[--json] [--data DIR]",
+     .about =
+         "Shows each process of the quern that runs with the data directory, its state and restarts, and the reports "
+         "of crashes. Ends with code 7 when none is running.",
+     .options = status_options,
+     .examples = status_examples,
+     .run = cmd_status},
+    {.name = "engine",
+     .summary = "list, install and verify the engines that run models",
+     .usage = "ls [--json] | install NAME | verify NAME",
+     .about =
+         "Engines are shared libraries that models of one kind need. They are looked for in $QUERN_ENGINE_DIR, the "
+         "user's data folder, /usr/local/lib/quern/engines and /usr/lib/quern/engines.\n"
+         "  ls            what is known and what is installed\n"
+         "  install NAME  fetches the pinned version, checks its hash, puts it into place\n"
+         "  verify NAME   checks the hash of an installed engine, and that it loads",
+     .options = json_options,
+     .examples = engine_examples,
+     .args_min = 1,
+     .args_max = 2,
+     .complete = "ls install verify onnxruntime",
+     .run = cmd_engine},
+    {.name = "version",
+     .summary = "show the version, and what this build can do here",
+     .usage = "[--features] [--json]",
+     .about = "With --features: platform, sandbox, engines, backends and limits.",
+     .options = version_options,
+     .run = cmd_version},
+    {.name = "completion",
+     .summary = "print a completion script for a shell",
+     .usage = "bash|zsh|fish",
+     .about = "Prints a script that completes commands, options and their values.",
+     .examples = completion_examples,
+     .args_min = 1,
+     .args_max = 1,
+     .complete = "bash zsh fish",
+     .run = cmd_completion},
+    {.name = "help",
+     .summary = "tell all about a command",
+     .usage = "[COMMAND]",
+     .about = "Without a command: the overview.",
+     .args_max = 1,
+     .complete = "serve up check status engine version completion",
+     .run = cmd_help},
+    {.name = "reference",
+     .summary = "print docs/reference.md",
+     .usage = "",
+     .about = "Commands, settings, exit codes, environment: from the tables that the program uses.",
+     .is_hidden = true,
+     .run = cmd_reference},
+    {0}};
+
+const struct command *cli_command(const char *name)
+{
+    for (const struct command *c = cli_commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+int cli_print(struct buf *out)
+{
+    struct str s = buf_view(out);
+    bool is_written = !out->failed && fwrite(s.p ? s.p : "", 1, s.n, stdout) == s.n && fflush(stdout) == 0;
+    int why = errno;
+    bool is_too_much = out->failed;
+    buf_done(out);
+    if (is_written)
+        return EXIT_FINE;
+    (void)fprintf(stderr, "quern: cannot write the output: %s\n", is_too_much ? "there is too much" : strerror(why));
+    return EXIT_FAILED;
+}
+
+int cli_fail(const struct err *err, int code)
+{
+    bool is_named = strncmp(err->text, "quern ", 6) == 0; /* errors of the command line name their command */
+    (void)fprintf(stderr, "%s%s\n", is_named ? "" : "quern: ", err->text);
+    if (err->remedy[0])
+        (void)fprintf(stderr, "  %s\n", err->remedy);
+    return code;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[32];
+    size_t len = 0;
+    struct err err = {0};
+    for (const struct command *c = cli_commands; c->name && len < ARRAY_LEN(names); c++)
+        if (!c->is_hidden)
+            names[len++] = c->name;
+    const char *near = settings_nearest(str_c(name), names, len);
+    bool is_option = name[0] == '-';
+    (void)err_set(&err, ERR_INVALID, "there is no %s %.60s", is_option ? "option" : "command", name);
+    if (near)
+        (void)err_remedy(&err, "did you mean quern %s?", near);
+    else if (strchr(name, '.') || strchr(name, '/'))
+        (void)err_remedy(&err, "to serve a model file: quern serve %.100s", name);
+    else
+        (void)err_remedy(&err, "see: quern --help");
+    return cli_fail(&err, EXIT_USAGE);
+}
+
+int cmd_help(const struct args *a, master_run_fn *run)
+{
+    (void)run;
+    struct buf out;
+    const struct command *c = a->pos_len ? cli_command(a->pos[0]) : NULL;
+    if (a->pos_len && !c)
+        return unknown_command(a->pos[0]);
+    buf_init(&out, CLI_OUTPUT_MAX);
+    if (c)
+        help_command(c, &out);
+    else
+        help_overview(&out);
+    return cli_print(&out);
+}
+
+int cmd_completion(const struct args *a, master_run_fn *run)
+{
+    (void)run;
+    struct buf out;
+    buf_init(&out, CLI_OUTPUT_MAX);
+    if (completion_script(a->pos[0], &out))
+        return cli_print(&out);
+    struct err err = {0};
+    (void)err_set(&err, ERR_INVALID, "no completion for the shell \"%.60s\"", a->pos[0]);
+    (void)err_remedy(&err, "known: bash, zsh, fish");
+    return cli_fail(&err, EXIT_USAGE);
+}
+
+int cmd_reference(const struct args *a, master_run_fn *run)
+{
+    (void)a;
+    (void)run;
+    struct buf out;
+    buf_init(&out, CLI_OUTPUT_MAX);
+    help_reference(&out);
+    return cli_print(&out);
+}
+
+int cli_main(int argc, char **argv, master_run_fn *run)
+{
+    struct args none = {0}, args;
+    struct err err = {0};
+    if (argc < 2) {
+        struct buf out;
+        buf_init(&out, CLI_OUTPUT_MAX);
+        help_overview(&out);
+        (void)cli_print(&out);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return cmd_help(&none, run);
+    if (strcmp(argv[1], "--version") == 0)
+        return cmd_version(&none, run);
+    const struct command *c = cli_command(argv[1]);
+    if (!c)
+        return unknown_command(argv[1]);
+    if (args_parse(c, argc - 2, argv + 2, &args, &err))
+        return cli_fail(&err, EXIT_USAGE);
+    int code;
+    if (args.wants_help) {
+        struct buf out;
+        buf_init(&out, CLI_OUTPUT_MAX);
+        help_command(c, &out);
+        code = cli_print(&out);
+    } else {
+        code = c->run(&args, run);
+    }
+    args_done(&args);
+    return code;
+}
