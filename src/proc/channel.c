@@ -24,7 +24,8 @@ enum err_code channel_pair(int *out_master, int *out_child, struct err *err)
     return ERR_OK;
 }
 
-enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len, struct err *err)
+enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len,
+                           struct err *err)
 {
     CHECK(payload.n <= CHANNEL_PAYLOAD_MAX && fds_len <= CHANNEL_FDS_MAX);
     struct channel_head head = {.type = (uint32_t)type, .len = (uint32_t)payload.n};
@@ -73,7 +74,8 @@ enum channel_result channel_recv(int fd, struct channel_msg *out)
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
     } control;
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr msg = {
+        .msg_iov = iov, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     out->fds_len = 0;
     ssize_t n;
     do

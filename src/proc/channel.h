@@ -7,9 +7,9 @@
 
 #include "base/err.h"
 
-#define CHANNEL_FD 3              /* in every child */
+#define CHANNEL_FD          3     /* in every child */
 #define CHANNEL_PAYLOAD_MAX 32768 /* well under the kernel's default socket buffer */
-#define CHANNEL_FDS_MAX 16
+#define CHANNEL_FDS_MAX     136   /* an edge of 64 threads with its doorbells and sockets */
 
 enum channel_type {
     /* master to child */
@@ -32,8 +32,8 @@ enum channel_type {
 
 struct channel_msg {
     enum channel_type type;
-    struct str payload;           /* borrowed from text */
-    int fds[CHANNEL_FDS_MAX];     /* owned by the receiver */
+    struct str payload;       /* borrowed from text */
+    int fds[CHANNEL_FDS_MAX]; /* owned by the receiver */
     size_t fds_len;
     char text[CHANNEL_PAYLOAD_MAX + 64];
 };
@@ -42,7 +42,8 @@ enum channel_result { CHANNEL_MESSAGE, CHANNEL_EMPTY, CHANNEL_CLOSED };
 
 enum err_code channel_pair(int *out_master, int *out_child, struct err *err);
 /* Waits at most a second for a full buffer: a child that reads nothing for so long is stuck (ERR_TIMEOUT). */
-enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len, struct err *err);
+enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len,
+                           struct err *err);
 /* Never blocks. A malformed message is a broken peer: CHANNEL_CLOSED. */
 enum channel_result channel_recv(int fd, struct channel_msg *out);
 void channel_msg_close(struct channel_msg *m); /* closes descriptors not taken (set to -1 by the taker) */

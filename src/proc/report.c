@@ -16,7 +16,7 @@
 #include "sys/shm.h"
 
 #define REPORT_MAGIC 0x71637273u
-#define STACK_BYTES (64 * 1024)
+#define STACK_BYTES  (64 * 1024)
 
 static struct report_shm *mine; /* the child's own segment */
 
@@ -34,6 +34,11 @@ enum err_code report_create(int *out_fd, struct report_shm **out, struct err *er
     *out = p;
     report_clear(*out);
     return ERR_OK;
+}
+
+void report_unmap(struct report_shm *r)
+{
+    shm_unmap(r, sizeof *r);
 }
 
 void report_clear(struct report_shm *r)
@@ -135,8 +140,8 @@ static void write_reason(const struct report_shm *r, const struct report_about *
     else if (sig == SIGKILL)
         (void)snprintf(line, sizeof line, "killed from outside (kill -9, or the kernel for want of memory)");
     else if (sig == SIGSEGV || sig == SIGBUS)
-        (void)snprintf(line, sizeof line, "%s at address 0x%llx", sig == SIGSEGV ? "invalid memory access" : "bus error",
-                       (unsigned long long)r->address);
+        (void)snprintf(line, sizeof line, "%s at address 0x%llx",
+                       sig == SIGSEGV ? "invalid memory access" : "bus error", (unsigned long long)r->address);
     else if (sig != 0)
         (void)snprintf(line, sizeof line, "ended by signal %d (%s)", sig, strsignal(sig));
     else
@@ -153,7 +158,8 @@ static void write_stack(const struct report_shm *r, struct json_writer *w)
         const struct report_frame *f = &r->frames[i];
         char module[sizeof f->module], symbol[sizeof f->symbol], line[300];
         struct str m = clean(f->module, sizeof f->module, module), s = clean(f->symbol, sizeof f->symbol, symbol);
-        (void)snprintf(line, sizeof line, "%.*s %.*s+0x%llx", STR_F(m), s.n ? (int)s.n : 0, s.p, (unsigned long long)f->offset);
+        (void)snprintf(line, sizeof line, "%.*s %.*s+0x%llx", STR_F(m), s.n ? (int)s.n : 0, s.p,
+                       (unsigned long long)f->offset);
         jw_c(w, line);
     }
     jw_array_end(w);

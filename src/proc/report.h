@@ -9,8 +9,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define REPORT_FD 4
-#define REPORT_FRAMES_MAX 32
+#define REPORT_FD           4
+#define REPORT_FRAMES_MAX   32
 #define REPORT_REQUESTS_MAX 4
 
 struct report_frame {
@@ -20,10 +20,10 @@ struct report_frame {
 
 struct report_shm {
     uint32_t magic;
-    _Atomic uint32_t crashed;      /* 1: signal, text and frames are filled */
+    _Atomic uint32_t crashed; /* 1: signal, text and frames are filled */
     int32_t signal;
-    uint64_t address;              /* fault address, for SIGSEGV and SIGBUS */
-    char text[512];                /* CHECK's text */
+    uint64_t address; /* fault address, for SIGSEGV and SIGBUS */
+    char text[512];   /* CHECK's text */
     uint32_t frames_len;
     struct report_frame frames[REPORT_FRAMES_MAX];
     _Atomic uint32_t requests_len; /* requests being worked on */
@@ -31,7 +31,8 @@ struct report_shm {
 };
 
 enum err_code report_create(int *out_fd, struct report_shm **out, struct err *err); /* master */
-void report_clear(struct report_shm *r);                                             /* before each life of the child */
+void report_unmap(struct report_shm *r);                                            /* NULL is taken */
+void report_clear(struct report_shm *r);                                            /* before each life of the child */
 
 /* In the child, once: maps REPORT_FD, installs handlers for SIGSEGV SIGBUS SIGILL SIGFPE SIGABRT SIGSYS on an alternate stack, sets check_panic_hook. */
 enum err_code report_install(struct err *err);

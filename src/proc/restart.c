@@ -2,9 +2,9 @@
 
 #include "base/clock.h"
 
-#define SHORT_LIFE_NS (100 * NS_PER_MS)
-#define SHORT_DELAY_MAX_NS (5 * NS_PER_S)
-#define UNREADY_DELAY_NS (100 * NS_PER_MS)
+#define SHORT_LIFE_NS        (100 * NS_PER_MS)
+#define SHORT_DELAY_MAX_NS   (5 * NS_PER_S)
+#define UNREADY_DELAY_NS     (100 * NS_PER_MS)
 #define UNREADY_DELAY_MAX_NS (10 * NS_PER_S)
 
 static uint64_t doubled(uint64_t first, uint32_t times, uint64_t max)

@@ -12,11 +12,14 @@ static struct block_shm *shm_of(const struct lane_block *b)
 
 static enum err_code lie(const struct served *m, const struct tensor_spec *spec, const char *what, struct err *err)
 {
-    err_set(err, ERR_BACKEND, "model '%s' gave an output '%s' that is not what it declared: %s", m->info.name, spec->name, what);
-    return err_remedy(err, "the model file or its backend is faulty; GET /v2/models/%s shows the declared outputs", m->info.name);
+    err_set(err, ERR_BACKEND, "model '%s' gave an output '%s' that is not what it declared: %s", m->info.name,
+            spec->name, what);
+    return err_remedy(err, "the model file or its backend is faulty; GET /v2/models/%s shows the declared outputs",
+                      m->info.name);
 }
 
-static enum err_code check_refs(const struct served *m, const struct tensor_spec *spec, const struct infer_tensor *t, struct err *err)
+static enum err_code check_refs(const struct served *m, const struct tensor_spec *spec, const struct infer_tensor *t,
+                                struct err *err)
 {
     uint64_t cap = m->lane.map->shm->out_cap;
     for (size_t e = 0; e < t->bytes / sizeof(struct bytes_ref); e++) {
@@ -29,7 +32,8 @@ static enum err_code check_refs(const struct served *m, const struct tensor_spec
 }
 
 /* Copies one output's description, validates the copy [L5]. */
-static enum err_code take_output(struct served *m, const struct lane_block *b, uint32_t k, uint32_t rows, struct err *err)
+static enum err_code take_output(struct served *m, const struct lane_block *b, uint32_t k, uint32_t rows,
+                                 struct err *err)
 {
     const struct tensor_spec *spec = &m->info.desc->outputs[k];
     struct block_tensor_shm t = shm_of(b)->out[k];
@@ -43,7 +47,8 @@ static enum err_code take_output(struct served *m, const struct lane_block *b, u
             return lie(m, spec, "another shape", err);
     if (m->info.desc->has_batch_dim && t.dims[0] != (int64_t)rows)
         return lie(m, spec, "its first dimension is not the number of rows", err);
-    if (!tensor_count(t.dims, t.ndim, &count) || count * dtype_size((enum dtype)t.dtype) != t.bytes || t.off > cap || t.bytes > cap - t.off)
+    if (!tensor_count(t.dims, t.ndim, &count) || count * dtype_size((enum dtype)t.dtype) != t.bytes || t.off > cap ||
+        t.bytes > cap - t.off)
         return lie(m, spec, "its size does not match its shape", err);
     struct infer_tensor *out = &m->out[k];
     out->ndim = t.ndim;
@@ -64,7 +69,8 @@ static enum err_code take_outputs(struct served *m, const struct lane_block *b, 
 }
 
 /* The whole batch's outputs narrowed to one request's rows: done() sees only its own. */
-static void narrow(const struct served *m, const struct infer_tensor *whole, struct infer *i, uint32_t row0, uint32_t rows_all, struct infer_tensor *out)
+static void narrow(const struct served *m, const struct infer_tensor *whole, struct infer *i, uint32_t row0,
+                   uint32_t rows_all, struct infer_tensor *out)
 {
     for (uint32_t k = 0; k < m->info.desc->outputs_len; k++) {
         out[k] = whole[k];
@@ -87,7 +93,8 @@ static void note_times(struct infer *i, const struct block_shm *shm, uint64_t cl
 }
 
 /* Ends one request of a DONE block. */
-static void answer(struct served *m, struct lane_block *b, struct infer *i, const struct err *err, uint32_t row0, uint32_t rows_all)
+static void answer(struct served *m, struct lane_block *b, struct infer *i, const struct err *err, uint32_t row0,
+                   uint32_t rows_all)
 {
     struct infer_tensor narrowed[MODEL_TENSORS_MAX];
     const struct block_shm *shm = shm_of(b);
@@ -172,10 +179,12 @@ void answer_block(struct served *m, struct lane_block *b)
 static void quarantine(struct served *m, struct lane_block *b, struct infer *i)
 {
     const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
-    quarantine_add(m->quarantine, quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap), clock_now_ns());
+    quarantine_add(m->quarantine, quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap),
+                   clock_now_ns());
     i->attempts = b->deaths;
     char text[240];
-    (void)snprintf(text, sizeof text, "the model's worker crashed %d times on this request; it is quarantined", CRASH_KILLS_MAX);
+    (void)snprintf(text, sizeof text, "the model's worker crashed %d times on this request; it is quarantined",
+                   CRASH_KILLS_MAX);
     infer_end_err(i, ERR_BACKEND, text, "see the crash reports (quern status, dashboard) for the reason and the stack");
 }
 
@@ -224,5 +233,6 @@ void abandon_block(struct served *m, struct lane_block *b)
     b->cancel_asked = true;
     atomic_store_explicit(&shm_of(b)->aborted, 1, memory_order_relaxed);
     if (m->serve->hooks.cancel_run)
-        m->serve->hooks.cancel_run(m->serve->hooks.arg, m->shared->id, block_owner_of(state), m->lane.index, b->index, b->gen);
+        m->serve->hooks.cancel_run(m->serve->hooks.arg, m->shared->id, block_owner_of(state), m->lane.index, b->index,
+                                   b->gen);
 }

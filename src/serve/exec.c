@@ -37,8 +37,8 @@ bool exec_claim(struct exec *x, struct exec_block *out)
     while (find_open(x, out, &state)) {
         struct lane_shm *lane = &x->segment->shm->lane[out->lane];
         uint64_t running = block_state(out->gen, x->pid, BLOCK_RUNNING);
-        if (!atomic_compare_exchange_strong_explicit(&lane->blocks[out->block].state, &state, running, memory_order_acq_rel,
-                                                     memory_order_relaxed))
+        if (!atomic_compare_exchange_strong_explicit(&lane->blocks[out->block].state, &state, running,
+                                                     memory_order_acq_rel, memory_order_relaxed))
             continue; /* another instance was faster, or the edge took it back to add rows */
         atomic_fetch_and_explicit(&lane->open, ~(UINT64_C(1) << out->block), memory_order_relaxed);
         return true;

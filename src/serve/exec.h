@@ -11,8 +11,8 @@ struct exec {
     const struct backend *backend;
     void *instance;
     const struct model_desc *desc;
-    uint32_t pid;                /* owner mark in block states */
-    int index;                   /* instance number, for counters */
+    uint32_t pid; /* owner mark in block states */
+    int index;    /* instance number, for counters */
     struct backend_tensor in[MODEL_TENSORS_MAX], out[MODEL_TENSORS_MAX];
 };
 

@@ -142,8 +142,11 @@ static bool place(struct served *m, struct infer *i)
     enum err_code code = i->decode(i, &i->err);
     i->t_decoded_ns = clock_now_ns();
     if (code == ERR_OK && UNLIKELY(is_quarantined(m, i, b))) {
-        err_set(&i->err, ERR_REJECTED, "this input killed workers of model '%s' %d times and is quarantined", m->info.name, CRASH_KILLS_MAX);
-        code = err_remedy(&i->err, "see the crash reports (quern status, dashboard); it is tried again 10 minutes after the last crash");
+        err_set(&i->err, ERR_REJECTED, "this input killed workers of model '%s' %d times and is quarantined",
+                m->info.name, CRASH_KILLS_MAX);
+        code = err_remedy(
+            &i->err,
+            "see the crash reports (quern status, dashboard); it is tried again 10 minutes after the last crash");
     }
     if (code == ERR_OK) {
         placed(m, b, i);
@@ -175,13 +178,15 @@ static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
 static enum err_code admit(struct served *m, struct infer *i)
 {
     if (m->info.state != SERVED_READY) {
-        err_set(&i->err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", m->info.name, m->reason[0] ? m->reason : "loading");
+        err_set(&i->err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", m->info.name,
+                m->reason[0] ? m->reason : "loading");
         return i->err.code;
     }
     if (infer_check(i, &i->err) || infer_rows(i, &i->rows, &i->err))
         return i->err.code;
     if (m->waiting >= m->shared->limits.queue_max) {
-        err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
+        err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting,
+                m->info.name);
         return err_remedy(&i->err, "try again later, or give the model more instances");
     }
     return ERR_OK;

@@ -9,9 +9,10 @@
 #include "serve/quarantine.h"
 #include "serve/serve.h"
 
-#define INFER_ROWS_MAX 65536 /* rows of one request; memory limits come on top */
-#define CRASH_KILLS_MAX 3    /* a request that was in so many crashed runs is quarantined */
-#define ALONE_AFTER_DEATHS 2 /* from this crash on, the requests of a batch run one by one, to find the one that kills */
+#define INFER_ROWS_MAX  65536 /* rows of one request; memory limits come on top */
+#define CRASH_KILLS_MAX 3     /* a request that was in so many crashed runs is quarantined */
+#define ALONE_AFTER_DEATHS                                                                                             \
+    2 /* from this crash on, the requests of a batch run one by one, to find the one that kills */
 
 enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_ENDED };
 
@@ -22,12 +23,12 @@ struct served {
     char reason[256];
     bool has_lane, is_retired, drain_told;
     struct lane lane;
-    struct segment_map private_map;         /* inline */
-    struct exec *exec;                      /* inline */
+    struct segment_map private_map;             /* inline */
+    struct exec *exec;                          /* inline */
     struct infer *waiting_first, *waiting_last; /* no block was free */
     uint32_t waiting, placed;
-    bool is_dirty;                          /* rows were added since the last flush */
-    uint64_t next_deadline_ns;              /* no earlier one among its requests */
+    bool is_dirty;             /* rows were added since the last flush */
+    uint64_t next_deadline_ns; /* no earlier one among its requests */
     struct quarantine *quarantine;
     struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
 };

@@ -8,7 +8,7 @@
 #include "sys/shm.h"
 
 #define TENSOR_ALIGN 64u
-#define KEEP_BYTES (4u << 20) /* pages beyond this are given back when a block is released */
+#define KEEP_BYTES   (4u << 20) /* pages beyond this are given back when a block is released */
 
 static struct block_shm *shm_of(const struct lane_block *b)
 {
@@ -98,7 +98,8 @@ static uint64_t heap_need(const struct lane *l, const struct infer *i)
 
 static bool has_room(const struct lane_block *b, const struct infer *i)
 {
-    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->shm->in_cap && same_shapes(b, i);
+    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->shm->in_cap &&
+           same_shapes(b, i);
 }
 
 /* Lays out the input area for rows_max rows: tensors one after the other, strings behind them. False when it does not fit. */

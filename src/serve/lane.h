@@ -20,24 +20,25 @@ struct lane_block {
     struct lane *lane;
     uint32_t index, gen;
     enum lane_use use;
-    uint32_t rows, rows_max;     /* used, room */
-    uint64_t heap_at;            /* next free byte of the input area behind the tensors */
-    uint64_t *tensor_off;        /* by input: where it begins */
-    struct infer *first, *last;  /* requests in it that are not answered yet, in order of rows */
+    uint32_t rows, rows_max;    /* used, room */
+    uint64_t heap_at;           /* next free byte of the input area behind the tensors */
+    uint64_t *tensor_off;       /* by input: where it begins */
+    struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
     uint32_t live;
     uint64_t opened_ns;
-    uint32_t deaths;             /* workers that crashed on it */
-    struct infer *alone;         /* after two deaths requests run one by one: this one now */
+    uint32_t deaths;     /* workers that crashed on it */
+    struct infer *alone; /* after two deaths requests run one by one: this one now */
     bool kill_asked, cancel_asked;
 };
 
 struct lane {
     struct segment_map *map;
     const struct model_desc *desc;
-    uint32_t index;              /* of the lane in the segment */
-    uint32_t row_cap;            /* most rows of a shared block */
+    uint32_t index;   /* of the lane in the segment */
+    uint32_t row_cap; /* most rows of a shared block */
     struct lane_block blocks[LANE_BLOCKS];
-    struct lane_block *current;  /* shared block that takes rows: FILLING, or PUBLISHED and perhaps still OPEN; NULL: none */
+    struct lane_block
+        *current; /* shared block that takes rows: FILLING, or PUBLISHED and perhaps still OPEN; NULL: none */
     uint32_t unused, published, orphans; /* bit masks of blocks */
 };
 

@@ -27,12 +27,12 @@
 
 #include "model/desc.h"
 
-#define SEGMENT_MAGIC 0x71736567u
-#define SEGMENT_LAYOUT 1u
-#define LANE_BLOCKS 32
-#define LANE_THREADS_MAX 64
+#define SEGMENT_MAGIC      0x71736567u
+#define SEGMENT_LAYOUT     1u
+#define LANE_BLOCKS        32
+#define LANE_THREADS_MAX   64
 #define LANE_INSTANCES_MAX 64
-#define LANE_IDS_MAX 4
+#define LANE_IDS_MAX       4
 
 enum block_phase { BLOCK_FREE, BLOCK_FILLING, BLOCK_OPEN, BLOCK_RUNNING, BLOCK_DONE };
 
@@ -90,12 +90,12 @@ struct instance_shm { /* counters of one worker, for people */
 struct segment_shm {
     uint32_t magic, layout, lanes, pad;
     uint64_t bytes, control_bytes, in_off, in_cap, out_off, out_cap; /* caps: of one block */
-    alignas(64) _Atomic uint32_t work;   /* futex: changes when a block was opened */
-    alignas(64) _Atomic uint64_t waiting; /* bit i: instance i sleeps on `work` */
+    alignas(64) _Atomic uint32_t work;                               /* futex: changes when a block was opened */
+    alignas(64) _Atomic uint64_t waiting;                            /* bit i: instance i sleeps on `work` */
     alignas(64) _Atomic uint32_t described;
-    struct model_desc desc;              /* worker: valid once described */
+    struct model_desc desc; /* worker: valid once described */
     struct instance_shm instances[LANE_INSTANCES_MAX];
-    struct lane_shm lane[];              /* `lanes` of them */
+    struct lane_shm lane[]; /* `lanes` of them */
 };
 
 /* One for the whole edge, made by the master: how workers wake edge threads. The eventfd of a thread is written only when it said that it sleeps. */

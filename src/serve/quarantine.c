@@ -9,7 +9,8 @@ static void mix(struct hash128 *h, const void *p, size_t n)
     h->hi = h->hi * 0xC2B2AE3D27D4EB4Fu + part.hi;
 }
 
-struct hash128 quarantine_print(const struct infer *i, uint32_t inputs_len, const unsigned char *base, uint64_t base_bytes)
+struct hash128 quarantine_print(const struct infer *i, uint32_t inputs_len, const unsigned char *base,
+                                uint64_t base_bytes)
 {
     struct hash128 h = {hash_seed(), 1};
     for (uint32_t k = 0; k < inputs_len; k++) {

@@ -7,7 +7,7 @@
 #include "serve/infer.h"
 
 #define QUARANTINE_MAX 64
-#define QUARANTINE_NS (600 * UINT64_C(1000000000))
+#define QUARANTINE_NS  (600 * UINT64_C(1000000000))
 
 struct quarantine {
     struct {
@@ -18,7 +18,8 @@ struct quarantine {
 };
 
 /* Of a request whose inputs are in a block. base: the block's input area, for BYTES. */
-struct hash128 quarantine_print(const struct infer *i, uint32_t inputs_len, const unsigned char *base, uint64_t base_bytes);
+struct hash128 quarantine_print(const struct infer *i, uint32_t inputs_len, const unsigned char *base,
+                                uint64_t base_bytes);
 void quarantine_add(struct quarantine *q, struct hash128 print, uint64_t now_ns);
 bool quarantine_has(struct quarantine *q, struct hash128 print, uint64_t now_ns);
 

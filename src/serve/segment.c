@@ -50,11 +50,13 @@ enum err_code segment_create(uint32_t lanes, uint64_t in_cap, uint64_t out_cap, 
 static enum err_code check_header(const struct segment_shm *s, uint64_t file_bytes, struct err *err)
 {
     struct segment_shm want = {0};
-    bool is_sane = s->magic == SEGMENT_MAGIC && s->layout == SEGMENT_LAYOUT && s->lanes > 0 && s->lanes <= LANE_THREADS_MAX &&
-                   s->in_cap > 0 && s->in_cap <= UINT32_MAX && s->out_cap > 0 && s->out_cap <= UINT32_MAX;
+    bool is_sane = s->magic == SEGMENT_MAGIC && s->layout == SEGMENT_LAYOUT && s->lanes > 0 &&
+                   s->lanes <= LANE_THREADS_MAX && s->in_cap > 0 && s->in_cap <= UINT32_MAX && s->out_cap > 0 &&
+                   s->out_cap <= UINT32_MAX;
     if (is_sane)
         init_header(&want, s->lanes, s->in_cap, s->out_cap);
-    if (!is_sane || s->bytes != want.bytes || file_bytes != want.bytes || s->in_off != want.in_off || s->out_off != want.out_off)
+    if (!is_sane || s->bytes != want.bytes || file_bytes != want.bytes || s->in_off != want.in_off ||
+        s->out_off != want.out_off)
         return err_set(err, ERR_INTERNAL, "shared memory of a model has a wrong header");
     return ERR_OK;
 }
@@ -74,7 +76,8 @@ enum err_code segment_open(int fd, enum segment_side side, struct segment_map *o
         return err->code;
     bool is_edge = side == SEGMENT_EDGE;
     if (shm_map(fd, 0, h.control_bytes, true, &control, err) ||
-        shm_map(fd, h.in_off, h.out_off - h.in_off, is_edge, &in, err) || shm_map(fd, h.out_off, h.bytes - h.out_off, true, &outs, err)) {
+        shm_map(fd, h.in_off, h.out_off - h.in_off, is_edge, &in, err) ||
+        shm_map(fd, h.out_off, h.bytes - h.out_off, true, &outs, err)) {
         shm_unmap(control, h.control_bytes);
         shm_unmap(in, h.out_off - h.in_off);
         return err->code;
@@ -92,7 +95,8 @@ enum err_code segment_private(uint64_t in_cap, uint64_t out_cap, struct segment_
         return err->code;
     init_header(p, 1, in_cap, out_cap);
     unsigned char *base = p;
-    *out = (struct segment_map){.shm = p, .in = base + h.in_off, .in_rw = base + h.in_off, .out = base + h.out_off, .is_private = true};
+    *out = (struct segment_map){
+        .shm = p, .in = base + h.in_off, .in_rw = base + h.in_off, .out = base + h.out_off, .is_private = true};
     return ERR_OK;
 }
 
@@ -100,7 +104,10 @@ void segment_close(struct segment_map *m)
 {
     if (!m->shm)
         return;
-    struct segment_shm h = {.bytes = m->shm->bytes, .control_bytes = m->shm->control_bytes, .in_off = m->shm->in_off, .out_off = m->shm->out_off};
+    struct segment_shm h = {.bytes = m->shm->bytes,
+                            .control_bytes = m->shm->control_bytes,
+                            .in_off = m->shm->in_off,
+                            .out_off = m->shm->out_off};
     if (m->is_private) {
         shm_unmap(m->shm, h.bytes);
     } else {

@@ -5,11 +5,11 @@
 #include "serve/lane_shm.h"
 
 struct segment_map {
-    struct segment_shm *shm;  /* header and control, writable */
-    const unsigned char *in;  /* input areas of all blocks; written through in_rw by the edge only */
-    unsigned char *in_rw;     /* NULL in workers */
+    struct segment_shm *shm; /* header and control, writable */
+    const unsigned char *in; /* input areas of all blocks; written through in_rw by the edge only */
+    unsigned char *in_rw;    /* NULL in workers */
     unsigned char *out;
-    bool is_private;          /* inline: not shared, one process */
+    bool is_private; /* inline: not shared, one process */
 };
 
 enum segment_side { SEGMENT_EDGE, SEGMENT_WORKER };
@@ -22,7 +22,7 @@ enum err_code segment_open(int fd, enum segment_side side, struct segment_map *o
 enum err_code segment_private(uint64_t in_cap, uint64_t out_cap, struct segment_map *out, struct err *err);
 void segment_close(struct segment_map *m);
 
-unsigned char *segment_in(const struct segment_map *m, uint32_t lane, uint32_t block);  /* edge */
+unsigned char *segment_in(const struct segment_map *m, uint32_t lane, uint32_t block); /* edge */
 const unsigned char *segment_in_ro(const struct segment_map *m, uint32_t lane, uint32_t block);
 unsigned char *segment_out(const struct segment_map *m, uint32_t lane, uint32_t block);
 

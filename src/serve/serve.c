@@ -112,20 +112,18 @@ static void remove_model(struct serve *s, struct served *m)
 
 /* ---- getting ready ---- */
 
-static enum err_code load_inline(struct served *m, struct err *err)
+static enum err_code open_inline(struct served *m, struct err *err)
 {
     struct model_shared *sh = m->shared;
-    struct exec *x = calloc(1, sizeof *x);
-    CHECK(x);
-    x->backend = sh->backend;
-    x->desc = &sh->desc;
-    x->segment = &m->private_map;
-    x->index = m->serve->thread;
-    if (segment_private(INLINE_AREA_BYTES, INLINE_AREA_BYTES, &m->private_map, err) || x->backend->load(&sh->load_options, &x->instance, err)) {
-        free(x);
+    if (segment_private(INLINE_AREA_BYTES, INLINE_AREA_BYTES, &m->private_map, err))
         return err->code;
-    }
-    m->exec = x;
+    m->exec = calloc(1, sizeof *m->exec);
+    CHECK(m->exec);
+    m->exec->backend = sh->backend;
+    m->exec->desc = &sh->desc;
+    m->exec->segment = &m->private_map;
+    m->exec->index = m->serve->thread;
+    m->exec->instance = sh->instances[m->serve->thread];
     return ERR_OK;
 }
 
@@ -135,7 +133,7 @@ static enum err_code make_ready(struct served *m, struct err *err)
         return ERR_OK;
     struct model_shared *sh = m->shared;
     CHECK(sh->is_described);
-    if (sh->is_inline && load_inline(m, err))
+    if (sh->is_inline && open_inline(m, err))
         return err->code;
     if (sh->is_inline)
         lane_init(&m->lane, &m->private_map, 0, &sh->desc);
@@ -172,12 +170,14 @@ static void retire_older(struct serve *s, const struct served *news)
 {
     for (size_t i = 0; i < s->models_len; i++) {
         struct served *m = s->models[i];
-        if (m != news && !m->is_retired && strcmp(m->info.name, news->info.name) == 0 && strcmp(m->info.version, news->info.version) == 0)
+        if (m != news && !m->is_retired && strcmp(m->info.name, news->info.name) == 0 &&
+            strcmp(m->info.version, news->info.version) == 0)
             retire(m);
     }
 }
 
-enum err_code serve_update(struct serve *s, struct model_shared *shared, const struct serve_state *state, struct err *err)
+enum err_code serve_update(struct serve *s, struct model_shared *shared, const struct serve_state *state,
+                           struct err *err)
 {
     struct served *m = by_segment(s, shared->id);
     if (!m)
@@ -218,7 +218,8 @@ void serve_set_settled(struct serve *s, bool all_settled)
 
 static enum err_code not_found(const struct serve *s, struct str name, struct err *err)
 {
-    err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%.*s' is not found", (int)(name.n < 100 ? name.n : 100), name.p);
+    err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%.*s' is not found", (int)(name.n < 100 ? name.n : 100),
+            name.p);
     char names[200];
     size_t at = 0;
     names[0] = '\0';
@@ -244,15 +245,16 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
     if (!named)
         return not_found(s, name, err);
     if (!best)
-        return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found", named->info.name,
-                       (int)(version.n < 40 ? version.n : 40), version.p);
+        return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found",
+                       named->info.name, (int)(version.n < 40 ? version.n : 40), version.p);
     if (best->info.state == SERVED_READY) {
         *out = best;
         return ERR_OK;
     }
     err_set(err, ERR_UNAVAILABLE, "model '%s' version %s is not ready: %s", best->info.name, best->info.version,
             best->reason[0] ? best->reason : "loading");
-    return err_remedy(err, best->info.state == SERVED_LOADING ? "try again in a moment" : "correct the model or its configuration, then reload");
+    return err_remedy(err, best->info.state == SERVED_LOADING ? "try again in a moment"
+                                                              : "correct the model or its configuration, then reload");
 }
 
 const struct served_info *served_info(const struct served *m)
@@ -480,7 +482,8 @@ bool serve_is_busy(const struct serve *s)
     if (s->busy)
         return true;
     for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->is_retired || (s->models[i]->has_lane && (s->models[i]->lane.orphans || s->models[i]->lane.published)))
+        if (s->models[i]->is_retired ||
+            (s->models[i]->has_lane && (s->models[i]->lane.orphans || s->models[i]->lane.published)))
             return true;
     return false;
 }

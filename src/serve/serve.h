@@ -8,9 +8,10 @@
 
 /* What this room asks of the role it lives in. Called on the thread. */
 struct serve_hooks {
-    void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason);                            /* it hangs */
-    void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block, uint32_t gen);     /* nobody waits */
-    void (*drained)(void *arg, uint32_t segment);                                                                  /* after serve_retire */
+    void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason); /* it hangs */
+    void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block,
+                       uint32_t gen);             /* nobody waits */
+    void (*drained)(void *arg, uint32_t segment); /* after serve_retire */
     void *arg;
 };
 

@@ -20,9 +20,12 @@ static enum err_code missing(const struct infer *i, const struct tensor_spec *sp
         given += i->in[k].given;
     char names[160];
     expected_inputs(d, names, sizeof names);
-    err_set(err, ERR_INVALID, "expected %u inputs but got %d inputs for model '%s'. Missing required input '%s'. Please provide all required input(s).",
+    err_set(err, ERR_INVALID,
+            "expected %u inputs but got %d inputs for model '%s'. Missing required input '%s'. Please provide all "
+            "required input(s).",
             d->inputs_len, given, served_info(i->model)->name, spec->name);
-    return err_remedy(err, "the model's inputs are %s; GET /v2/models/%s shows their types and shapes", names, served_info(i->model)->name);
+    return err_remedy(err, "the model's inputs are %s; GET /v2/models/%s shows their types and shapes", names,
+                      served_info(i->model)->name);
 }
 
 static bool shape_fits(const struct tensor_spec *spec, const struct infer_tensor *t)
@@ -43,13 +46,14 @@ static enum err_code check_input(const struct infer *i, uint32_t k, struct err *
     if (!t->given)
         return spec->is_optional ? ERR_OK : missing(i, spec, err);
     if (t->dtype != (enum dtype)spec->dtype)
-        return err_set(err, ERR_INVALID, "inference input '%s' data-type is '%s', but model '%s' expects '%s'", spec->name, dtype_name(t->dtype),
-                       info->name, dtype_name((enum dtype)spec->dtype));
+        return err_set(err, ERR_INVALID, "inference input '%s' data-type is '%s', but model '%s' expects '%s'",
+                       spec->name, dtype_name(t->dtype), info->name, dtype_name((enum dtype)spec->dtype));
     char want[128], got[128];
     tensor_dims_format(spec->dims, spec->ndim, want, sizeof want);
     tensor_dims_format(t->dims, t->ndim, got, sizeof got);
     if (!shape_fits(spec, t))
-        return err_set(err, ERR_INVALID, "unexpected shape for input '%s' for model '%s'. Expected %s, got %s.", spec->name, info->name, want, got);
+        return err_set(err, ERR_INVALID, "unexpected shape for input '%s' for model '%s'. Expected %s, got %s.",
+                       spec->name, info->name, want, got);
     uint64_t count;
     if (!tensor_count(t->dims, t->ndim, &count))
         return err_set(err, ERR_INVALID, "shape %s of input '%s' has too many elements", got, spec->name);
@@ -76,11 +80,13 @@ enum err_code infer_rows(const struct infer *i, uint32_t *rows, struct err *err)
         if (!i->in[k].given)
             continue;
         if (n >= 0 && i->in[k].dims[0] != n)
-            return err_set(err, ERR_INVALID, "input '%s' batch size does not match other inputs for '%s'", info->desc->inputs[k].name, info->name);
+            return err_set(err, ERR_INVALID, "input '%s' batch size does not match other inputs for '%s'",
+                           info->desc->inputs[k].name, info->name);
         n = i->in[k].dims[0];
     }
     if (n <= 0)
-        return err_set(err, ERR_INVALID, "a request needs at least one row, this one for model '%s' has none", info->name);
+        return err_set(err, ERR_INVALID, "a request needs at least one row, this one for model '%s' has none",
+                       info->name);
     if (n > INFER_ROWS_MAX) {
         err_set(err, ERR_INVALID, "inference request batch-size must be <= %d for '%s'", INFER_ROWS_MAX, info->name);
         return err_remedy(err, "split the %lld rows over several requests", (long long)n);

@@ -7,7 +7,15 @@
 #include "model/backend.h"
 #include "serve/segment.h"
 
-enum infer_outcome { OUTCOME_OK, OUTCOME_CLIENT_ERROR, OUTCOME_REJECTED, OUTCOME_TIMEOUT, OUTCOME_CANCELLED, OUTCOME_FAILED, OUTCOME_MAX_ };
+enum infer_outcome {
+    OUTCOME_OK,
+    OUTCOME_CLIENT_ERROR,
+    OUTCOME_REJECTED,
+    OUTCOME_TIMEOUT,
+    OUTCOME_CANCELLED,
+    OUTCOME_FAILED,
+    OUTCOME_MAX_
+};
 
 struct model_limits {
     uint64_t timeout_ns; /* default deadline of a request; a run that takes longer counts as hung */
@@ -16,13 +24,14 @@ struct model_limits {
 
 struct model_shared {
     _Atomic int refs;
-    uint32_t id;            /* of the segment, unique in the master's life */
+    uint32_t id; /* of the segment, unique in the master's life */
     char name[MODEL_NAME_MAX], version[32], path[512], class_name[64];
     bool is_inline;
     struct model_limits limits;
-    struct segment_map map; /* process isolation */
+    struct segment_map map;        /* process isolation */
     const struct backend *backend; /* inline */
-    struct backend_load load_options; /* inline: each thread loads an instance of its own */
+    void *instances
+        [LANE_THREADS_MAX]; /* inline: one loaded instance for each thread, which owns it from serve_update(READY) on */
     struct model_desc desc;
     bool is_described;
     _Atomic int threads_draining;
@@ -32,7 +41,7 @@ struct model_shared {
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];
     struct metric *rows, *runs;
-    struct metric *stage[6];   /* by enum http_stage */
+    struct metric *stage[6]; /* by enum http_stage */
     struct metric *duration;
 };
 

@@ -95,6 +95,8 @@ bool proc_usage_read(int pid, struct proc_usage *out)
 {
     char path[64], text[4096];
     memset(out, 0, sizeof *out);
+    if (pid == 0)
+        pid = getpid();
     (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
     struct str status = small_file(path, text, sizeof text);
     if (status.n == 0)

@@ -11,7 +11,7 @@ int cpu_budget(void);
 struct proc_usage {
     uint64_t rss_bytes, private_bytes, cpu_ms; /* private_bytes: 0 when unknown */
 };
-/* From /proc/PID; false when the process is gone. */
+/* From /proc/PID (0: this process); false when the process is gone. */
 bool proc_usage_read(int pid, struct proc_usage *out);
 
 #endif

@@ -64,7 +64,8 @@ enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, str
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_INVALID, "%s is not a regular file", path);
     if ((uint64_t)st.st_size > max_bytes)
-        return err_set(err, ERR_TOO_LARGE, "%s has %lld bytes, more than the limit of %zu", path, (long long)st.st_size, max_bytes);
+        return err_set(err, ERR_TOO_LARGE, "%s has %lld bytes, more than the limit of %zu", path, (long long)st.st_size,
+                       max_bytes);
     size_t n = (size_t)st.st_size;
     char *p = arena_try_alloc(a, n + 1);
     if (!p)

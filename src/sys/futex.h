@@ -9,4 +9,14 @@
 void futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void futex_wake(_Atomic uint32_t *word, int count);
 
+/* One turn of a bounded spin: tells the core that we wait. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+}
+
 #endif

@@ -20,8 +20,8 @@
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
 #endif
 
-#define FS_READ_FILE (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE) /* EXECUTE: mapping libraries */
-#define FS_READ (FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_READ_FILE  (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE) /* EXECUTE: mapping libraries */
+#define FS_READ       (FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define FS_WRITE_FILE (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
 #define FS_WRITE                                                                                                       \
     (FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |      \
@@ -71,7 +71,8 @@ static uint64_t landlock_handled(int abi)
     return handled;
 }
 
-static enum err_code allow_path(int ruleset, const char *path, uint64_t dir_rights, uint64_t file_rights, struct err *err)
+static enum err_code allow_path(int ruleset, const char *path, uint64_t dir_rights, uint64_t file_rights,
+                                struct err *err)
 {
     AUTO_FD fd = open(path, O_PATH | O_CLOEXEC);
     struct stat st;
@@ -100,7 +101,8 @@ static enum err_code enter_landlock(const struct sandbox *s, struct err *err)
         if (allow_path(ruleset, s->read[i], FS_READ, FS_READ_FILE, err))
             return err->code;
     for (size_t i = 0; i < s->write_len; i++)
-        if (allow_path(ruleset, s->write[i], (FS_READ | FS_WRITE) & handled, (FS_READ_FILE | FS_WRITE_FILE) & handled, err))
+        if (allow_path(ruleset, s->write[i], (FS_READ | FS_WRITE) & handled, (FS_READ_FILE | FS_WRITE_FILE) & handled,
+                       err))
             return err->code;
     if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
         return err_sys(err, ERR_IO, errno, "sandbox: cannot enter the Landlock ruleset");
@@ -110,20 +112,62 @@ static enum err_code enter_landlock(const struct sandbox *s, struct err *err)
 /* System calls that no model needs and an intruder wants. A deny list: engines are large C++ libraries whose harmless calls change
  * from version to version; what matters is that none of them reaches the network, another program or another process. */
 static const int denied[] = {
-    SCMP_SYS(socket),         SCMP_SYS(socketpair),        SCMP_SYS(connect),           SCMP_SYS(bind),
-    SCMP_SYS(listen),         SCMP_SYS(accept),            SCMP_SYS(accept4),           SCMP_SYS(execve),
-    SCMP_SYS(execveat),       SCMP_SYS(fork),              SCMP_SYS(vfork),             SCMP_SYS(ptrace),
-    SCMP_SYS(kill),           SCMP_SYS(tkill),             SCMP_SYS(process_vm_readv),  SCMP_SYS(process_vm_writev),
-    SCMP_SYS(pidfd_open),     SCMP_SYS(pidfd_send_signal), SCMP_SYS(mount),             SCMP_SYS(umount2),
-    SCMP_SYS(pivot_root),     SCMP_SYS(chroot),            SCMP_SYS(unshare),           SCMP_SYS(setns),
-    SCMP_SYS(bpf),            SCMP_SYS(perf_event_open),   SCMP_SYS(userfaultfd),       SCMP_SYS(io_uring_setup),
-    SCMP_SYS(keyctl),         SCMP_SYS(add_key),           SCMP_SYS(request_key),       SCMP_SYS(init_module),
-    SCMP_SYS(finit_module),   SCMP_SYS(delete_module),     SCMP_SYS(kexec_load),        SCMP_SYS(open_by_handle_at),
-    SCMP_SYS(personality),    SCMP_SYS(swapon),            SCMP_SYS(swapoff),           SCMP_SYS(reboot),
-    SCMP_SYS(settimeofday),   SCMP_SYS(clock_settime),     SCMP_SYS(sethostname),       SCMP_SYS(setdomainname),
-    SCMP_SYS(quotactl),       SCMP_SYS(acct),              SCMP_SYS(iopl),              SCMP_SYS(ioperm),
-    SCMP_SYS(setuid),         SCMP_SYS(setgid),            SCMP_SYS(mknod),             SCMP_SYS(mknodat),
-    SCMP_SYS(symlink),        SCMP_SYS(symlinkat),         SCMP_SYS(link),              SCMP_SYS(linkat),
+    SCMP_SYS(socket),
+    SCMP_SYS(socketpair),
+    SCMP_SYS(connect),
+    SCMP_SYS(bind),
+    SCMP_SYS(listen),
+    SCMP_SYS(accept),
+    SCMP_SYS(accept4),
+    SCMP_SYS(execve),
+    SCMP_SYS(execveat),
+    SCMP_SYS(fork),
+    SCMP_SYS(vfork),
+    SCMP_SYS(ptrace),
+    SCMP_SYS(kill),
+    SCMP_SYS(tkill),
+    SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev),
+    SCMP_SYS(pidfd_open),
+    SCMP_SYS(pidfd_send_signal),
+    SCMP_SYS(mount),
+    SCMP_SYS(umount2),
+    SCMP_SYS(pivot_root),
+    SCMP_SYS(chroot),
+    SCMP_SYS(unshare),
+    SCMP_SYS(setns),
+    SCMP_SYS(bpf),
+    SCMP_SYS(perf_event_open),
+    SCMP_SYS(userfaultfd),
+    SCMP_SYS(io_uring_setup),
+    SCMP_SYS(keyctl),
+    SCMP_SYS(add_key),
+    SCMP_SYS(request_key),
+    SCMP_SYS(init_module),
+    SCMP_SYS(finit_module),
+    SCMP_SYS(delete_module),
+    SCMP_SYS(kexec_load),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(personality),
+    SCMP_SYS(swapon),
+    SCMP_SYS(swapoff),
+    SCMP_SYS(reboot),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(quotactl),
+    SCMP_SYS(acct),
+    SCMP_SYS(iopl),
+    SCMP_SYS(ioperm),
+    SCMP_SYS(setuid),
+    SCMP_SYS(setgid),
+    SCMP_SYS(mknod),
+    SCMP_SYS(mknodat),
+    SCMP_SYS(symlink),
+    SCMP_SYS(symlinkat),
+    SCMP_SYS(link),
+    SCMP_SYS(linkat),
 };
 
 static enum err_code enter_seccomp(struct err *err)

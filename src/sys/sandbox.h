@@ -9,13 +9,13 @@
 #define SANDBOX_PATHS_MAX 16
 
 struct sandbox {
-    const char *read[SANDBOX_PATHS_MAX];  /* files or folders that may be read (libraries too) */
+    const char *read[SANDBOX_PATHS_MAX]; /* files or folders that may be read (libraries too) */
     size_t read_len;
     const char *write[SANDBOX_PATHS_MAX]; /* folders in which files may be made and changed */
     size_t write_len;
 };
 
-void sandbox_allow_read(struct sandbox *s, const char *path);  /* paths that do not exist are skipped */
+void sandbox_allow_read(struct sandbox *s, const char *path); /* paths that do not exist are skipped */
 void sandbox_allow_write(struct sandbox *s, const char *path);
 /* What dynamic linking, time zones and the C library read. */
 void sandbox_allow_system(struct sandbox *s);

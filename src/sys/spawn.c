@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -27,6 +28,17 @@ static bool place_fds(const int *fds, size_t n)
     return true;
 }
 
+static void set_oom_score(int score)
+{
+    char text[16];
+    int n = snprintf(text, sizeof text, "%d", score);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* no /proc: the kernel's own judgement stands */
+    (void)!write(fd, text, (size_t)n);
+    (void)fd_close(fd);
+}
+
 static void child(const struct spawn *s, pid_t parent, int report_fd)
 {
     sigset_t none;
@@ -41,6 +53,8 @@ static void child(const struct spawn *s, pid_t parent, int report_fd)
         (void)dup2(null, 0);
     if (s->nice_value != 0)
         (void)nice(s->nice_value); /* a class that cannot be lowered still runs */
+    if (s->oom_score > 0)
+        set_oom_score(s->oom_score);
     if (s->data_bytes_max > 0) {
         struct rlimit lim = {.rlim_cur = s->data_bytes_max, .rlim_max = s->data_bytes_max};
         (void)setrlimit(RLIMIT_DATA, &lim);

@@ -1,0 +1,321 @@
+/* The edge's own pages: dashboard files, status, history, metrics, reload. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/assets.h"
+#include "app/edge_int.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/metric_window.h"
+#include "sys/cpu.h"
+#include "sys/fd.h"
+
+#define STATUS_BYTES_MAX (8u << 20)
+
+static const char *const state_names[] = {"loading", "ready", "failed", "draining"};
+static const char *const stage_names[] = {"receive", "decode", "queue", "compute", "encode", "send"};
+
+/* ---- status ---- */
+
+static void write_tensors(struct json_writer *w, const char *key, const struct tensor_spec *t, uint32_t len)
+{
+    jw_key(w, key);
+    jw_array(w);
+    for (uint32_t k = 0; k < len; k++) {
+        jw_object(w);
+        jw_kv_c(w, "name", t[k].name);
+        jw_kv_c(w, "datatype", dtype_name((enum dtype)t[k].dtype));
+        jw_key(w, "shape");
+        jw_array(w);
+        for (int d = 0; d < t[k].ndim; d++)
+            jw_i64(w, t[k].dims[d]);
+        jw_array_end(w);
+        jw_object_end(w);
+    }
+    jw_array_end(w);
+}
+
+static void write_numbers(struct json_writer *w, const struct edge *e, const struct model_shared *sh)
+{
+    uint64_t failures = 0, queued = 0, in_flight = 0, ok = metric_value(sh->outcome[OUTCOME_OK]);
+    for (int o = OUTCOME_OK + 1; o < OUTCOME_MAX_; o++)
+        failures += o == OUTCOME_CANCELLED ? 0 : metric_value(sh->outcome[o]);
+    for (int i = 0; i < e->threads_len; i++) {
+        queued += atomic_load_explicit(&sh->load[i].queued, memory_order_relaxed);
+        in_flight += atomic_load_explicit(&sh->load[i].in_flight, memory_order_relaxed);
+    }
+    jw_kv_u64(w, "requests", ok + failures);
+    jw_kv_u64(w, "failures", failures);
+    jw_kv_u64(w, "rows", metric_value(sh->rows));
+    jw_kv_u64(w, "runs", metric_value(sh->runs));
+    jw_kv_u64(w, "queue", queued);
+    jw_kv_u64(w, "in_flight", in_flight);
+    jw_key(w, "latency_ms");
+    jw_object(w);
+    jw_kv_f64(w, "p50", metric_quantile(sh->duration, 0.50) * 1e3);
+    jw_kv_f64(w, "p95", metric_quantile(sh->duration, 0.95) * 1e3);
+    jw_kv_f64(w, "p99", metric_quantile(sh->duration, 0.99) * 1e3);
+    jw_object_end(w);
+    jw_key(w, "stages_us");
+    jw_object(w);
+    for (size_t s = 0; s < ARRAY_LEN(stage_names); s++) {
+        struct metric_look look;
+        metric_look(sh->stage[s], &look);
+        jw_kv_f64(w, stage_names[s], look.total ? (double)look.sum / (double)look.total / 1e3 : 0);
+    }
+    jw_object_end(w);
+}
+
+static void write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m)
+{
+    const struct model_shared *sh = m->shared;
+    const struct model_desc *d = sh->is_described ? &sh->desc : NULL;
+    jw_object(w);
+    jw_kv_c(w, "name", sh->name);
+    jw_kv_c(w, "version", sh->version);
+    jw_kv_c(w, "state", atomic_load(&e->draining) && m->state == SERVED_READY ? "draining" : state_names[m->state]);
+    jw_kv_c(w, "reason", m->reason);
+    jw_kv_c(w, "path", sh->path);
+    jw_kv_c(w, "class", sh->class_name);
+    jw_kv_c(w, "backend", d ? d->backend : "");
+    jw_kv_c(w, "platform", d ? d->platform : "");
+    jw_kv_c(w, "isolation", sh->is_inline ? "inline" : "process");
+    jw_kv_i64(w, "instances", m->instances);
+    jw_kv_i64(w, "instances_ready", m->instances_ready);
+    write_tensors(w, "inputs", d ? d->inputs : NULL, d ? d->inputs_len : 0);
+    write_tensors(w, "outputs", d ? d->outputs : NULL, d ? d->outputs_len : 0);
+    jw_kv_u64(w, "max_batch", d ? d->max_batch : 0);
+    jw_kv_bool(w, "may_share", d && d->may_share);
+    jw_kv_c(w, "batch_reason", d ? d->batch_reason : "");
+    jw_kv_u64(w, "memory_bytes", d ? d->memory_bytes : 0);
+    jw_kv_u64(w, "file_bytes", d ? d->file_bytes : 0);
+    jw_kv_f64(w, "load_ms", d ? (double)d->load_ns / 1e6 : 0);
+    write_numbers(w, e, sh);
+    jw_object_end(w);
+}
+
+static void write_http(struct json_writer *w, const struct edge *e)
+{
+    uint64_t requests = 0, bad = 0, open = 0, in = 0, out = 0;
+    for (int i = 0; i < e->threads_len; i++) {
+        const struct server_stats *s = server_stats(e->threads[i].server);
+        requests += atomic_load_explicit(&s->requests, memory_order_relaxed);
+        bad += atomic_load_explicit(&s->bad_requests, memory_order_relaxed);
+        open += atomic_load_explicit(&s->connections_open, memory_order_relaxed);
+        in += atomic_load_explicit(&s->bytes_in, memory_order_relaxed);
+        out += atomic_load_explicit(&s->bytes_out, memory_order_relaxed);
+    }
+    jw_key(w, "http");
+    jw_object(w);
+    jw_kv_u64(w, "connections_open", open);
+    jw_kv_u64(w, "requests", requests);
+    jw_kv_u64(w, "bad_requests", bad);
+    jw_kv_u64(w, "bytes_in", in);
+    jw_kv_u64(w, "bytes_out", out);
+    jw_object_end(w);
+}
+
+/* One process of the master's list, with what it costs right now. */
+static void write_process(struct json_writer *w, struct json_reader *r)
+{
+    struct str key, raw;
+    struct proc_usage usage = {0};
+    int64_t pid = 0;
+    jw_object(w);
+    json_object(r);
+    while (json_key(r, &key) && json_skip(r, &raw)) {
+        jw_key_str(w, key);
+        jw_raw(w, raw);
+        if (str_eq_c(key, "pid"))
+            (void)str_to_i64(raw, &pid);
+    }
+    if (pid > 0)
+        (void)proc_usage_read((int)pid, &usage);
+    jw_kv_u64(w, "rss_bytes", usage.rss_bytes);
+    jw_kv_u64(w, "cpu_ms", usage.cpu_ms);
+    jw_object_end(w);
+}
+
+static void write_processes(struct json_writer *w, struct json_reader *r)
+{
+    jw_key(w, "processes");
+    jw_array(w);
+    json_array(r);
+    while (json_item(r))
+        write_process(w, r);
+    jw_array_end(w);
+}
+
+/* What the master wrote to its status file: processes and crash reports. */
+static void write_master_part(struct json_writer *w, const struct edge *e, struct arena *a)
+{
+    char path[600];
+    struct err err;
+    struct str text, key, crashes = STR("[]");
+    struct json_reader r;
+    (void)snprintf(path, sizeof path, "%s/run/status.json", e->data);
+    bool has_processes = false;
+    if (file_read(path, STATUS_BYTES_MAX, a, &text, &err) == ERR_OK) {
+        struct buf copy; /* with the padding that the reader needs */
+        buf_init(&copy, STATUS_BYTES_MAX + BUF_PAD);
+        buf_str(&copy, text);
+        buf_pad(&copy);
+        json_init(&r, buf_view(&copy), 32);
+        json_object(&r);
+        while (json_key(&r, &key)) {
+            if (str_eq_c(key, "processes")) {
+                write_processes(w, &r);
+                has_processes = true;
+            } else if (str_eq_c(key, "crashes") && json_skip(&r, &crashes)) {
+                crashes = arena_str_dup(a, crashes);
+            } else {
+                json_skip(&r, NULL);
+            }
+        }
+        buf_done(&copy);
+    }
+    if (!has_processes) {
+        jw_key(w, "processes");
+        jw_raw(w, STR("[]"));
+    }
+    jw_key(w, "crashes");
+    jw_raw(w, crashes);
+}
+
+static void get_status(struct http_req *req, const struct route_match *match, void *arg)
+{
+    struct edge_thread *t = arg;
+    struct edge *e = t->edge;
+    struct buf out;
+    struct json_writer w;
+    struct arena a;
+    (void)match;
+    buf_init(&out, STATUS_BYTES_MAX);
+    arena_init(&a, 1 << 16, 2 * STATUS_BYTES_MAX);
+    jw_init(&w, &out);
+    jw_object(&w);
+    jw_kv_c(&w, "version", QUERN_VERSION);
+    jw_kv_u64(&w, "started_at_ms", e->started_at_ms);
+    jw_kv_u64(&w, "now_ms", clock_wall_ms());
+    jw_kv_bool(&w, "ready", serve_all_settled(t->serve) && !atomic_load(&e->draining));
+    jw_kv_bool(&w, "draining", atomic_load(&e->draining));
+    jw_key(&w, "listen");
+    jw_raw(&w, e->listen_json);
+    write_http(&w, e);
+    write_master_part(&w, e, &a);
+    jw_key(&w, "models");
+    jw_array(&w);
+    pthread_mutex_lock(&e->models_lock);
+    for (size_t i = 0; i < e->models_len; i++)
+        write_model(&w, e, &e->models[i]);
+    pthread_mutex_unlock(&e->models_lock);
+    jw_array_end(&w);
+    jw_object_end(&w);
+    http_respond_json(req, 200, buf_view(&out));
+    buf_done(&out);
+    arena_done(&a);
+}
+
+static void get_history(struct http_req *req, const struct route_match *match, void *arg)
+{
+    struct edge_thread *t = arg;
+    struct buf out;
+    struct json_writer w;
+    (void)match;
+    buf_init(&out, 64u << 20);
+    jw_init(&w, &out);
+    history_write(t->edge->history, &w);
+    http_respond_json(req, 200, buf_view(&out));
+    buf_done(&out);
+}
+
+static void get_metrics(struct http_req *req, const struct route_match *match, void *arg)
+{
+    struct edge_thread *t = arg;
+    struct buf out;
+    (void)match;
+    buf_init(&out, 64u << 20);
+    edge_metrics_write(t->edge, &out);
+    struct str body = buf_view(&out);
+    http_respond(req, 200, STR("text/plain; version=0.0.4; charset=utf-8"), NULL, 0, &body, 1);
+    buf_done(&out);
+}
+
+/* ---- reload ---- */
+
+/* A page of another site that a browser on this machine shows must not be able to steer us. */
+static bool is_foreign_page(const struct http_req *req)
+{
+    struct str site = http_header_get(req, "sec-fetch-site");
+    if (site.p)
+        return !str_eq_c(site, "same-origin") && !str_eq_c(site, "none");
+    struct str origin = http_header_get(req, "origin");
+    struct str host = http_header_get(req, "host");
+    return origin.p && !(str_ends(origin, host) && host.n > 0);
+}
+
+static void post_reload(struct http_req *req, const struct route_match *match, void *arg)
+{
+    struct edge_thread *t = arg;
+    (void)match;
+    if (is_foreign_page(req)) {
+        struct err err;
+        err_set(&err, ERR_DENIED, "a page of another site may not reload the configuration");
+        http_respond_err(req, &err);
+        return;
+    }
+    edge_tell(t->edge, CHANNEL_RELOAD, STR("{}"));
+    http_respond_json(req, 202, STR("{\"accepted\":true,\"see\":\"/api/status and the log\"}"));
+}
+
+void edge_on_reloaded(struct edge *e, struct str payload)
+{
+    (void)e;
+    LOG_INFO("configuration reloaded", LOG_STR("result", payload));
+}
+
+/* ---- dashboard ---- */
+
+static bool has_tag(struct str list, struct str etag)
+{
+    return str_eq_c(list, "*") || str_contains(list, etag);
+}
+
+static void send_asset(struct http_req *req, const struct asset *a)
+{
+    struct http_header extra[5] = {{STR("etag"), a->etag},
+                                   {STR("cache-control"), STR("no-cache")},
+                                   {STR("content-security-policy"), STR(ASSET_CSP)},
+                                   {STR("x-content-type-options"), STR("nosniff")},
+                                   {STR("vary"), STR("accept-encoding")}};
+    struct str seen = http_header_get(req, "if-none-match");
+    bool is_fresh = seen.p && has_tag(seen, a->etag);
+    http_respond(req, is_fresh ? 304 : 200, a->type, extra, ARRAY_LEN(extra), &a->data, is_fresh ? 0 : 1);
+}
+
+void edge_handle(struct http_req *req, void *arg)
+{
+    struct edge_thread *t = arg;
+    if (req->method == HTTP_GET_ || req->method == HTTP_HEAD_) {
+        const struct asset *a = req->path.n < 64 ? asset_find(req->path) : NULL;
+        if (a) {
+            send_asset(req, a);
+            return;
+        }
+    }
+    router_dispatch(t->router, req);
+}
+
+static const struct route api_routes[] = {
+    {HTTP_GET_, "/api/status", get_status, "Models, processes and crash reports as JSON"},
+    {HTTP_GET_, "/api/history", get_history, "Requests and latency of the last 15 minutes, a value a second"},
+    {HTTP_POST_, "/api/reload", post_reload, "Reads the configuration again, as SIGHUP does"},
+    {HTTP_GET_, "/metrics", get_metrics, "Prometheus metrics"},
+};
+
+const struct route *edge_api_routes(size_t *len)
+{
+    *len = ARRAY_LEN(api_routes);
+    return api_routes;
+}

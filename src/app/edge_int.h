@@ -1,0 +1,115 @@
+/* The edge role's inside: one `struct edge` in the process, one `struct edge_thread` per event loop. Threads share nothing but what is atomic or
+ * said to be locked; news comes to them through their inbox. */
+#ifndef APP_EDGE_INT_H
+#define APP_EDGE_INT_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "app/history.h"
+#include "base/map.h"
+#include "net/router.h"
+#include "net/server.h"
+#include "proc/channel.h"
+#include "serve/serve.h"
+
+struct edge;
+
+enum edge_news_kind { EDGE_NEWS_MODEL, EDGE_NEWS_RETIRE, EDGE_NEWS_DIED, EDGE_NEWS_SETTLED, EDGE_NEWS_DRAIN };
+
+struct edge_news { /* for every thread; made by the first */
+    struct edge_news *next;
+    enum edge_news_kind kind;
+    struct model_shared *shared;
+    enum served_state state;
+    int instances, instances_ready;
+    char reason[256];
+    uint32_t segment, pid;
+    bool flag; /* DIED: it crashed; SETTLED: all are */
+};
+
+struct edge_thread {
+    struct edge *edge;
+    int index;
+    pthread_t pthread;
+    uv_loop_t loop;
+    uv_async_t inbox_async;
+    uv_poll_t bell; /* workers ring when a batch is done and we sleep */
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_timer_t tick;
+    pthread_mutex_t inbox_lock;
+    struct edge_news *inbox_first, *inbox_last;
+    struct server *server;
+    struct router *router;
+    struct serve *serve;
+    int bell_fd;
+    struct map series; /* model name -> struct model_shared *, for metrics by name; borrowed */
+};
+
+struct edge_model { /* the first thread's book of models */
+    struct model_shared *shared;
+    enum served_state state;
+    int instances, instances_ready;
+    char reason[256];
+    bool announced;
+    uint64_t ready_at_ms;
+};
+
+#define EDGE_MODELS_MAX 1024
+
+struct edge {
+    /* from the launch message */
+    int threads_len;
+    struct server_limits limits;
+    char data[512];
+    char address[300]; /* first listening address, for texts */
+    struct str listen_json;
+    bool is_serve, access_log;
+    uint64_t started_at_ms;
+    uint32_t models_expected;
+    /* */
+    struct arena arena;
+    struct channel_msg msg;
+    struct doorbell_shm *doorbell;
+    int listen_fds[32];
+    size_t listen_fds_len;
+    struct edge_thread threads[LANE_THREADS_MAX];
+    uv_poll_t channel;
+    uv_timer_t second;
+    struct metric_set *metrics;
+    struct history *history;
+    pthread_mutex_t models_lock; /* the book is read by all threads' status pages */
+    struct edge_model models[EDGE_MODELS_MAX];
+    size_t models_len;
+    bool all_settled;
+    _Atomic bool draining;
+    _Atomic int threads_drained;
+    pthread_mutex_t channel_lock; /* any thread may tell the master something */
+    /* reload asked by an operator: one at a time */
+    pthread_mutex_t reload_lock;
+};
+
+/* edge_models.c: news of models from the master, and inline loading */
+void edge_on_model(struct edge *e, struct channel_msg *m);
+void edge_on_model_gone(struct edge *e, struct str payload);
+void edge_on_died(struct edge *e, struct str payload);
+void edge_broadcast(struct edge *e, const struct edge_news *news);
+void edge_settle(struct edge *e);
+struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
+
+/* edge_metrics.c */
+void edge_metrics_model(struct edge *e, struct model_shared *m);
+void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_out,
+                       void *arg); /* server_done_fn; arg: the thread */
+void edge_metrics_write(struct edge *e, struct buf *out);
+
+/* edge_api.c: status, history, metrics, reload, dashboard */
+const struct route *edge_api_routes(size_t *len);
+void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
+void edge_on_reloaded(struct edge *e, struct str payload);
+
+/* To the master, from any thread. The process ends when the master is gone. */
+void edge_tell(struct edge *e, enum channel_type type, struct str payload);
+
+#endif

@@ -1,0 +1,283 @@
+/* The master: opens what others need, starts them, and then mostly sleeps. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "app/master_int.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/accept.h"
+#include "sys/cpu.h"
+#include "sys/fd.h"
+#include "sys/shm.h"
+
+#define BACKLOG  4096
+#define POLL_MAX 2048
+
+/* ---- start ---- */
+
+static enum err_code make_folders(struct master *m, struct err *err)
+{
+    char path[4200];
+    static const char *const names[] = {"", "/run", "/crashes"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        (void)snprintf(path, sizeof path, "%s%s", m->snapshot->config.data, names[i]);
+        if (dir_make(path, 0750, err)) {
+            err_wrap(err, "data directory");
+            return err_remedy(err, "choose another one with --data DIR, or make this one writable");
+        }
+    }
+    (void)snprintf(path, sizeof path, "%s/run/lock", m->snapshot->config.data);
+    enum err_code code = file_lock(path, &m->lock_fd, err);
+    if (code == ERR_CONFLICT) {
+        err_set(err, ERR_CONFLICT, "another quern uses the data directory %s", m->snapshot->config.data);
+        return err_remedy(err, "stop it (quern status shows it), or give this one its own: --data DIR");
+    }
+    return code;
+}
+
+static enum err_code listen_all(struct master *m, struct err *err)
+{
+    const struct config *c = &m->snapshot->config;
+    const char *const *list = c->listen.items;
+    if (c->listen.len > MASTER_LISTEN_MAX)
+        return err_set(err, ERR_INVALID, "more than %d addresses to listen on", MASTER_LISTEN_MAX);
+    for (size_t i = 0; i < c->listen.len; i++) {
+        char host[256];
+        int port, bound = 0;
+        bool is_loopback;
+        if (config_address(list[i], host, sizeof host, &port, &is_loopback, err) ||
+            listen_tcp(host, port, BACKLOG, &m->listen_fds[m->listen_fds_len], &bound, err))
+            return err->code;
+        m->listen_fds_len++;
+        bool is_v6 = strchr(host, ':') != NULL;
+        (void)snprintf(m->addresses[m->addresses_len++], sizeof m->addresses[0], is_v6 ? "[%s]:%d" : "%s:%d", host,
+                       bound);
+    }
+    return ERR_OK;
+}
+
+/* The control plane's socket: the same HTTP service, for the CLI and other roles. A path too long for a socket is no reason not to serve. */
+static void listen_control(struct master *m)
+{
+    char path[4200];
+    struct err err = {0};
+    (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
+    if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+        LOG_WARN("the data directory's path is too long for a control socket", LOG_S("path", path));
+    else if (listen_unix(path, 0600, 128, &m->listen_fds[m->listen_fds_len], &err))
+        LOG_WARN("no control socket", LOG_S("error", err.text));
+    else
+        m->listen_fds_len++;
+}
+
+static enum err_code make_doorbells(struct master *m, struct err *err)
+{
+    if (shm_create("quern-doorbell", sizeof(struct doorbell_shm), &m->doorbell_fd, err))
+        return err->code;
+    for (int i = 0; i < m->threads; i++) {
+        m->bells[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (m->bells[i] < 0)
+            return err_sys(err, ERR_IO, errno, "cannot make a doorbell");
+    }
+    return ERR_OK;
+}
+
+static enum err_code take_signals(struct master *m, struct err *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return err_sys(err, ERR_IO, errno, "cannot block signals");
+    m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return m->signal_fd < 0 ? err_sys(err, ERR_IO, errno, "cannot receive signals") : ERR_OK;
+}
+
+static enum err_code start(struct master *m, struct err *err)
+{
+    const struct config *c = &m->snapshot->config;
+    m->cores = cpu_budget();
+    m->threads = c->threads > 0 ? (int)c->threads : m->cores;
+    m->threads = m->threads < LANE_THREADS_MAX ? m->threads : LANE_THREADS_MAX;
+    (void)fd_limit_raise();
+    if (make_folders(m, err) || take_signals(m, err) || listen_all(m, err) || make_doorbells(m, err))
+        return err->code;
+    listen_control(m);
+    crashes_load(m);
+    if (lives_start(m, err)) /* workers first: loading a model takes longest */
+        return err->code;
+    child_start(m, &m->edge);
+    return ERR_OK;
+}
+
+static void greet(const struct master *m)
+{
+    (void)printf("quern %s on http://%s  (dashboard, /metrics, /openapi.json; Ctrl-C drains and ends)\n", QUERN_VERSION,
+                 m->addresses_len ? m->addresses[0] : "-");
+    (void)fflush(stdout);
+}
+
+/* ---- stop ---- */
+
+/* First the edge answers what is in flight, then the workers may go. */
+static void begin_stop(struct master *m)
+{
+    if (m->stopping)
+        return;
+    m->stopping = true;
+    LOG_INFO("draining");
+    child_signal_drain(m, &m->edge);
+}
+
+static void stop_workers(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++) {
+            struct child *c = &l->children[i];
+            if (c->state == CHILD_READY || c->state == CHILD_STARTING || c->state == CHILD_WAITING)
+                child_signal_drain(m, c);
+        }
+}
+
+static bool all_gone(const struct master *m)
+{
+    if (m->edge.pid != 0)
+        return false;
+    for (const struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            if (l->children[i].pid != 0)
+                return false;
+    return true;
+}
+
+static void kill_all(struct master *m)
+{
+    LOG_WARN("second signal: ending at once");
+    child_kill(&m->edge, "second stop signal", false);
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            child_kill(&l->children[i], "second stop signal", false);
+}
+
+/* ---- the loop ---- */
+
+static void read_signals(struct master *m)
+{
+    struct signalfd_siginfo info;
+    struct err err = {0};
+    while (read(m->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            child_reap(m);
+        else if (info.ssi_signo == SIGHUP)
+            (void)master_reload(m, &err); /* logs its own failure */
+        else if (m->stopping)
+            kill_all(m);
+        else
+            begin_stop(m);
+    }
+}
+
+static size_t add_child(struct pollfd *set, struct child **who, size_t n, struct child *c)
+{
+    if (c->channel < 0 || n == POLL_MAX)
+        return n;
+    set[n] = (struct pollfd){.fd = c->channel, .events = POLLIN};
+    who[n] = c;
+    return n + 1;
+}
+
+static int timeout_ms(const struct master *m)
+{
+    uint64_t now = clock_now_ns(), next = children_next_ns(m, now);
+    return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
+}
+
+static void wait_once(struct master *m)
+{
+    static struct pollfd set[POLL_MAX];
+    static struct child *who[POLL_MAX];
+    size_t n = 1;
+    set[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
+    n = add_child(set, who, n, &m->edge);
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            n = add_child(set, who, n, &l->children[i]);
+    if (poll(set, n, timeout_ms(m)) > 0) {
+        for (size_t i = 1; i < n; i++) /* before burying anybody: `who` stays valid */
+            if (set[i].revents)
+                child_read(m, who[i]);
+        if (set[0].revents)
+            read_signals(m);
+    }
+    children_tick(m, clock_now_ns());
+    lives_sweep(m);
+    if (m->status_dirty)
+        status_write(m);
+}
+
+static void run(struct master *m)
+{
+    while (!m->stopping)
+        wait_once(m);
+    while (!all_gone(m)) {
+        if (m->edge.pid == 0)
+            stop_workers(m);
+        wait_once(m);
+    }
+    status_write(m);
+}
+
+static void done(struct master *m)
+{
+    char path[4200];
+    (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
+    (void)unlink(path);
+    for (size_t i = 0; i < m->listen_fds_len; i++)
+        (void)fd_close(m->listen_fds[i]);
+    while (m->crashes_len > 0)
+        free(m->crashes[--m->crashes_len]);
+}
+
+static int exit_code_for(const struct err *err, const struct master *m)
+{
+    if (err->code == ERR_CONFLICT && m->lock_fd < 0)
+        return EXIT_DATA;
+    if (err->sys == EADDRINUSE || (err->code == ERR_CONFLICT && m->lock_fd >= 0))
+        return EXIT_ADDRESS;
+    return EXIT_FAILED;
+}
+
+int master_run(struct config *c, const struct master_options *o)
+{
+    static struct master m;
+    static struct snapshot first;
+    struct err err = {0};
+    first = (struct snapshot){.config = *c, .refs = 2}; /* the caller's: never freed here */
+    m = (struct master){.snapshot = &first, .options = o, .lock_fd = -1, .signal_fd = -1, .doorbell_fd = -1};
+    m.edge = (struct child){.role = "edge", .channel = -1, .report_fd = -1};
+    m.started_at_ms = clock_wall_ms();
+    log_init("master", (enum log_level)c->log.level, (enum log_format)c->log.format, STDERR_FILENO);
+    if (start(&m, &err)) {
+        (void)fprintf(stderr, "quern: %s\n", err.text);
+        if (err.remedy[0])
+            (void)fprintf(stderr, "  remedy: %s\n", err.remedy);
+        return exit_code_for(&err, &m);
+    }
+    greet(&m);
+    run(&m);
+    done(&m);
+    return m.exit_code;
+}

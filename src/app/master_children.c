@@ -1,0 +1,460 @@
+/* Processes: start, hear, bury, start again. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "app/master_int.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "sys/cpu.h"
+#include "sys/fd.h"
+#include "sys/spawn.h"
+
+#define EDGE_START_NS  (10 * NS_PER_S)
+#define EDGE_TRIES_MAX 10
+
+const char *child_state_name(enum child_state s)
+{
+    static const char *const names[] = {"backoff", "starting", "ready", "draining", "failed", "stopped"};
+    return names[s];
+}
+
+static void set_state(struct master *m, struct child *c, enum child_state s)
+{
+    c->state = s;
+    c->since_ms = clock_wall_ms();
+    m->status_dirty = true;
+}
+
+static bool is_edge(const struct child *c)
+{
+    return c->life == NULL;
+}
+
+void child_kill(struct child *c, const char *reason, bool is_crash)
+{
+    if (c->pid == 0)
+        return;
+    (void)str_copy(c->kill_reason, sizeof c->kill_reason, str_c(reason));
+    c->is_crash_kill = is_crash;
+    (void)kill(c->pid, SIGKILL);
+}
+
+void child_send(struct master *m, struct child *c, enum channel_type type, struct str payload, const int *fds,
+                size_t fds_len)
+{
+    struct err err;
+    (void)m;
+    if (c->channel < 0)
+        return;
+    if (channel_send(c->channel, type, payload, fds, fds_len, &err) == ERR_TIMEOUT)
+        child_kill(c, "does not read its lifecycle channel", false);
+    /* any other failure: it is dead, and the reaper will tell */
+}
+
+/* ---- start ---- */
+
+static void send_launch(struct master *m, struct child *c)
+{
+    struct buf text;
+    int fds[CHANNEL_FDS_MAX];
+    size_t n = 0;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    if (is_edge(c)) {
+        master_edge_launch(m, &text);
+    } else {
+        master_worker_launch(m, c, &text);
+        fds[n++] = c->life->segment_fd;
+    }
+    fds[n++] = m->doorbell_fd;
+    for (int i = 0; i < m->threads; i++)
+        fds[n++] = m->bells[i];
+    for (size_t i = 0; i < m->listen_fds_len && is_edge(c); i++)
+        fds[n++] = m->listen_fds[i];
+    CHECK(!text.failed);
+    child_send(m, c, CHANNEL_LAUNCH, buf_view(&text), fds, n);
+    buf_done(&text);
+}
+
+static uint64_t data_limit(const struct child *c)
+{
+#ifdef QUERN_SANITIZED
+    (void)c; /* shadow memory counts as data */
+    return 0;
+#else
+    uint64_t limit = is_edge(c) ? 0 : c->life->config->memory_bytes;
+    return limit ? limit + limit / 4 + (64u << 20)
+                 : 0; /* the watch ends it at the limit, this is for one that jumps over it */
+#endif
+}
+
+static void start_failed(struct master *m, struct child *c, const struct err *err)
+{
+    LOG_ERROR("cannot start a process", LOG_S("role", c->role), LOG_S("error", err->text),
+              LOG_S("remedy", err->remedy));
+    c->channel = fd_close(c->channel);
+    c->pid = 0;
+    c->start_at_ns = clock_now_ns() + NS_PER_S; /* the machine's trouble, not the child's: try again */
+    set_state(m, c, CHILD_WAITING);
+}
+
+void child_start(struct master *m, struct child *c)
+{
+    struct err err = {0};
+    int theirs = -1;
+    char role[32], title[220];
+    c->channel = -1;
+    c->kill_reason[0] = '\0';
+    c->is_crash_kill = false;
+    if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
+        start_failed(m, c, &err);
+        return;
+    }
+    report_clear(c->report);
+    (void)snprintf(role, sizeof role, "--role=%s", c->role);
+    if (is_edge(c))
+        (void)snprintf(title, sizeof title, "edge");
+    else
+        (void)snprintf(title, sizeof title, "%s@%s#%d", c->life->config->name, c->life->config->version, c->index);
+    const char *argv[] = {"quern", role, title, NULL};
+    if (channel_pair(&c->channel, &theirs, &err) == ERR_OK) {
+        int fds[] = {theirs, c->report_fd};
+        struct spawn s = {.exe = m->options->exe,
+                          .argv = argv,
+                          .fds = fds,
+                          .fds_len = 2,
+                          .data_bytes_max = data_limit(c),
+                          .oom_score = is_edge(c) ? 0 : 500};
+        (void)spawn_child(&s, &c->pid, &err); /* err.code tells */
+        (void)fd_close(theirs);
+    }
+    if (err.code) {
+        start_failed(m, c, &err);
+        return;
+    }
+    uint64_t now = clock_now_ns();
+    restart_started(&c->restart, now);
+    c->kill_at_ns = now + (is_edge(c) ? EDGE_START_NS : c->life->config->load_timeout_ns);
+    set_state(m, c, CHILD_STARTING);
+    send_launch(m, c);
+}
+
+void child_signal_drain(struct master *m, struct child *c)
+{
+    if (c->pid == 0) {
+        set_state(m, c, CHILD_STOPPED);
+        return;
+    }
+    c->kill_at_ns = clock_now_ns() + m->snapshot->config.drain_timeout_ns;
+    bool was_ready = c->state == CHILD_READY;
+    set_state(m, c, CHILD_DRAINING);
+    if (was_ready)
+        child_send(m, c, CHANNEL_DRAIN, STR("{}"), NULL, 0);
+    else
+        child_kill(c, "stopped while it started", false);
+}
+
+/* ---- hear ---- */
+
+struct told { /* fields that children put into their messages */
+    uint64_t segment, pid, lane, block, gen;
+    struct str text, remedy, reason;
+};
+
+static void read_told(struct str payload, struct arena *a, struct told *t)
+{
+    struct json_reader r;
+    struct str key;
+    *t = (struct told){.text = STR(""), .remedy = STR(""), .reason = STR("")};
+    json_init(&r, payload, 4);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "segment"))
+            json_u64(&r, &t->segment);
+        else if (str_eq_c(key, "pid"))
+            json_u64(&r, &t->pid);
+        else if (str_eq_c(key, "text"))
+            json_string(&r, a, &t->text);
+        else if (str_eq_c(key, "remedy"))
+            json_string(&r, a, &t->remedy);
+        else if (str_eq_c(key, "reason"))
+            json_string(&r, a, &t->reason);
+        else
+            json_skip(&r, NULL);
+    }
+}
+
+static struct child *worker_by_pid(struct master *m, const struct told *t)
+{
+    struct life *l = life_by_segment(m, (uint32_t)t->segment);
+    for (int i = 0; l && i < l->children_len; i++)
+        if (l->children[i].pid != 0 && l->children[i].pid == (int)t->pid)
+            return &l->children[i];
+    return NULL; /* it died meanwhile, or the edge is wrong: nobody else may be killed on its word */
+}
+
+static void on_ready(struct master *m, struct child *c, const struct told *t)
+{
+    if (is_edge(c) && t->segment != 0) {
+        life_inline_result(m, (uint32_t)t->segment, NULL);
+        return;
+    }
+    restart_ready(&c->restart, clock_now_ns());
+    c->kill_at_ns = 0;
+    c->reason[0] = '\0';
+    set_state(m, c, CHILD_READY);
+    if (is_edge(c)) {
+        m->edge_was_ready = true;
+        lives_tell_edge(m);
+    } else {
+        life_child_ready(m, c->life);
+    }
+}
+
+static void on_failed(struct master *m, struct child *c, const struct told *t)
+{
+    char text[600];
+    (void)snprintf(text, sizeof text, "%.*s%s%.*s", STR_F(t->text), t->remedy.n ? "; " : "", STR_F(t->remedy));
+    if (is_edge(c) && t->segment != 0) {
+        life_inline_result(m, (uint32_t)t->segment, text);
+        return;
+    }
+    (void)str_copy(c->reason, sizeof c->reason, str_c(text));
+    c->kill_at_ns = 0;
+    set_state(m, c, CHILD_FAILED); /* it ends by itself; the reaper sees this state and does not start it again */
+    if (is_edge(c)) {
+        LOG_ERROR("edge cannot serve", LOG_S("error", text));
+        m->exit_code = 1;
+        m->stopping = true;
+    } else {
+        life_child_failed(m, c->life, text);
+    }
+}
+
+static void on_edge_asks(struct master *m, enum channel_type type, const struct told *t, struct str payload)
+{
+    struct child *w = worker_by_pid(m, t);
+    char reason[240];
+    struct err err = {0};
+    switch ((int)type) {
+    case CHANNEL_KILL:
+        (void)str_copy(reason, sizeof reason, t->reason);
+        if (w)
+            child_kill(w, reason, true);
+        break;
+    case CHANNEL_CANCEL:
+        if (w)
+            child_send(m, w, CHANNEL_ABORT, payload, NULL, 0);
+        break;
+    case CHANNEL_DRAINED:
+        if (t->segment != 0)
+            life_drained(m, (uint32_t)t->segment);
+        break;
+    case CHANNEL_RELOAD:
+        (void)master_reload(m, &err); /* answers the edge itself */
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_message(struct master *m, struct child *c)
+{
+    struct arena a;
+    struct told t;
+    arena_init(&a, 1024, 1 << 16);
+    read_told(m->msg.payload, &a, &t);
+    if (m->msg.type == CHANNEL_READY)
+        on_ready(m, c, &t);
+    else if (m->msg.type == CHANNEL_FAILED)
+        on_failed(m, c, &t);
+    else if (is_edge(c))
+        on_edge_asks(m, m->msg.type, &t, m->msg.payload);
+    arena_done(&a);
+}
+
+void child_read(struct master *m, struct child *c)
+{
+    while (c->channel >= 0) {
+        enum channel_result got = channel_recv(c->channel, &m->msg);
+        if (got == CHANNEL_EMPTY)
+            return;
+        if (got == CHANNEL_CLOSED) {
+            c->channel = fd_close(c->channel); /* the reaper does the rest */
+            return;
+        }
+        channel_msg_close(&m->msg); /* children pass no descriptors */
+        on_message(m, c);
+    }
+}
+
+/* ---- bury ---- */
+
+static bool was_expected(const struct master *m, const struct child *c)
+{
+    return c->state == CHILD_DRAINING || c->state == CHILD_FAILED || m->stopping ||
+           (c->life && c->life->state == LIFE_RETIRED);
+}
+
+/* The edge must know first: rows that the dead worker ran go to another one. */
+static void tell_died(struct master *m, const struct child *c, int pid, int wait_status)
+{
+    bool killed_outside = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL && !c->is_crash_kill;
+    char text[120];
+    (void)snprintf(text, sizeof text, "{\"segment\":%u,\"pid\":%d,\"crash\":%s}", c->life->segment, pid,
+                   killed_outside ? "false" : "true");
+    child_send(m, &m->edge, CHANNEL_DIED, str_c(text), NULL, 0);
+}
+
+static void describe_death(struct child *c, int wait_status)
+{
+    if (c->kill_reason[0])
+        (void)str_copy(c->reason, sizeof c->reason, str_c(c->kill_reason));
+    else if (WIFSIGNALED(wait_status))
+        (void)snprintf(c->reason, sizeof c->reason, "died by signal %d (%s)", WTERMSIG(wait_status),
+                       strsignal(WTERMSIG(wait_status)));
+    else
+        (void)snprintf(c->reason, sizeof c->reason, "ended with exit code %d", WEXITSTATUS(wait_status));
+}
+
+static void plan_restart(struct master *m, struct child *c)
+{
+    uint64_t at;
+    if (restart_died(&c->restart, clock_now_ns(), &at)) {
+        c->start_at_ns = at;
+        set_state(m, c, CHILD_WAITING);
+        return;
+    }
+    char text[700];
+    (void)snprintf(text, sizeof text, "gave up after %u starts in a row that did not become ready; last: %s",
+                   c->restart.unready_deaths, c->reason);
+    (void)str_copy(c->reason, sizeof c->reason, str_c(text));
+    set_state(m, c, CHILD_FAILED);
+    if (is_edge(c)) {
+        LOG_ERROR("edge does not start", LOG_S("reason", c->reason));
+        m->exit_code = 1;
+        m->stopping = true;
+    } else {
+        life_child_failed(m, c->life, c->reason);
+    }
+}
+
+static void bury(struct master *m, struct child *c, int wait_status)
+{
+    int pid = c->pid;
+    child_read(m, c); /* its last words */
+    c->channel = fd_close(c->channel);
+    c->pid = 0;
+    bool expected = was_expected(m, c);
+    if (!is_edge(c))
+        tell_died(m, c, pid, wait_status);
+    if (!expected) {
+        describe_death(c, wait_status);
+        crash_record(m, c, pid, wait_status);
+        LOG_WARN("process died", LOG_S("role", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
+                 LOG_I("instance", c->index), LOG_I("pid", pid), LOG_S("reason", c->reason));
+        plan_restart(m, c);
+        if (c->life)
+            life_changed(m, c->life);
+        return;
+    }
+    if (c->state != CHILD_FAILED)
+        set_state(m, c, CHILD_STOPPED);
+    m->status_dirty = true;
+}
+
+static struct child *child_by_pid(struct master *m, int pid)
+{
+    if (m->edge.pid == pid)
+        return &m->edge;
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            if (l->children[i].pid == pid)
+                return &l->children[i];
+    return NULL;
+}
+
+void child_reap(struct master *m)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child *c = child_by_pid(m, pid);
+        if (c)
+            bury(m, c, status);
+    }
+    lives_sweep(m);
+}
+
+/* ---- time ---- */
+
+static void tick_child(struct master *m, struct child *c, uint64_t now_ns)
+{
+    if (c->state == CHILD_WAITING && c->start_at_ns <= now_ns && !m->stopping)
+        child_start(m, c);
+    if (c->pid == 0 || c->kill_at_ns == 0 || c->kill_at_ns > now_ns)
+        return;
+    c->kill_at_ns = 0;
+    child_kill(
+        c, c->state == CHILD_DRAINING ? "did not end within drain_timeout" : "did not become ready within load_timeout",
+        false);
+}
+
+/* Memory: a worker over its limit is ended before it hurts its neighbours. */
+static void watch_memory(struct child *c)
+{
+    uint64_t limit = c->life->config->memory_bytes;
+    struct proc_usage usage;
+    if (limit == 0 || c->pid == 0 || !proc_usage_read(c->pid, &usage) || usage.private_bytes <= limit)
+        return;
+    char reason[200];
+    (void)snprintf(
+        reason, sizeof reason, "used %llu MiB of private memory, more than its limit of %llu MiB (models.%s.memory)",
+        (unsigned long long)(usage.private_bytes >> 20), (unsigned long long)(limit >> 20), c->life->config->name);
+    child_kill(c, reason, true);
+}
+
+void children_tick(struct master *m, uint64_t now_ns)
+{
+    bool watch = now_ns >= m->next_watch_ns;
+    if (watch)
+        m->next_watch_ns = now_ns + 200 * NS_PER_MS;
+    tick_child(m, &m->edge, now_ns);
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++) {
+            tick_child(m, &l->children[i], now_ns);
+            if (watch)
+                watch_memory(&l->children[i]);
+        }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_of(const struct child *c, uint64_t next)
+{
+    if (c->state == CHILD_WAITING)
+        next = earlier(next, c->start_at_ns);
+    if (c->pid != 0 && c->kill_at_ns != 0)
+        next = earlier(next, c->kill_at_ns);
+    return next;
+}
+
+uint64_t children_next_ns(const struct master *m, uint64_t now_ns)
+{
+    uint64_t next = next_of(&m->edge, now_ns + 5 * NS_PER_S);
+    for (const struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++) {
+            next = next_of(&l->children[i], next);
+            if (l->config->memory_bytes)
+                next = earlier(next, m->next_watch_ns);
+        }
+    return next;
+}

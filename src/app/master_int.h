@@ -1,0 +1,120 @@
+/* The master's inside. One thread, one poll loop; it touches no network byte and no model. What it knows: the configuration in force, one `life` per served model
+ * version, one `child` per process. */
+#ifndef APP_MASTER_INT_H
+#define APP_MASTER_INT_H
+
+#include "base/arena.h"
+#include "cli/launch.h"
+#include "proc/channel.h"
+#include "proc/report.h"
+#include "proc/restart.h"
+#include "serve/lane_shm.h"
+
+#define MASTER_LISTEN_MAX    16
+#define MASTER_CRASHES_SHOWN 20
+#define MASTER_CRASH_FILES   100
+
+enum child_state { CHILD_WAITING, CHILD_STARTING, CHILD_READY, CHILD_DRAINING, CHILD_FAILED, CHILD_STOPPED };
+
+struct life;
+
+struct child {
+    const char *role;  /* "edge", "worker" */
+    struct life *life; /* workers */
+    int index;         /* instance */
+    int pid;           /* 0: no process */
+    int channel;       /* -1: none */
+    int report_fd;
+    struct report_shm *report;
+    enum child_state state;
+    struct restart restart;
+    uint64_t start_at_ns; /* CHILD_WAITING */
+    uint64_t kill_at_ns;  /* give up waiting for ready, or for the end of a drain; 0: no limit */
+    uint64_t since_ms;
+    char reason[600];      /* why it failed, or why it last died */
+    char kill_reason[240]; /* we killed it: why */
+    bool is_crash_kill;    /* ... and it counts against the requests it ran */
+};
+
+/* A configuration and whoever still uses it. */
+struct snapshot {
+    struct config config;
+    int refs;
+};
+
+enum life_state { LIFE_LOADING, LIFE_READY, LIFE_FAILED, LIFE_RETIRED };
+
+/* One served model version from one configuration: a segment and its workers. A changed model is a new life beside the old one. */
+struct life {
+    struct life *next;
+    struct snapshot *snapshot;
+    const struct model_config *config;
+    uint32_t segment;
+    int segment_fd;      /* -1: inline */
+    uint64_t file_id[4]; /* device, inode, size, mtime: a changed file is a changed model */
+    enum life_state state;
+    char reason[600];
+    bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
+    struct child *children;
+    int children_len;
+};
+
+struct master {
+    struct snapshot *snapshot; /* in force */
+    const struct master_options *options;
+    struct arena arena;
+    int lock_fd, signal_fd;
+    int listen_fds[MASTER_LISTEN_MAX + 1];
+    size_t listen_fds_len;
+    char addresses[MASTER_LISTEN_MAX][300];
+    size_t addresses_len;
+    int doorbell_fd;
+    int bells[LANE_THREADS_MAX];
+    int threads;
+    int cores;
+    struct child edge;
+    struct life *lives;
+    uint32_t next_segment;
+    uint64_t started_at_ms, next_watch_ns;
+    bool stopping, status_dirty, edge_was_ready;
+    int exit_code;
+    char *crashes[MASTER_CRASHES_SHOWN]; /* JSON texts, newest first */
+    size_t crashes_len;
+    uint64_t crash_seq;
+    char last_error[600]; /* of a reload, for the status */
+    struct channel_msg msg;
+};
+
+/* master_children.c */
+void child_start(struct master *m, struct child *c);
+void child_signal_drain(struct master *m, struct child *c);
+void child_kill(struct child *c, const char *reason, bool is_crash);
+void child_read(struct master *m, struct child *c); /* its channel is readable */
+void child_reap(struct master *m);                  /* SIGCHLD */
+void child_send(struct master *m, struct child *c, enum channel_type type, struct str payload, const int *fds,
+                size_t fds_len);
+void children_tick(struct master *m, uint64_t now_ns);
+uint64_t children_next_ns(const struct master *m, uint64_t now_ns); /* when to tick again */
+const char *child_state_name(enum child_state s);
+
+/* master_models.c */
+enum err_code lives_start(struct master *m, struct err *err);
+void life_changed(struct master *m, struct life *l); /* tell the edge */
+void life_child_ready(struct master *m, struct life *l);
+void life_child_failed(struct master *m, struct life *l, const char *reason);
+void life_inline_result(struct master *m, uint32_t segment, const char *error);
+void life_drained(struct master *m, uint32_t segment); /* the edge has no request of it any more */
+void lives_tell_edge(struct master *m);                /* a new edge knows nothing */
+void lives_sweep(struct master *m);                    /* frees retired lives without processes */
+struct life *life_by_segment(struct master *m, uint32_t segment);
+enum err_code master_reload(struct master *m, struct err *err);
+void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
+void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
+void master_edge_launch(const struct master *m, struct buf *out);
+
+/* master_status.c */
+void status_write(struct master *m);
+void crashes_load(struct master *m);
+void crash_record(struct master *m, const struct child *c, int pid, int wait_status);
+
+#endif

@@ -1,0 +1,503 @@
+/* Lives of models: start, readiness, replacement by a reload, end. */
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/master_int.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "model/backend.h"
+#include "serve/segment.h"
+#include "sys/fd.h"
+
+#define AREA_BYTES_MIN (1u << 20)
+
+/* ---- payloads ---- */
+
+static const char *backend_of(const struct model_config *c)
+{
+    if (c->backend)
+        return c->backend;
+    const struct backend *b = c->path ? backend_by_path(str_c(c->path)) : NULL;
+    return b ? b->name : ""; /* config_check has refused such */
+}
+
+/* Folder of the model's file: external data may lie in it. */
+static void write_root(const struct model_config *c, struct json_writer *w)
+{
+    char path[4096];
+    if (!c->path)
+        return;
+    (void)str_copy(path, sizeof path, str_c(c->path));
+    jw_kv_c(w, "root", dirname(path));
+}
+
+static void write_parameters(const struct model_config *c, struct json_writer *w)
+{
+    const struct setting_text_pair *p = c->parameters.items;
+    jw_key(w, "parameters");
+    jw_object(w);
+    for (size_t i = 0; i < c->parameters.len; i++)
+        jw_kv_c(w, p[i].name, p[i].value);
+    jw_object_end(w);
+}
+
+static void write_model_common(const struct model_config *c, struct json_writer *w)
+{
+    jw_kv_c(w, "version", c->version);
+    if (c->path)
+        jw_kv_c(w, "path", c->path);
+    write_root(c, w);
+    jw_kv_c(w, "backend", backend_of(c));
+    jw_kv_i64(w, "threads", c->threads);
+    jw_kv_i64(w, "max_batch", c->max_batch);
+    write_parameters(c, w);
+}
+
+void master_worker_launch(const struct master *m, const struct child *c, struct buf *out)
+{
+    struct json_writer w;
+    jw_init(&w, out);
+    jw_object(&w);
+    jw_kv_c(&w, "model", c->life->config->name);
+    write_model_common(c->life->config, &w);
+    jw_kv_i64(&w, "index", c->index);
+    jw_kv_i64(&w, "edge_threads", m->threads);
+    jw_kv_bool(&w, "spin", m->cores > m->threads + 1);
+    jw_object_end(&w);
+}
+
+static const char *state_name(const struct life *l)
+{
+    return l->state == LIFE_READY ? "ready" : l->state == LIFE_FAILED ? "failed" : "loading";
+}
+
+static int ready_count(const struct life *l)
+{
+    int n = 0;
+    for (int i = 0; i < l->children_len; i++)
+        n += l->children[i].state == CHILD_READY;
+    return n;
+}
+
+void master_model_payload(const struct master *m, const struct life *l, struct buf *out)
+{
+    struct json_writer w;
+    jw_init(&w, out);
+    jw_object(&w);
+    jw_kv_u64(&w, "segment", l->segment);
+    jw_kv_c(&w, "name", l->config->name);
+    write_model_common(l->config, &w);
+    jw_kv_c(&w, "class", l->config->class_name ? l->config->class_name : "");
+    jw_kv_bool(&w, "inline", l->config->isolation == ISOLATION_INLINE);
+    jw_kv_c(&w, "state", state_name(l));
+    jw_kv_c(&w, "reason", l->reason);
+    jw_kv_i64(&w, "instances", l->children_len);
+    jw_kv_i64(&w, "instances_ready", ready_count(l));
+    jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
+    jw_kv_i64(&w, "queue_max", l->config->queue_max);
+    jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
+    jw_object_end(&w);
+}
+
+static void write_limits(const struct http_config *h, struct json_writer *w)
+{
+    jw_key(w, "limits");
+    jw_object(w);
+    jw_kv_u64(w, "body_bytes_max", h->body_bytes_max);
+    jw_kv_u64(w, "head_bytes_max", h->head_bytes_max);
+    jw_kv_i64(w, "headers_max", h->headers_max);
+    jw_kv_i64(w, "connections_max", h->connections_max);
+    jw_kv_i64(w, "pipeline_max", h->pipeline_max);
+    jw_kv_u64(w, "head_timeout_ns", h->head_timeout_ns);
+    jw_kv_u64(w, "body_timeout_ns", h->body_timeout_ns);
+    jw_kv_u64(w, "idle_timeout_ns", h->idle_timeout_ns);
+    jw_kv_u64(w, "send_timeout_ns", h->send_timeout_ns);
+    jw_object_end(w);
+}
+
+static size_t lives_wanted(const struct master *m)
+{
+    size_t n = 0;
+    for (const struct life *l = m->lives; l; l = l->next)
+        n += l->state != LIFE_RETIRED && !l->replaces;
+    return n;
+}
+
+void master_edge_launch(const struct master *m, struct buf *out)
+{
+    const struct config *c = &m->snapshot->config;
+    struct json_writer w;
+    jw_init(&w, out);
+    jw_object(&w);
+    jw_kv_i64(&w, "threads", m->threads);
+    jw_kv_c(&w, "data", c->data);
+    jw_kv_c(&w, "address", m->addresses[0]);
+    jw_key(&w, "listen");
+    jw_array(&w);
+    for (size_t i = 0; i < m->addresses_len; i++)
+        jw_c(&w, m->addresses[i]);
+    jw_array_end(&w);
+    jw_kv_bool(&w, "is_serve", m->options->is_serve);
+    jw_kv_u64(&w, "started_at_ms", m->started_at_ms);
+    jw_kv_u64(&w, "models", lives_wanted(m));
+    write_limits(&c->http, &w);
+    jw_key(&w, "log");
+    jw_object(&w);
+    jw_kv_i64(&w, "level", c->log.level);
+    jw_kv_i64(&w, "format", c->log.format);
+    jw_kv_bool(&w, "access", c->log.access);
+    jw_object_end(&w);
+    jw_object_end(&w);
+}
+
+/* ---- one life ---- */
+
+struct life *life_by_segment(struct master *m, uint32_t segment)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->segment == segment)
+            return l;
+    return NULL;
+}
+
+void life_changed(struct master *m, struct life *l)
+{
+    m->status_dirty = true;
+    if (m->edge.state != CHILD_READY || l->state == LIFE_RETIRED)
+        return; /* a new edge is told everything when it is ready */
+    if (l->replaces && l->state == LIFE_LOADING)
+        return; /* the edge hears of it when it can take over */
+    struct buf text;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    master_model_payload(m, l, &text);
+    bool with_fd = !l->sent && l->segment_fd >= 0;
+    child_send(m, &m->edge, CHANNEL_MODEL, buf_view(&text), &l->segment_fd, with_fd ? 1 : 0);
+    l->sent = true;
+    if (l->state != LIFE_LOADING)
+        l->announced = true;
+    buf_done(&text);
+}
+
+static void file_identity(const struct model_config *c, uint64_t out[4])
+{
+    struct stat st;
+    memset(out, 0, 4 * sizeof out[0]);
+    if (!c->path || stat(c->path, &st) < 0)
+        return;
+    out[0] = (uint64_t)st.st_dev;
+    out[1] = (uint64_t)st.st_ino;
+    out[2] = (uint64_t)st.st_size;
+    out[3] = (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
+}
+
+static void make_children(struct master *m, struct life *l)
+{
+    l->children_len = (int)l->config->instances;
+    l->children = calloc((size_t)l->children_len, sizeof *l->children);
+    CHECK(l->children);
+    for (int i = 0; i < l->children_len; i++) {
+        struct child *c = &l->children[i];
+        *c = (struct child){.role = "worker", .life = l, .index = i, .channel = -1, .report_fd = -1};
+        child_start(m, c);
+    }
+}
+
+static enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
+                                struct err *err)
+{
+    struct life *l = calloc(1, sizeof *l);
+    CHECK(l);
+    *l =
+        (struct life){.snapshot = s, .config = c, .segment = ++m->next_segment, .segment_fd = -1, .replaces = replaces};
+    uint64_t area = s->config.http.body_bytes_max > AREA_BYTES_MIN ? s->config.http.body_bytes_max : AREA_BYTES_MIN;
+    if (c->isolation == ISOLATION_PROCESS && segment_create((uint32_t)m->threads, area, area, &l->segment_fd, err)) {
+        free(l);
+        return err->code;
+    }
+    s->refs++;
+    file_identity(c, l->file_id);
+    l->next = m->lives;
+    m->lives = l;
+    if (c->isolation == ISOLATION_PROCESS)
+        make_children(m, l);
+    life_changed(m, l);
+    return ERR_OK;
+}
+
+static struct life *older_life(struct master *m, const struct life *news)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l != news && l->state != LIFE_RETIRED && strcmp(l->config->name, news->config->name) == 0)
+            return l;
+    return NULL;
+}
+
+/* No new requests; its workers end when the edge has answered the last one. */
+static void life_retire(struct master *m, struct life *l)
+{
+    bool edge_knows = l->sent && m->edge.state == CHILD_READY;
+    l->state = LIFE_RETIRED;
+    m->status_dirty = true;
+    if (edge_knows) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "{\"segment\":%u}", l->segment);
+        child_send(m, &m->edge, CHANNEL_MODEL_GONE, str_c(text), NULL, 0);
+    } else {
+        life_drained(m, l->segment);
+    }
+}
+
+void life_drained(struct master *m, uint32_t segment)
+{
+    struct life *l = life_by_segment(m, segment);
+    if (!l || l->state != LIFE_RETIRED)
+        return;
+    for (int i = 0; i < l->children_len; i++)
+        if (l->children[i].state != CHILD_STOPPED && l->children[i].state != CHILD_DRAINING)
+            child_signal_drain(m, &l->children[i]);
+    l->sent = false;
+    if (l->children_len == 0)
+        lives_sweep(m);
+}
+
+static void life_is_ready(struct master *m, struct life *l)
+{
+    l->state = LIFE_READY;
+    l->reason[0] = '\0';
+    struct life *old = l->replaces ? older_life(m, l) : NULL;
+    l->replaces = false;
+    life_changed(m, l);
+    if (old) {
+        LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
+        life_retire(m, old);
+    }
+}
+
+void life_child_ready(struct master *m, struct life *l)
+{
+    if (l->state == LIFE_RETIRED)
+        return;
+    if (l->state != LIFE_READY)
+        life_is_ready(m, l);
+    else
+        life_changed(m, l);
+}
+
+static void life_failed(struct master *m, struct life *l, const char *reason)
+{
+    (void)str_copy(l->reason, sizeof l->reason, str_c(reason));
+    LOG_ERROR("model cannot be served", LOG_S("model", l->config->name), LOG_S("reason", reason));
+    if (l->replaces) { /* the old version goes on */
+        (void)snprintf(m->last_error, sizeof m->last_error,
+                       "model %s was not replaced, the old version goes on: %.400s", l->config->name, reason);
+        life_retire(m, l);
+        return;
+    }
+    l->state = LIFE_FAILED;
+    life_changed(m, l);
+}
+
+void life_child_failed(struct master *m, struct life *l, const char *reason)
+{
+    if (l->state == LIFE_RETIRED)
+        return;
+    for (int i = 0; i < l->children_len; i++)
+        if (l->children[i].state != CHILD_FAILED) {
+            life_changed(m, l); /* others may still make it, or serve already */
+            return;
+        }
+    life_failed(m, l, reason);
+}
+
+void life_inline_result(struct master *m, uint32_t segment, const char *error)
+{
+    struct life *l = life_by_segment(m, segment);
+    if (!l || l->state == LIFE_RETIRED)
+        return;
+    l->announced = true;
+    if (error)
+        life_failed(m, l, error);
+    else if (l->state != LIFE_READY)
+        life_is_ready(m, l);
+}
+
+void lives_tell_edge(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        l->sent = false;
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_RETIRED)
+            life_drained(m, l->segment); /* whoever waited on it went with the old edge */
+        else
+            life_changed(m, l);
+}
+
+static bool is_over(const struct life *l)
+{
+    if (l->state != LIFE_RETIRED || l->sent)
+        return false;
+    for (int i = 0; i < l->children_len; i++)
+        if (l->children[i].pid != 0)
+            return false;
+    return true;
+}
+
+static void snapshot_unref(struct snapshot *s)
+{
+    if (--s->refs > 0)
+        return;
+    config_done(&s->config);
+    free(s);
+}
+
+void lives_sweep(struct master *m)
+{
+    for (struct life **at = &m->lives; *at;) {
+        struct life *l = *at;
+        if (!is_over(l)) {
+            at = &l->next;
+            continue;
+        }
+        *at = l->next;
+        for (int i = 0; i < l->children_len; i++) {
+            (void)fd_close(l->children[i].report_fd);
+            report_unmap(l->children[i].report);
+        }
+        (void)fd_close(l->segment_fd);
+        snapshot_unref(l->snapshot);
+        free(l->children);
+        free(l);
+        m->status_dirty = true;
+    }
+}
+
+enum err_code lives_start(struct master *m, struct err *err)
+{
+    const struct model_config *c = m->snapshot->config.models.items;
+    for (size_t i = 0; i < m->snapshot->config.models.len; i++)
+        if (life_start(m, m->snapshot, &c[i], false, err))
+            return err_wrap(err, "model %s", c[i].name);
+    return ERR_OK;
+}
+
+/* ---- reload ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_parameters(const struct setting_list *a, const struct setting_list *b)
+{
+    const struct setting_text_pair *pa = a->items, *pb = b->items;
+    if (a->len != b->len)
+        return false;
+    for (size_t i = 0; i < a->len; i++)
+        if (!same_text(pa[i].name, pb[i].name) || !same_text(pa[i].value, pb[i].value))
+            return false;
+    return true;
+}
+
+static bool is_unchanged(const struct life *l, const struct model_config *c)
+{
+    const struct model_config *old = l->config;
+    uint64_t id[4];
+    file_identity(c, id);
+    return l->state != LIFE_FAILED && memcmp(id, l->file_id, sizeof id) == 0 && same_text(old->path, c->path) &&
+           same_text(old->backend, c->backend) && same_text(old->version, c->version) &&
+           same_text(old->class_name, c->class_name) && old->isolation == c->isolation &&
+           old->instances == c->instances && old->threads == c->threads && old->max_batch == c->max_batch &&
+           old->queue_max == c->queue_max && old->timeout_ns == c->timeout_ns &&
+           old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
+           same_parameters(&old->parameters, &c->parameters);
+}
+
+static struct life *current_life(struct master *m, const char *name)
+{
+    struct life *loading = NULL;
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state != LIFE_RETIRED && strcmp(l->config->name, name) == 0) {
+            if (!l->replaces)
+                return l;
+            loading = l;
+        }
+    return loading;
+}
+
+static const struct model_config *model_in(const struct config *c, const char *name)
+{
+    const struct model_config *items = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (strcmp(items[i].name, name) == 0)
+            return &items[i];
+    return NULL;
+}
+
+/* A replacement of an earlier reload that is still loading is overtaken by this one. */
+static void drop_unfinished(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->replaces && l->state == LIFE_LOADING)
+            life_retire(m, l);
+}
+
+static void apply(struct master *m, struct snapshot *s)
+{
+    const struct model_config *c = s->config.models.items;
+    struct err err = {0};
+    drop_unfinished(m);
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state != LIFE_RETIRED && !model_in(&s->config, l->config->name))
+            life_retire(m, l);
+    for (size_t i = 0; i < s->config.models.len; i++) {
+        struct life *old = current_life(m, c[i].name);
+        if (old && is_unchanged(old, &c[i]))
+            continue;
+        if (old && old->state == LIFE_FAILED) {
+            life_retire(m, old);
+            old = NULL;
+        }
+        if (life_start(m, s, &c[i], old != NULL, &err))
+            LOG_ERROR("cannot start a model", LOG_S("model", c[i].name), LOG_S("error", err.text));
+    }
+}
+
+enum err_code master_reload(struct master *m, struct err *err)
+{
+    struct snapshot *s = calloc(1, sizeof *s);
+    struct buf text;
+    struct json_writer w;
+    CHECK(s);
+    enum err_code code = m->options->reload ? m->options->reload(&s->config, m->options->reload_arg, err)
+                                            : err_set(err, ERR_UNSUPPORTED, "nothing to reload");
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    jw_object(&w);
+    jw_kv_bool(&w, "ok", code == ERR_OK);
+    jw_kv_c(&w, "text", code ? err->text : "");
+    jw_kv_c(&w, "remedy", code ? err->remedy : "");
+    jw_object_end(&w);
+    if (code == ERR_OK) {
+        s->refs = 1;
+        apply(m, s);
+        snapshot_unref(m->snapshot);
+        m->snapshot = s;
+        m->last_error[0] = '\0';
+        LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
+    } else {
+        free(s);
+        (void)snprintf(m->last_error, sizeof m->last_error, "reload refused, the old configuration goes on: %.400s",
+                       err->text);
+        LOG_ERROR("reload refused, the old configuration goes on", LOG_S("error", err->text),
+                  LOG_S("remedy", err->remedy));
+    }
+    m->status_dirty = true;
+    child_send(m, &m->edge, CHANNEL_RELOADED, buf_view(&text), NULL, 0);
+    buf_done(&text);
+    return code;
+}

@@ -1,0 +1,384 @@
+/* Role worker: one instance of one model. The main thread listens to the master and can abort a run; the run thread claims blocks from the model's
+ * segment and runs them. The model's file is opened only after the sandbox has closed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "app/roles.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "proc/channel.h"
+#include "proc/report.h"
+#include "serve/exec.h"
+#include "sys/cpu.h"
+#include "sys/fd.h"
+#include "sys/futex.h"
+#include "sys/sandbox.h"
+#include "sys/shm.h"
+
+#define PROBE_NS         (20 * NS_PER_MS) /* most time that looking for batching may cost at load */
+#define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
+#define WAIT_NS          (1 * NS_PER_S)
+#define PARAMS_MAX       64
+#define EXIT_MASTER_GONE 3
+
+struct worker {
+    struct arena arena;
+    struct channel_msg msg;
+    /* from CHANNEL_LAUNCH */
+    const char *model, *version, *path, *root, *scratch, *engine_dir;
+    struct str backend_name;
+    struct backend_param params[PARAMS_MAX];
+    size_t params_len;
+    int64_t index, threads, max_batch, edge_threads;
+    bool spin;
+    /* */
+    const struct backend *backend;
+    void *instance;
+    struct segment_map segment;
+    struct model_desc *desc;
+    struct exec exec;
+    struct doorbell_shm *doorbell;
+    int bells[LANE_THREADS_MAX];
+    _Atomic uint32_t draining;
+    _Atomic uint64_t running; /* lane, block, generation of the run in progress; 0: none */
+};
+
+static uint64_t run_id(uint32_t lane, uint32_t block, uint32_t gen)
+{
+    return UINT64_C(1) << 63 | (uint64_t)lane << 40 | (uint64_t)block << 32 | gen;
+}
+
+/* ---- launch message ---- */
+
+static bool read_params(struct worker *w, struct json_reader *r)
+{
+    struct str key, value;
+    json_object(r);
+    while (json_key(r, &key)) {
+        json_string(r, &w->arena, &value);
+        if (w->params_len < PARAMS_MAX && !r->failed)
+            w->params[w->params_len++] =
+                (struct backend_param){arena_cstr(&w->arena, key), arena_cstr(&w->arena, value)};
+    }
+    return !r->failed;
+}
+
+static const char *text_of(struct worker *w, struct json_reader *r)
+{
+    struct str s = STR("");
+    json_string(r, &w->arena, &s);
+    return s.n ? arena_cstr(&w->arena, s) : NULL;
+}
+
+static enum err_code read_launch(struct worker *w, struct str text, struct err *err)
+{
+    struct json_reader r;
+    struct str key;
+    json_init(&r, text, 8);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "model"))
+            w->model = text_of(w, &r);
+        else if (str_eq_c(key, "version"))
+            w->version = text_of(w, &r);
+        else if (str_eq_c(key, "path"))
+            w->path = text_of(w, &r);
+        else if (str_eq_c(key, "root"))
+            w->root = text_of(w, &r);
+        else if (str_eq_c(key, "scratch"))
+            w->scratch = text_of(w, &r);
+        else if (str_eq_c(key, "engine_dir"))
+            w->engine_dir = text_of(w, &r);
+        else if (str_eq_c(key, "backend"))
+            w->backend_name = str_c(text_of(w, &r));
+        else if (str_eq_c(key, "parameters"))
+            read_params(w, &r);
+        else if (str_eq_c(key, "index"))
+            json_i64(&r, &w->index);
+        else if (str_eq_c(key, "threads"))
+            json_i64(&r, &w->threads);
+        else if (str_eq_c(key, "max_batch"))
+            json_i64(&r, &w->max_batch);
+        else if (str_eq_c(key, "edge_threads"))
+            json_i64(&r, &w->edge_threads);
+        else if (str_eq_c(key, "spin"))
+            json_bool(&r, &w->spin);
+        else
+            json_skip(&r, NULL);
+    }
+    if (json_end(&r))
+        return err_set(err, ERR_INTERNAL, "launch message: %s", r.err.text);
+    w->backend = backend_by_name(w->backend_name);
+    if (!w->model || !w->backend || w->index < 0 || w->index >= LANE_INSTANCES_MAX || w->edge_threads < 1 ||
+        w->edge_threads > LANE_THREADS_MAX)
+        return err_set(err, ERR_INTERNAL, "launch message is incomplete");
+    return ERR_OK;
+}
+
+/* Descriptors of the launch message: segment, doorbell memory, one eventfd for each edge thread. */
+static enum err_code take_fds(struct worker *w, struct err *err)
+{
+    struct channel_msg *m = &w->msg;
+    if (m->fds_len < 2)
+        return err_set(err, ERR_INTERNAL, "launch message lacks descriptors");
+    void *bell;
+    if (segment_open(m->fds[0], SEGMENT_WORKER, &w->segment, err))
+        return err->code;
+    (void)fd_close(m->fds[0]);
+    if (shm_map(m->fds[1], 0, sizeof(struct doorbell_shm), true, &bell, err))
+        return err->code;
+    (void)fd_close(m->fds[1]);
+    w->doorbell = bell;
+    for (size_t i = 2; i < m->fds_len; i++)
+        w->bells[i - 2] = m->fds[i];
+    return ERR_OK;
+}
+
+static enum err_code wait_launch(struct worker *w, struct err *err)
+{
+    for (;;) {
+        struct pollfd p = {.fd = CHANNEL_FD, .events = POLLIN};
+        (void)poll(&p, 1, -1);
+        enum channel_result got = channel_recv(CHANNEL_FD, &w->msg);
+        if (got == CHANNEL_CLOSED)
+            _exit(EXIT_MASTER_GONE);
+        if (got == CHANNEL_MESSAGE)
+            break;
+    }
+    if (w->msg.type != CHANNEL_LAUNCH)
+        return err_set(err, ERR_INTERNAL, "expected the launch message first");
+    if (read_launch(w, w->msg.payload, err))
+        return err->code;
+    return take_fds(w, err);
+}
+
+/* ---- loading ---- */
+
+static enum err_code close_in(struct worker *w, struct err *err)
+{
+    struct sandbox box = {0};
+    sandbox_allow_system(&box);
+    if (w->root)
+        sandbox_allow_read(&box, w->root);
+    if (w->path)
+        sandbox_allow_read(&box, w->path);
+    if (w->scratch)
+        sandbox_allow_write(&box, w->scratch);
+    return sandbox_enter(&box, err);
+}
+
+static enum err_code load(struct worker *w, struct err *err)
+{
+    const struct backend *b = w->backend;
+    struct backend_load opt = {
+        .name = w->model,
+        .path = w->path,
+        .root = w->root,
+        .engine_dir = w->engine_dir,
+        .params = w->params,
+        .params_len = w->params_len,
+        .threads = (int)w->threads,
+        .max_batch = w->max_batch,
+    };
+    uint64_t start_ns = clock_now_ns();
+    if (b->engine_open && b->engine_open(&opt, err))
+        return err->code;
+    if (close_in(w, err))
+        return err->code;
+    if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
+        return err->code;
+    backend_probe_batching(b, w->instance, w->desc, PROBE_NS);
+    struct proc_usage usage;
+    if (proc_usage_read(getpid(), &usage))
+        w->desc->memory_bytes = usage.private_bytes;
+    w->desc->load_ns = clock_now_ns() - start_ns;
+    return model_desc_check(w->desc, err);
+}
+
+/* All instances of a model describe it alike; the first one's words stay, so that the edge never sees them change. */
+static void describe(struct worker *w)
+{
+    struct segment_shm *shm = w->segment.shm;
+    uint32_t none = 0;
+    if (atomic_compare_exchange_strong(&shm->described, &none, 1)) {
+        memcpy(&shm->desc, w->desc, sizeof shm->desc);
+        atomic_store(&shm->described, 2);
+    }
+}
+
+/* ---- running ---- */
+
+static void ring_edge(struct worker *w, uint32_t lane)
+{
+    if (lane >= (uint32_t)w->edge_threads || !atomic_exchange(&w->doorbell->thread[lane].sleeping, 0))
+        return;
+    uint64_t one = 1;
+    (void)!write(w->bells[lane], &one, sizeof one); /* full counter: it is awake already */
+}
+
+static bool run_one(struct worker *w)
+{
+    struct exec_block b;
+    if (!exec_claim(&w->exec, &b))
+        return false;
+    atomic_store(&w->running, run_id(b.lane, b.block, b.gen));
+    (void)exec_run(&w->exec, &b); /* false: the block went elsewhere meanwhile; the answer is void */
+    atomic_store(&w->running, 0);
+    ring_edge(w, b.lane);
+    return true;
+}
+
+static bool spin_for_work(const struct worker *w, uint32_t seen)
+{
+    if (!w->spin)
+        return false;
+    uint64_t until = clock_now_ns() + SPIN_NS;
+    while (clock_now_ns() < until) {
+        for (int i = 0; i < 32; i++) {
+            if (atomic_load_explicit(&w->segment.shm->work, memory_order_acquire) != seen)
+                return true;
+            cpu_relax();
+        }
+    }
+    return false;
+}
+
+static void *run_loop(void *arg)
+{
+    struct worker *w = arg;
+    struct segment_shm *shm = w->segment.shm;
+    uint64_t bit = UINT64_C(1) << w->index;
+    for (;;) {
+        uint32_t seen = atomic_load(&shm->work);
+        if (run_one(w) || spin_for_work(w, seen))
+            continue;
+        if (atomic_load(&w->draining))
+            break;
+        atomic_fetch_or(&shm->waiting, bit);
+        futex_wait(&shm->work, seen, WAIT_NS);
+        atomic_fetch_and(&shm->waiting, ~bit);
+    }
+    return NULL;
+}
+
+/* ---- lifecycle ---- */
+
+static void tell(enum channel_type type, struct str payload)
+{
+    struct err err;
+    if (channel_send(CHANNEL_FD, type, payload, NULL, 0, &err))
+        _exit(EXIT_MASTER_GONE);
+}
+
+static void tell_failed(const struct err *e)
+{
+    struct buf text;
+    struct json_writer j;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&j, &text);
+    jw_object(&j);
+    jw_kv_c(&j, "text", e->text);
+    jw_kv_c(&j, "remedy", e->remedy);
+    jw_object_end(&j);
+    tell(CHANNEL_FAILED, buf_view(&text));
+    buf_done(&text);
+}
+
+static void on_abort(struct worker *w, struct str payload)
+{
+    struct json_reader r;
+    struct str key;
+    uint64_t lane = 0, block = 0, gen = 0;
+    json_init(&r, payload, 4);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "lane"))
+            json_u64(&r, &lane);
+        else if (str_eq_c(key, "block"))
+            json_u64(&r, &block);
+        else if (str_eq_c(key, "gen"))
+            json_u64(&r, &gen);
+        else
+            json_skip(&r, NULL);
+    }
+    if (json_end(&r) == ERR_OK && w->backend->abort &&
+        atomic_load(&w->running) == run_id((uint32_t)lane, (uint32_t)block, (uint32_t)gen))
+        w->backend->abort(w->instance);
+}
+
+/* Until drained, or the master is gone. */
+static void lifecycle(struct worker *w, pthread_t runner)
+{
+    for (;;) {
+        struct pollfd p = {.fd = CHANNEL_FD, .events = POLLIN};
+        (void)poll(&p, 1, -1);
+        enum channel_result got = channel_recv(CHANNEL_FD, &w->msg);
+        if (got == CHANNEL_CLOSED)
+            _exit(EXIT_MASTER_GONE); /* a run in progress has nobody to answer to */
+        if (got == CHANNEL_EMPTY)
+            continue;
+        channel_msg_close(&w->msg);
+        if (w->msg.type == CHANNEL_ABORT)
+            on_abort(w, w->msg.payload);
+        if (w->msg.type != CHANNEL_DRAIN)
+            continue;
+        atomic_store(&w->draining, 1);
+        atomic_fetch_add(&w->segment.shm->work, 1);
+        futex_wake(&w->segment.shm->work, INT_MAX);
+        (void)pthread_join(runner, NULL);
+        tell(CHANNEL_DRAINED, STR("{}"));
+        _exit(0); /* the process's end gives all memory back; unloading first would only cost time */
+    }
+}
+
+int worker_main(int argc, char **argv)
+{
+    static struct worker w;
+    static char role[160];
+    struct err err = {0};
+    pthread_t runner;
+    (void)argc;
+    (void)argv;
+    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the master, which drains us */
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+    arena_init(&w.arena, 4096, 1 << 20);
+    w.desc = arena_zalloc(&w.arena, sizeof *w.desc);
+    if (report_install(&err) || wait_launch(&w, &err)) {
+        LOG_ERROR("worker cannot start", LOG_S("error", err.text));
+        return 1;
+    }
+    (void)snprintf(role, sizeof role, "worker %s@%s#%lld", w.model, w.version ? w.version : "1", (long long)w.index);
+    log_init(role, LOG_LEVEL_WARN, LOG_PEOPLE, STDERR_FILENO);
+    (void)prctl(PR_SET_NAME, "quern-worker");
+    if (load(&w, &err)) {
+        tell_failed(&err);
+        return 1;
+    }
+    w.exec = (struct exec){.segment = &w.segment,
+                           .backend = w.backend,
+                           .instance = w.instance,
+                           .desc = w.desc,
+                           .pid = (uint32_t)getpid(),
+                           .index = (int)w.index};
+    describe(&w);
+    if (pthread_create(&runner, NULL, run_loop, &w) != 0) {
+        err_set(&err, ERR_IO, "cannot start the run thread");
+        tell_failed(&err);
+        return 1;
+    }
+    tell(CHANNEL_READY, STR("{}"));
+    lifecycle(&w, runner);
+    return 0;
+}
