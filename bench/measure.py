@@ -138,7 +138,7 @@ def load(server, path, body, connections, seconds, runs=3):
     results = []
     for _ in range(runs):
         command = ["taskset", "-c", str(LOAD_CORE), str(LOAD), "--connections", str(connections), "--seconds", str(seconds),
-                   "--warmup", "1", "--server-pid", ",".join(map(str, server.pids()))]
+                   "--warmup", "1", "--server-pid", str(server.process.pid)]
         if body is not None:
             command += ["--method", "POST", "--header", "Content-Type: application/json", "--body-file", str(payload)]
         done = subprocess.run([*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=False)
