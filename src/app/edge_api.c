@@ -127,8 +127,8 @@ static void write_process(struct json_writer *w, struct json_reader *r)
     while (json_key(r, &key) && json_skip(r, &raw)) {
         jw_key_str(w, key);
         jw_raw(w, raw);
-        if (str_eq_c(key, "pid"))
-            (void)str_to_i64(raw, &pid);
+        if (str_eq_c(key, "pid") && !str_to_i64(raw, &pid))
+            pid = 0;
     }
     if (pid > 0)
         (void)proc_usage_read((int)pid, &usage);

@@ -23,7 +23,7 @@ struct edge_news { /* for every thread; made by the first */
     struct model_shared *shared;
     enum served_state state;
     int instances, instances_ready;
-    char reason[256];
+    char reason[640];
     uint32_t segment, pid;
     bool flag; /* DIED: it crashed; SETTLED: all are */
 };
@@ -51,7 +51,7 @@ struct edge_model { /* the first thread's book of models */
     struct model_shared *shared;
     enum served_state state;
     int instances, instances_ready;
-    char reason[256];
+    char reason[640];
     bool announced;
     uint64_t ready_at_ms;
 };

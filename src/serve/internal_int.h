@@ -20,7 +20,7 @@ struct served {
     struct serve *serve;
     struct model_shared *shared;
     struct served_info info;
-    char reason[256];
+    char reason[640];
     bool has_lane, is_retired, drain_told;
     struct lane lane;
     struct segment_map private_map;             /* inline */

@@ -52,7 +52,7 @@ static void child(const struct spawn *s, pid_t parent, int report_fd)
     if (null >= 0)
         (void)dup2(null, 0);
     if (s->nice_value != 0)
-        (void)nice(s->nice_value); /* a class that cannot be lowered still runs */
+        (void)!nice(s->nice_value); /* a class that cannot be lowered still runs */
     if (s->oom_score > 0)
         set_oom_score(s->oom_score);
     if (s->data_bytes_max > 0) {
