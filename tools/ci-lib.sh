@@ -73,11 +73,20 @@ try() {
     return "$rc"
 }
 
+# show_failure: what the last step's log says. Builds bury their errors under other files' progress.
+show_failure() {
+    say "From $log:"
+    if grep -q '^FAILED: ' "$log"; then
+        grep -E -A 3 '(error|undefined reference)[: ]' "$log" | cut -c 1-400 | head -n 40 | sed 's/^/    /'
+    else
+        tail -n 60 "$log" | cut -c 1-400 | sed 's/^/    /'
+    fi
+}
+
 # step: try, and the end of everything when it fails.
 step() {
     try "$@" && return 0
-    say "The last lines of $log:"
-    tail -n 30 "$log" | sed 's/^/    /'
+    show_failure
     exit 1
 }
 
@@ -217,6 +226,13 @@ configure() {
 targets() {
     [ -f "build/$1/build.ninja" ] || return 0
     sed -n "s/^build \($2\): phony .*/\1/p; s/^build \($2\): C_EXECUTABLE_LINKER.*/\1/p" "build/$1/build.ninja" | sort -u
+}
+
+# From the sources: a build tree that is older than they are does not know the newest.
+fuzz_targets() {
+    for source in fuzz/fuzz_*.c; do
+        basename "$source" .c
+    done
 }
 
 # ---- Python --------------------------------------------------------------------------------------------------------
