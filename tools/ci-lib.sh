@@ -77,7 +77,7 @@ try() {
 show_failure() {
     say "From $log:"
     if grep -q '^FAILED: ' "$log"; then
-        grep -E -A 3 '(error|undefined reference)[: ]' "$log" | cut -c 1-400 | head -n 40 | sed 's/^/    /'
+        grep -E -A 3 ': (fatal )?error: |undefined reference' "$log" | cut -c 1-400 | head -n 40 | sed 's/^/    /'
     else
         tail -n 60 "$log" | cut -c 1-400 | sed 's/^/    /'
     fi
