@@ -48,7 +48,7 @@ static enum err_code read_and_show(struct str yaml, struct buf *shown, struct er
     arena_init(&a, 4096, 16 << 20);
     enum err_code code = settings_parse_places("f", yaml, table, &all, sizeof all, &a, &places, err);
     if (!code)
-        settings_dump(table, &all, shown);
+        settings_dump(table, &all, NULL, shown);
     arena_done(&a);
     return code;
 }

@@ -126,8 +126,9 @@ enum err_code settings_set(const struct setting *table, void *out, const char *k
                            struct arena *a, struct err *err);
 /* The reference as Markdown, for docs/reference.md. */
 void settings_reference(const struct setting *table, const char *title, struct buf *out);
-/* The settings in force as YAML, defaults marked by a comment (quern check). */
-void settings_dump(const struct setting *table, const void *values, struct buf *out);
+/* The settings in force as YAML. With places, what did not stand in the file is marked by a comment, "# default". */
+void settings_dump(const struct setting *table, const void *values, const struct setting_places *places,
+                   struct buf *out);
 /* The one of `names` that a typo most likely meant, or NULL when none is near. */
 const char *settings_nearest(struct str word, const char *const *names, size_t names_len);
 

@@ -96,63 +96,30 @@ static void add_text(struct buf *out, struct str s)
     buf_char(out, '"');
 }
 
+struct dump {
+    struct buf *out;
+    const struct setting_places *places;
+    char path[512]; /* of the value in work */
+};
+
+static size_t push(struct dump *d, const char *key)
+{
+    size_t before = strlen(d->path);
+    (void)snprintf(d->path + before, sizeof d->path - before, "%s%s", before ? "." : "", key);
+    return before;
+}
+
 static void indent(struct buf *out, int depth)
 {
     for (int i = 0; i < depth; i++)
         buf_c(out, "  ");
 }
 
-static bool same_list(const struct setting *s, const struct setting_list *a, const struct setting_list *b)
+static void end_line(const struct dump *d)
 {
-    if (a->len != b->len)
-        return false;
-    for (size_t i = 0; i < a->len; i++) {
-        const char *const *xs = a->items, *const *ys = b->items;
-        const struct setting_pair *xp = a->items, *yp = b->items;
-        bool is_same = s->kind == SET_STRS ? strcmp(xs[i], ys[i]) == 0
-                                           : strcmp(xp[i].name, yp[i].name) == 0 && xp[i].value == yp[i].value;
-        if (!is_same)
-            return false;
-    }
-    return true;
-}
-
-/* Equal to the table's default, however it was given. */
-static bool is_default(const struct setting *s, const void *field)
-{
-    union {
-        const char *text;
-        int64_t i;
-        double f;
-        bool b;
-        uint64_t u;
-        int choice;
-        struct setting_list list;
-    } def;
-    struct setting one[2] = {*s, {0}};
-    struct arena a;
-    bool is_same;
-    one[0].offset = 0;
-    arena_init(&a, 1024, 1 << 16);
-    settings_defaults(one, &def, sizeof def, &a);
-    if (s->kind == SET_STR) {
-        const char *text = *(const char *const *)field;
-        is_same = text == def.text || (text && def.text && strcmp(text, def.text) == 0);
-    } else if (settings_is_scalar(s->kind)) {
-        struct buf x, y;
-        buf_init(&x, SETTINGS_TEXT_MAX);
-        buf_init(&y, SETTINGS_TEXT_MAX);
-        settings_value_format(s, field, &x);
-        settings_value_format(s, &def, &y);
-        is_same = str_eq(buf_view(&x), buf_view(&y));
-        buf_done(&x);
-        buf_done(&y);
-    } else {
-        is_same =
-            s->kind == SET_TEXT_MAP ? ((const struct setting_list *)field)->len == 0 : same_list(s, field, &def.list);
-    }
-    arena_done(&a);
-    return is_same;
+    const struct setting_place *at = d->places ? settings_place(d->places, d->path) : NULL;
+    bool is_default = d->places && !(at && str_eq_c(at->path, d->path));
+    buf_c(d->out, is_default ? " # default\n" : "\n");
 }
 
 static void dump_scalar(const struct setting *s, const void *field, struct buf *out)
@@ -185,53 +152,66 @@ static void dump_list(const struct setting *s, const struct setting_list *list, 
     buf_c(out, s->kind == SET_STRS ? "]" : "}");
 }
 
-static void dump_table(const struct setting *table, const void *values, int depth, struct buf *out);
+static void dump_table(struct dump *d, const struct setting *table, const void *values, int depth);
 
-static void dump_map(const struct setting *s, const struct setting_list *list, int depth, struct buf *out)
+static void dump_map(struct dump *d, const struct setting *s, const struct setting_list *list, int depth)
 {
     const unsigned char *items = list->items;
+    if (list->len == 0) {
+        buf_c(d->out, " {}");
+        end_line(d);
+        return;
+    }
+    buf_char(d->out, '\n');
     for (size_t i = 0; i < list->len; i++) {
         const void *item = items + i * s->item_size;
-        indent(out, depth);
-        add_text(out, str_c(*(const char *const *)item));
-        buf_c(out, ":\n");
-        dump_table(s->sub, item, depth + 1, out);
+        const char *name = *(const char *const *)item;
+        size_t before = push(d, name);
+        indent(d->out, depth);
+        add_text(d->out, str_c(name));
+        buf_c(d->out, ":\n");
+        dump_table(d, s->sub, item, depth + 1);
+        d->path[before] = '\0';
+    }
+}
+
+static void dump_value(struct dump *d, const struct setting *s, const void *field, int depth)
+{
+    if (s->kind == SET_SECTION) {
+        buf_char(d->out, '\n');
+        dump_table(d, s->sub, field, depth + 1);
+    } else if (s->kind == SET_MAP) {
+        dump_map(d, s, field, depth + 1);
+    } else {
+        buf_char(d->out, ' ');
+        if (settings_is_scalar(s->kind))
+            dump_scalar(s, field, d->out);
+        else
+            dump_list(s, field, d->out);
+        end_line(d);
     }
 }
 
 /* Recurses over the program's tables, which are few and flat. */
-static void dump_table(const struct setting *table, const void *values, int depth, struct buf *out)
+static void dump_table(struct dump *d, const struct setting *table, const void *values, int depth)
 {
     for (const struct setting *s = table; s->key; s++) {
         const void *field = settings_field_const(s, values);
-        bool is_unset = s->kind == SET_STR && !*(const char *const *)field;
-        indent(out, depth);
-        if (is_unset) {
-            buf_printf(out, "# %s: not set\n", s->key);
-            continue;
+        size_t before = push(d, s->key);
+        indent(d->out, depth);
+        if (s->kind == SET_STR && !*(const char *const *)field) {
+            buf_printf(d->out, "# %s: not set\n", s->key);
+        } else {
+            buf_printf(d->out, "%s:", s->key);
+            dump_value(d, s, field, depth);
         }
-        buf_printf(out, "%s:", s->key);
-        if (s->kind == SET_SECTION) {
-            buf_char(out, '\n');
-            dump_table(s->sub, field, depth + 1, out);
-            continue;
-        }
-        if (s->kind == SET_MAP) {
-            const struct setting_list *list = field;
-            buf_c(out, list->len ? "\n" : " {} # default\n");
-            dump_map(s, list, depth + 1, out);
-            continue;
-        }
-        buf_char(out, ' ');
-        if (settings_is_scalar(s->kind))
-            dump_scalar(s, field, out);
-        else
-            dump_list(s, field, out);
-        buf_c(out, is_default(s, field) ? " # default\n" : "\n");
+        d->path[before] = '\0';
     }
 }
 
-void settings_dump(const struct setting *table, const void *values, struct buf *out)
+void settings_dump(const struct setting *table, const void *values, const struct setting_places *places,
+                   struct buf *out)
 {
-    dump_table(table, values, 0, out);
+    struct dump d = {.out = out, .places = places};
+    dump_table(&d, table, values, 0);
 }

@@ -75,7 +75,7 @@ static void engines_people(const struct config *c, struct arena *a, struct buf *
 static void check_people(const struct config *c, const char *file, struct arena *a, struct buf *out)
 {
     buf_printf(out, "# %s is valid. Settings in force:\n", file);
-    settings_dump(config_table, c, out);
+    settings_dump(config_table, c, &c->places, out);
     models_people(c, a, out);
     engines_people(c, a, out);
 }

@@ -76,7 +76,7 @@ static const struct arg_option up_options[] = {{.name = "config",
                                                {0}};
 static const struct arg_example up_examples[] = {
     {"quern up -c /etc/quern/quern.yaml", "Runs what the file describes."},
-    {"kill -HUP $(cat DATA/run/master.pid)", "Reads the file again; an invalid one changes nothing."},
+    {"kill -HUP $(quern status --json | jq .master_pid)", "Reads the file again; an invalid one changes nothing."},
     {0}};
 
 static const struct arg_option json_options[] = {OPTION_JSON, {0}};

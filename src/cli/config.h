@@ -37,7 +37,7 @@ struct http_config {         /* section `http`: limits of the HTTP server, see n
 struct log_config {
     int level;
     int format;
-    bool access; /* default off: failures and events are logged anyway */
+    bool access; /* default off */
 };               /* enum log_level; enum log_format; access log lines on/off */
 
 struct config {

@@ -11,11 +11,11 @@ static const char *const formats[] = {"people", "json", NULL};                  
 #define H   3600e9
 
 const struct setting config_model_table[] = {
-    SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
-                .help =
-                    "Model file, relative to the configuration file; or a folder <version>/model.onnx, of which the "
-                    "greatest version is served; or `builtin:NAME`. A model that is one line (`iris: iris.onnx`) gives "
-                    "the path."),
+    SETTING_STR(
+        "path", struct model_config, path, .min = 1, .max = 4000,
+        .help = "Model file, relative to the configuration file; or a folder with `<version>/model.onnx`, of which the "
+                "greatest version is served; or `builtin:NAME`. A model that is one line (`iris: iris.onnx`) gives "
+                "the path."),
     SETTING_STR("backend", struct model_config, backend, .min = 1, .max = 31,
                 .help = "What runs the model. By default it follows from the file's extension."),
     SETTING_STR("version", struct model_config, version, .min = 1, .max = 18,
@@ -74,7 +74,7 @@ static const struct setting log_table[] = {
     SETTING_ENUM("format", struct log_config, format, .def = "people", .choices = formats,
                  .help = "`people`: lines to read. `json`: one JSON object per line."),
     SETTING_BOOL("access", struct log_config, access, .def = "false",
-                 .help = "A line for every request. Failures and slow requests are logged in any case."),
+                 .help = "A line for every request: id, trace, method, path, status, sizes, time, model."),
     {0}};
 
 const struct setting config_table[] = {

@@ -353,29 +353,45 @@ TEST(settings_set_one_value_from_text)
     EXPECT_EQ(c.count, 42);
 }
 
+static void show(const char *yaml, bool with_places, struct buf *out)
+{
+    struct cfg c = {0};
+    struct setting_places places;
+    arena_done(&arena);
+    arena_init(&arena, 4096, 1 << 20);
+    EXPECT_EQ(settings_parse_places("q.yaml", str_c(yaml), table, &c, sizeof c, &arena, &places, &err), ERR_OK);
+    settings_dump(table, &c, with_places ? &places : NULL, out);
+    buf_pad(out);
+}
+
 /* What `quern check` shows can be saved and read again: same values, same text. */
 TEST(settings_dump_reads_back)
 {
-    struct cfg c, again;
-    struct buf first, second;
+    static const char yaml[] = "title: 'a: \"b\" # c\\'\n"
+                               "units: {'x y': {path: 'null', extra: {k: ' v ', e: ''}}, u: '-'}\n"
+                               "wait: 1500ms\nsize: 1000000\ncount: 3\n";
+    struct buf first, second, marked;
     buf_init(&first, 1 << 16);
     buf_init(&second, 1 << 16);
-    EXPECT_EQ(parse("title: 'a: \"b\" # c\\'\nunits: {'x y': {path: 'null', extra: {k: ' v ', e: ''}}, u: '-'}\n"
-                    "wait: 1500ms\nsize: 1000000\ncount: 3\n",
-                    &c),
-              ERR_OK);
-    settings_dump(table, &c, &first);
-    buf_char(&first, '\0');
-    EXPECT_EQ(parse(first.p, &again), ERR_OK);
-    settings_dump(table, &again, &second);
+    buf_init(&marked, 1 << 16);
+    show(yaml, false, &first);
+    show(first.p, false, &second);
     EXPECT_STR(buf_view(&second), first.p);
-    EXPECT(strstr(first.p, "count: 3 # default\n"));
     EXPECT(strstr(first.p, "wait: 1500ms\n"));
     EXPECT(strstr(first.p, "size: 1MB\n"));
-    EXPECT(strstr(first.p, "  ratio: 0.5 # default\n"));
     EXPECT(strstr(first.p, "title: \"a: \\\"b\\\" # c\\\\\"\n"));
+    EXPECT(!strstr(first.p, "# default"));
+    /* marked is what the file does not say, whatever its value */
+    show(yaml, true, &marked);
+    EXPECT(strstr(marked.p, "count: 3\n"));
+    EXPECT(strstr(marked.p, "colour: green # default\n"));
+    EXPECT(strstr(marked.p, "  ratio: 0.5 # default\n"));
+    EXPECT(strstr(marked.p, "    path: \"null\"\n    copies: 1 # default\n    extra: {k: \" v \", e: \"\"}\n"));
+    show("", true, &marked);
+    EXPECT(strstr(marked.p, "units: {} # default\n"));
     buf_done(&first);
     buf_done(&second);
+    buf_done(&marked);
 }
 
 TEST(settings_reference_lists_all_keys)
