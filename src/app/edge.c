@@ -97,6 +97,15 @@ static void on_thread_drained(void *arg)
     _exit(0); /* all answers are in the kernel's hands; the process's end frees the rest */
 }
 
+/* Not before all models are known: after a restart of the edge no client hears "unknown model". */
+static void listen_all(struct edge_thread *t)
+{
+    struct err err = {0};
+    for (size_t i = 0; i < t->edge->listen_fds_len; i++)
+        if (server_listen_fd(t->server, t->edge->listen_fds[i], &err))
+            LOG_ERROR("cannot take connections", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
+}
+
 static void take_news(struct edge_thread *t, const struct edge_news *n)
 {
     struct err err = {0};
@@ -120,6 +129,12 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         break;
     case EDGE_NEWS_SETTLED:
         serve_set_settled(t->serve, n->flag);
+        break;
+    case EDGE_NEWS_LISTEN:
+        listen_all(t);
+        break;
+    case EDGE_NEWS_RELOADED:
+        edge_answer_reload(t, n);
         break;
     case EDGE_NEWS_DRAIN:
         server_drain(t->server, on_thread_drained, t);
@@ -166,18 +181,12 @@ void edge_broadcast(struct edge *e, const struct edge_news *news)
 
 /* ---- what the serve room asks of us ---- */
 
-static void tell_about_run(struct edge *e, enum channel_type type, const char *fmt, uint32_t segment, uint32_t pid,
-                           const char *reason)
-{
-    char text[400];
-    (void)snprintf(text, sizeof text, fmt, segment, pid, reason);
-    edge_tell(e, type, str_c(text));
-}
-
 static void kill_worker(void *arg, uint32_t segment, uint32_t pid, const char *reason)
 {
     struct edge_thread *t = arg;
-    tell_about_run(t->edge, CHANNEL_KILL, "{\"segment\":%u,\"pid\":%u,\"reason\":\"%s\"}", segment, pid, reason);
+    char text[400];
+    (void)snprintf(text, sizeof text, "{\"segment\":%u,\"pid\":%u,\"reason\":\"%s\"}", segment, pid, reason);
+    edge_tell(t->edge, CHANNEL_KILL, str_c(text));
 }
 
 static void cancel_run(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block, uint32_t gen)
@@ -322,7 +331,7 @@ static enum err_code wait_launch(struct edge *e, struct err *err)
     return take_fds(e, err);
 }
 
-static enum err_code init_thread(struct edge *e, int index, struct err *err)
+static void init_thread(struct edge *e, int index)
 {
     struct edge_thread *t = &e->threads[index];
     struct serve_hooks hooks = {.kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .arg = t};
@@ -345,10 +354,6 @@ static enum err_code init_thread(struct edge *e, int index, struct err *err)
     router_add(t->router, routes, len, t);
     t->server = server_new(&t->loop, index, &e->limits, edge_handle, edge_metrics_done, t);
     server_on_flush(t->server, on_flush, t);
-    for (size_t i = 0; i < e->listen_fds_len; i++)
-        if (server_listen_fd(t->server, e->listen_fds[i], err))
-            return err->code;
-    return ERR_OK;
 }
 
 static void *thread_main(void *arg)
@@ -399,8 +404,7 @@ static enum err_code start(struct edge *e, struct err *err)
     e->metrics = metric_set_new(e->threads_len);
     e->history = history_new();
     for (int i = 0; i < e->threads_len; i++)
-        if (init_thread(e, i, err))
-            return err->code;
+        init_thread(e, i);
     uv_loop_t *loop = &e->threads[0].loop;
     CHECK(uv_poll_init(loop, &e->channel, CHANNEL_FD) == 0 &&
           uv_poll_start(&e->channel, UV_READABLE | UV_DISCONNECT, on_channel) == 0);
@@ -425,7 +429,6 @@ int edge_main(int argc, char **argv)
     arena_init(&e.arena, 4096, 4 << 20);
     (void)pthread_mutex_init(&e.models_lock, NULL);
     (void)pthread_mutex_init(&e.channel_lock, NULL);
-    (void)pthread_mutex_init(&e.reload_lock, NULL);
     server_limits_default(&e.limits);
     log_init("edge", LOG_LEVEL_INFO, LOG_PEOPLE, STDERR_FILENO);
     if (report_install(&err) || wait_launch(&e, &err)) {

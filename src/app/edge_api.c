@@ -265,14 +265,54 @@ static void post_reload(struct http_req *req, const struct route_match *match, v
         http_respond_err(req, &err);
         return;
     }
+    if (t->reloading) {
+        struct err err;
+        err_set(&err, ERR_BUSY, "a reload is in progress");
+        err_remedy(&err, "try again when it has ended");
+        http_respond_err(req, &err);
+        return;
+    }
+    t->reloading = req; /* answered whatever becomes of the client */
     edge_tell(t->edge, CHANNEL_RELOAD, STR("{}"));
-    http_respond_json(req, 202, STR("{\"accepted\":true,\"see\":\"/api/status and the log\"}"));
 }
 
+void edge_answer_reload(struct edge_thread *t, const struct edge_news *n)
+{
+    struct http_req *req = t->reloading;
+    if (!req)
+        return;
+    t->reloading = NULL;
+    if (n->flag) {
+        http_respond_json(req, 200, STR("{\"reloaded\":true}"));
+        return;
+    }
+    struct err err;
+    err_set(&err, ERR_INVALID, "reload refused, the old configuration goes on: %.300s", n->reason);
+    err_remedy(&err, "correct the configuration (quern check FILE shows all of it) and reload again");
+    http_respond_err(req, &err);
+}
+
+/* The master's answer, to whoever waits on any thread. */
 void edge_on_reloaded(struct edge *e, struct str payload)
 {
-    (void)e;
-    LOG_INFO("configuration reloaded", LOG_STR("result", payload));
+    struct edge_news news = {.kind = EDGE_NEWS_RELOADED};
+    struct json_reader r;
+    struct str key, text = STR("");
+    struct arena a;
+    arena_init(&a, 1024, 1 << 16);
+    json_init(&r, payload, 4);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "ok"))
+            json_bool(&r, &news.flag);
+        else if (str_eq_c(key, "text"))
+            json_string(&r, &a, &text);
+        else
+            json_skip(&r, NULL);
+    }
+    (void)str_copy(news.reason, sizeof news.reason, text);
+    arena_done(&a);
+    edge_broadcast(e, &news);
 }
 
 /* ---- dashboard ---- */

@@ -15,7 +15,15 @@
 
 struct edge;
 
-enum edge_news_kind { EDGE_NEWS_MODEL, EDGE_NEWS_RETIRE, EDGE_NEWS_DIED, EDGE_NEWS_SETTLED, EDGE_NEWS_DRAIN };
+enum edge_news_kind {
+    EDGE_NEWS_MODEL,
+    EDGE_NEWS_RETIRE,
+    EDGE_NEWS_DIED,
+    EDGE_NEWS_SETTLED,
+    EDGE_NEWS_LISTEN,
+    EDGE_NEWS_RELOADED,
+    EDGE_NEWS_DRAIN
+};
 
 struct edge_news { /* for every thread; made by the first */
     struct edge_news *next;
@@ -25,7 +33,7 @@ struct edge_news { /* for every thread; made by the first */
     int instances, instances_ready;
     char reason[640];
     uint32_t segment, pid;
-    bool flag; /* DIED: it crashed; SETTLED: all are */
+    bool flag; /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
 };
 
 struct edge_thread {
@@ -44,7 +52,8 @@ struct edge_thread {
     struct router *router;
     struct serve *serve;
     int bell_fd;
-    struct map series; /* model name -> struct model_shared *, for metrics by name; borrowed */
+    struct http_req *reloading; /* waits for the master's answer */
+    struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
 };
 
 struct edge_model { /* the first thread's book of models */
@@ -82,12 +91,10 @@ struct edge {
     pthread_mutex_t models_lock; /* the book is read by all threads' status pages */
     struct edge_model models[EDGE_MODELS_MAX];
     size_t models_len;
-    bool all_settled;
+    bool all_settled, listening;
     _Atomic bool draining;
     _Atomic int threads_drained;
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
-    /* reload asked by an operator: one at a time */
-    pthread_mutex_t reload_lock;
 };
 
 /* edge_models.c: news of models from the master, and inline loading */
@@ -108,6 +115,7 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
 void edge_on_reloaded(struct edge *e, struct str payload);
+void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);
 
 /* To the master, from any thread. The process ends when the master is gone. */
 void edge_tell(struct edge *e, enum channel_type type, struct str payload);

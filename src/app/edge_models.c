@@ -133,6 +133,10 @@ struct edge_model *edge_model_by_id(struct edge *e, uint32_t id)
 void edge_settle(struct edge *e)
 {
     bool settled = e->models_len >= e->models_expected;
+    if (settled && !e->listening) {
+        e->listening = true;
+        edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_LISTEN});
+    }
     for (size_t i = 0; i < e->models_len; i++)
         settled = settled && e->models[i].state != SERVED_LOADING;
     if (settled == e->all_settled)

@@ -388,7 +388,6 @@ void child_reap(struct master *m)
         if (c)
             bury(m, c, status);
     }
-    lives_sweep(m);
 }
 
 /* ---- time ---- */

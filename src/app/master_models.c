@@ -260,9 +260,7 @@ void life_drained(struct master *m, uint32_t segment)
     for (int i = 0; i < l->children_len; i++)
         if (l->children[i].state != CHILD_STOPPED && l->children[i].state != CHILD_DRAINING)
             child_signal_drain(m, &l->children[i]);
-    l->sent = false;
-    if (l->children_len == 0)
-        lives_sweep(m);
+    l->sent = false; /* lives_sweep frees it when its processes are gone */
 }
 
 static void life_is_ready(struct master *m, struct life *l)
