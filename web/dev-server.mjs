@@ -88,7 +88,8 @@ export async function startDevServer({ port = 0, scenario = 'busy' } = {}) {
   const world = new World(scenario);
   const server = createServer((request, response) => {
     const path = new URL(request.url, 'http://localhost').pathname;
-    if (world.scenario === 'unreachable' && !path.startsWith('/dev/')) return request.socket.destroy();
+    const isFile = request.method === 'GET' && !/^\/(api|v2)\//.test(path);
+    if (world.scenario === 'unreachable' && !isFile && !path.startsWith('/dev/')) return request.socket.destroy();
     if (request.method === 'POST') return post(world, path, request, response);
     return get(world, path, response);
   });

@@ -12,7 +12,7 @@ function Banner({ state }) {
   if (offline) {
     return (
       <div class="banner bad" role="alert">
-        <strong>The server does not answer.</strong> Retrying once per second
+        <strong>{offline.silent ? 'The server does not answer.' : 'The server answers with an error.'}</strong> Retrying once per second
         {status ? `; what you see is ${duration(Date.now() - offline.since)} old.` : '.'}{' '}
         <span class="muted">Reason: {offline.reason}</span>
       </div>

@@ -1,6 +1,6 @@
 // Asks for status and history once per second while the page is visible, and gives each answer to `onChange` as one state:
-// {status, history, rates, offline: {since, reason} | null}. The last good answer stays when the server cannot be reached.
-import { getHistory, getStatus } from './api.js';
+// {status, history, rates, offline: {since, reason, silent} | null}. The last good answer stays when the server cannot be reached.
+import { getHistory, getStatus, Unreachable } from './api.js';
 import { Rates } from './rates.js';
 
 const STEP_MS = 1000;
@@ -61,13 +61,16 @@ export function startPolling(onChange) {
     } catch (e) {
       failures++;
       const since = state.offline?.since ?? Date.now();
-      if (failures > QUIET_FAILURES || !state.status) state = { ...state, offline: { since, reason: e.message } };
+      if (failures > QUIET_FAILURES || !state.status) {
+        state = { ...state, offline: { since, reason: e.message, silent: e instanceof Unreachable } };
+      }
     }
     running = false;
+    if (!document.hidden) {
+      const wait = failures > 0 && failures <= QUIET_FAILURES ? RETRY_MS : STEP_MS;
+      timer = setTimeout(tick, Math.max(100, wait - (performance.now() - start)));
+    }
     onChange(state);
-    if (document.hidden) return;
-    const wait = failures > 0 && failures <= QUIET_FAILURES ? RETRY_MS : STEP_MS;
-    timer = setTimeout(tick, Math.max(100, wait - (performance.now() - start)));
   }
 
   document.addEventListener('visibilitychange', () => {

@@ -17,6 +17,7 @@ const PERCENTILES = [
   ['p99_ms', 'p99'],
 ];
 
+const YOUNG_MS = 120e3;
 const BYTE_STEPS = Array.from({ length: 30 }, (_, i) => 2 ** (i + 12));
 
 // A model of microseconds beside one of seconds can only be read on a logarithmic axis. Two thresholds, so that it does not
@@ -96,8 +97,10 @@ function prepare(history, seconds) {
 }
 
 export function Charts({ state }) {
-  const { history } = state;
-  const [seconds, setSeconds] = useState(300);
+  const { history, status } = state;
+  const [chosen, setSeconds] = useState(null);
+  // A server that has just started has nothing to show for five minutes.
+  const seconds = chosen ?? (status.now_ms - status.started_at_ms < YOUNG_MS ? 60 : 300);
   const [percentile, setPercentile] = useState('p95_ms');
   const data = useMemo(() => prepare(history, seconds), [history, seconds]);
   const latency = useMemo(() => data.latency(percentile), [data, percentile]);
@@ -111,7 +114,7 @@ export function Charts({ state }) {
         <Choice label="Time range" options={RANGES} value={seconds} onChange={setSeconds} />
       </div>
       <div class="charts">
-        <Plot {...common} title="Throughput" series={data.throughput} more={data.more} format={rate} axisFormat={rate} emptyMax={10} />
+        <Plot {...common} title="Throughput" series={data.throughput} more={data.more} format={rate} axisFormat={rate} emptyMax={10} nothing="No requests yet" />
         <Plot
           {...common}
           title="Latency"
@@ -121,9 +124,10 @@ export function Charts({ state }) {
           axisFormat={ms}
           log={log.current}
           emptyMax={1}
+          nothing="No requests yet"
           control={<Choice label="Percentile" options={PERCENTILES} value={percentile} onChange={setPercentile} />}
         />
-        <Plot {...common} title="Memory" series={data.memory} format={bytes} axisFormat={bytes} incrs={BYTE_STEPS} emptyMax={1048576} />
+        <Plot {...common} title="Memory" series={data.memory} format={bytes} axisFormat={bytes} incrs={BYTE_STEPS} emptyMax={1048576} nothing="Not measured yet" />
       </div>
     </section>
   );

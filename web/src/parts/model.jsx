@@ -99,7 +99,7 @@ export function Model({ model, rates, several, full }) {
             </button>
           )}
           {model.state === 'ready' && (
-            <button type="button" class="small primary" aria-expanded={trying} onClick={() => setTrying(!trying)}>
+            <button type="button" class="small accent" aria-expanded={trying} onClick={() => setTrying(!trying)}>
               {trying ? 'Close' : 'Try it'}
             </button>
           )}

@@ -19,9 +19,21 @@ const timeAxis = {
   ...LOOK,
   size: 30,
   space: 60,
+  // A label at either end would be cut.
+  filter: (u, ticks, _axis, _space, step) => {
+    const { min, max } = u.scales.x;
+    const edge = ((max - min) * (step < 60 ? 32 : 18)) / u.width;
+    return ticks.map((t) => (t - min < edge || max - t < edge ? null : t));
+  },
   incrs: [5, 10, 15, 30, 60, 120, 300],
-  values: (_, ticks, _axis, _space, step) => ticks.map((t) => (step < 60 ? clock(t * 1000) : clock(t * 1000).slice(0, 5))),
+  values: (_, ticks, _axis, _space, step) => ticks.map((t) => (t === null ? null : clock(t * 1000).slice(0, step < 60 ? 8 : 5))),
 };
+
+function powersOfTen(_u, _axis, min, max) {
+  const list = [];
+  for (let e = Math.round(Math.log10(min)); e <= Math.round(Math.log10(max)); e++) list.push(10 ** e);
+  return list;
+}
 
 const valueAxis = ({ axisFormat, incrs, log }) => ({
   ...LOOK,
@@ -29,9 +41,8 @@ const valueAxis = ({ axisFormat, incrs, log }) => ({
   gap: 8,
   space: 34,
   ...(incrs ? { incrs } : {}),
-  // A logarithmic axis would name every line between two powers of ten.
-  ...(log ? { filter: (_, ticks) => ticks.map((t) => (Number.isInteger(Math.round(Math.log10(t) * 1e6) / 1e6) ? t : null)) } : {}),
-  values: (_, ticks) => ticks.map((t) => (t === null ? null : axisFormat(t))),
+  ...(log ? { splits: powersOfTen, filter: (_, ticks) => ticks } : {}),
+  values: (_, ticks) => ticks.map(axisFormat),
 });
 
 const linearRange = (emptyMax) => (_u, _min, max) => [0, max > 0 ? max * 1.12 : emptyMax];
@@ -106,7 +117,10 @@ export function Plot(props) {
 
   const at = hover !== null && hover < times.length ? hover : null;
   const valueOf = (s) => (at === null ? lastKnown(s.values) : s.values[at]);
-  const summary = series.map((s) => `${s.label} ${format(lastKnown(s.values))}`).join(', ');
+  const summary = series
+    .filter((s) => s.values.some((v) => v !== null))
+    .map((s) => `${s.label} ${format(lastKnown(s.values))}`)
+    .join(', ');
   return (
     <figure class="chart card">
       <figcaption>
@@ -114,7 +128,7 @@ export function Plot(props) {
         {at !== null && <span class="muted chart-time">{clock(times[at] * 1000)}</span>}
         {control}
       </figcaption>
-      <div class="chart-box" ref={box} role="img" aria-label={`${title} over time. Now: ${summary || 'nothing'}`} />
+      <div class="chart-box" ref={box} role="img" aria-label={`${title} over time. Now: ${summary || props.nothing}`} />
       <ul class="legend">
         {series.map((s) => (
           <li key={s.key}>
@@ -122,6 +136,7 @@ export function Plot(props) {
             <span class="legend-name">{s.label}</span> <b>{format(valueOf(s))}</b>
           </li>
         ))}
+        {summary === '' && <li>{props.nothing}</li>}
         {props.more > 0 && <li class="muted">and {props.more} quieter</li>}
       </ul>
     </figure>

@@ -11,6 +11,7 @@ const Row = ({ process: p, cpu, now }) => (
   <tr data-role={p.role} data-model={p.model}>
     <th scope="row">
       {p.role} {nameOf(p) && <span class="process-model">{nameOf(p)}</span>}
+      {p.restarts > 0 && <span class="narrow-only tone-warn reason-line">{plural(p.restarts, 'restart')}</span>}
       {p.reason && <span class="muted reason-line">{p.reason}</span>}
     </th>
     <td class="num optional">{p.pid > 0 ? p.pid : '–'}</td>
@@ -18,7 +19,7 @@ const Row = ({ process: p, cpu, now }) => (
       <Pill state={p.state} />
     </td>
     <td class="num optional">{p.since_ms > 0 ? duration(Math.max(0, Math.floor((now - p.since_ms) / 1000) * 1000)) : '–'}</td>
-    <td class={`num${p.restarts > 0 ? ' tone-warn' : ''}`}>{count(p.restarts)}</td>
+    <td class={`num optional${p.restarts > 0 ? ' tone-warn' : ''}`}>{count(p.restarts)}</td>
     <td class="num">{p.pid > 0 ? bytes(p.rss_bytes) : '–'}</td>
     <td class="num" title={`${duration(p.cpu_ms)} of processor time since its start`}>
       {p.pid > 0 ? percent(cpu) : '–'}
@@ -48,7 +49,7 @@ export function Processes({ state }) {
               <th scope="col" class="num optional">
                 For
               </th>
-              <th scope="col" class="num">
+              <th scope="col" class="num optional">
                 Restarts
               </th>
               <th scope="col" class="num">

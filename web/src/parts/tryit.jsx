@@ -127,7 +127,7 @@ export function TryIt({ model, several }) {
         <button type="submit" class="primary" aria-busy={sending}>
           Send
         </button>
-        <span class="muted" id={`${id}-hint`}>
+        <span class={`muted${wrong ? '' : ' keyboard-only'}`} id={`${id}-hint`}>
           {wrong ? `This is not JSON yet: ${wrong}` : 'Ctrl + Enter sends too'}
         </span>
       </div>

@@ -1,0 +1,337 @@
+// The dashboard in Chromium. Against a real server: QUERN_URL=http://127.0.0.1:8000 (models `iris` and a built-in one, under load);
+// QUERN_KILL_MODEL=NAME also kills a worker of that model and waits for its crash report. Without QUERN_URL the pretended server
+// of web/dev-server.mjs is used, which also shows states that are hard to reach. QUERN_SHOTS=DIR keeps pictures.
+import { execFile } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { gunzipSync } from 'node:zlib';
+import { launch, lowContrast, open } from './browser.mjs';
+import { check, equal, eventually, expect, finish } from './runner.mjs';
+
+const shots = process.env.QUERN_SHOTS;
+let fake = null;
+let url = process.env.QUERN_URL?.replace(/\/$/, '');
+if (!url) {
+  const { build } = await import('../../web/build.mjs');
+  const { startDevServer } = await import('../../web/dev-server.mjs');
+  await build();
+  fake = await startDevServer();
+  url = fake.url;
+}
+if (shots) mkdirSync(shots, { recursive: true });
+
+const browser = await launch();
+const status = async () => (await fetch(`${url}/api/status`)).json();
+const loaded = (page) => page.waitForSelector('#processes');
+const card = (page, name) => page.locator(`[data-model="${name}"]`).and(page.locator('article'));
+const button = (scope, name) => scope.getByRole('button', { name, exact: true });
+
+async function withPage(options, fn) {
+  const view = await open(browser, url, options);
+  try {
+    await loaded(view.page);
+    await fn(view.page, view.troubles);
+    if (!options.quarrels) equal(view.troubles.join('\n'), '', 'troubles on the page');
+  } finally {
+    await view.close();
+  }
+}
+
+async function shot(page, name) {
+  if (!shots) return;
+  await page.waitForTimeout(1500);
+  await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+}
+
+function raw(path, headers) {
+  return new Promise((resolve, reject) => {
+    get(`${url}${path}`, { headers }, (response) => {
+      const parts = [];
+      response.on('data', (part) => parts.push(part));
+      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(parts) }));
+    }).on('error', reject);
+  });
+}
+
+await check('models are shown, each with its state', () =>
+  withPage({}, async (page) => {
+    const { models } = await status();
+    expect(models.length > 0, 'the server has no models');
+    for (const m of models) {
+      await eventually(
+        async () => (await card(page, m.name).first().locator('.model-head .pill').textContent()) === m.state,
+        `state of ${m.name} is ${m.state}`,
+      );
+    }
+    await shot(page, 'light-wide');
+  }),
+);
+
+await check('numbers move while requests arrive', () =>
+  withPage({}, async (page) => {
+    const total = page.locator('.overview .figure').first().locator('.note');
+    const before = await total.textContent();
+    await eventually(async () => (await total.textContent()) !== before, `"${before}" changes`);
+    await eventually(async () => /[1-9]/.test(await page.locator('[data-field=requests]').textContent()), 'requests per second are above 0');
+  }),
+);
+
+await check('charts draw lines', () =>
+  withPage({}, async (page) => {
+    const painted = () =>
+      page.$$eval('.chart canvas', (list) =>
+        list.map((canvas) => {
+          const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+          let coloured = 0;
+          // Axes and grid are nearly grey; lines are not.
+          for (let i = 0; i < data.length; i += 4) {
+            const [r, g, b, a] = data.subarray(i, i + 4);
+            if (a > 128 && Math.max(r, g, b) - Math.min(r, g, b) > 60) coloured++;
+          }
+          return coloured;
+        }),
+      );
+    await eventually(async () => (await painted()).every((n) => n > 30), 'all three charts have coloured lines');
+    equal((await painted()).length, 3, 'number of charts');
+  }),
+);
+
+await check('a request by "try it" works in both protocols', () =>
+  withPage({}, async (page) => {
+    const iris = card(page, 'iris');
+    await button(iris, 'Try it').click();
+    await button(iris, 'Send').click();
+    await iris.locator('[data-field=status]').waitFor();
+    equal(await iris.locator('[data-field=status]').textContent(), '200', 'status of /predict');
+    expect((await iris.locator('[data-field=answer]').textContent()).includes('"prediction"'), 'the answer has a prediction');
+    expect(/\d.*(ms|µs|s)$/.test(await iris.locator('[data-field=time]').textContent()), 'the time has a unit');
+    await button(iris, 'v2 infer').click();
+    await button(iris, 'Send').click();
+    await iris.locator('[data-field=status]').waitFor();
+    equal(await iris.locator('[data-field=status]').textContent(), '200', 'status of v2 infer');
+    expect((await iris.locator('[data-field=answer]').textContent()).includes('"outputs"'), 'the answer has outputs');
+    await shot(page, 'try-it');
+  }),
+);
+
+await check('the command shown gives the same as the form', () =>
+  withPage({}, async (page) => {
+    const iris = card(page, 'iris');
+    await button(iris, 'Try it').click();
+    const commands = [];
+    if (!fake) commands.push(await iris.locator('.curl pre').textContent()); // the pretended server's own names another port
+    await button(iris, 'v2 infer').click();
+    commands.push(await iris.locator('.curl pre').textContent());
+    for (const command of commands) {
+      expect(command.startsWith('curl '), `not a curl line: ${command}`);
+      const answer = JSON.parse((await promisify(execFile)('sh', ['-c', command], { timeout: 5000 })).stdout);
+      expect(answer.outputs || answer.data, `no result from: ${command}`);
+    }
+  }),
+);
+
+await check('a wrong request shows the refusal', () =>
+  withPage({ quarrels: true }, async (page) => {
+    const iris = card(page, 'iris');
+    await button(iris, 'Try it').click();
+    await iris.locator('textarea').fill('{"modelId": ');
+    await iris.getByText('This is not JSON yet').waitFor();
+    await button(iris, 'Send').click();
+    await iris.locator('[data-field=status]').waitFor();
+    equal(await iris.locator('[data-field=status]').textContent(), '400', 'status');
+    await button(iris, 'Back to the sample').click();
+    expect((await iris.locator('textarea').inputValue()).includes('iris'), 'the sample is back');
+  }),
+);
+
+await check('everything works by keyboard', () =>
+  withPage({}, async (page) => {
+    const iris = card(page, 'iris');
+    await button(iris, 'Try it').focus();
+    await page.keyboard.press('Enter');
+    await iris.locator('textarea').waitFor();
+    equal(await button(iris, 'Close').getAttribute('aria-expanded'), 'true', 'aria-expanded');
+    await iris.locator('textarea').focus();
+    await page.keyboard.press('Control+Enter');
+    await iris.locator('[data-field=status]').waitFor();
+    await page.keyboard.press('Tab');
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    equal(outline, 'solid', 'focus is visible');
+  }),
+);
+
+await check('every control and picture has a name, headings are in order', () =>
+  withPage({}, async (page) => {
+    await button(card(page, 'iris'), 'Try it').click();
+    const nameless = await page.$$eval('button, a, input, textarea, [role=img]', (list) =>
+      list
+        .filter((e) => !e.textContent.trim() && !e.getAttribute('aria-label') && !e.labels?.length)
+        .map((e) => e.outerHTML.slice(0, 80)),
+    );
+    equal(nameless.join('\n'), '', 'without a name');
+    const levels = await page.$$eval('h1, h2, h3, h4', (list) => list.map((e) => Number(e.tagName[1])));
+    equal(levels[0], 1, 'first heading');
+    expect(levels.every((level, i) => i === 0 || level <= levels[i - 1] + 1), `levels jump: ${levels}`);
+  }),
+);
+
+await check('processes are listed', () =>
+  withPage({}, async (page) => {
+    const { processes } = await status();
+    equal(await page.locator('#processes tbody tr').count(), processes.length, 'rows');
+    for (const role of ['master', 'edge']) {
+      const row = page.locator(`#processes tr[data-role=${role}]`).first();
+      expect(/[\d.]+.(KiB|MiB|GiB)/.test(await row.textContent()), `${role} shows its memory`);
+    }
+  }),
+);
+
+if (fake || process.env.QUERN_KILL_MODEL) {
+  await check('a crash report appears after a worker was killed', () =>
+    withPage({}, async (page) => {
+      const name = process.env.QUERN_KILL_MODEL ?? 'iris';
+      const known = new Set((await status()).crashes.map((c) => c.id));
+      if (fake) await fetch(`${url}/dev/crash`, { method: 'POST' });
+      else {
+        const worker = (await status()).processes.find((p) => p.role === 'worker' && p.model === name && p.pid > 0);
+        expect(worker, `no worker of ${name} runs`);
+        process.kill(worker.pid, 'SIGKILL');
+      }
+      let report = null;
+      await eventually(async () => {
+        report = (await status()).crashes.find((c) => !known.has(c.id) && c.model === name);
+        return report;
+      }, 'the status has the report');
+      const entry = page.locator(`details[data-crash="${report.id}"]`);
+      await entry.waitFor();
+      await entry.locator('summary').click();
+      expect((await entry.textContent()).includes('SIGKILL'), 'the report names the signal');
+      await shot(page, 'crash');
+    }),
+  );
+}
+
+await check('dark follows the system, the toggle overrides it and is remembered', () =>
+  withPage({ scheme: 'dark' }, async (page) => {
+    const brightness = () =>
+      page.evaluate(() => Math.max(...getComputedStyle(document.documentElement).backgroundColor.match(/\d+/g).slice(0, 3).map(Number)));
+    expect((await brightness()) < 60, 'the ground is dark');
+    await shot(page, 'dark-wide');
+    await page.getByRole('button', { name: 'Use the light theme' }).click();
+    expect((await brightness()) > 200, 'the ground is light after the toggle');
+    await page.reload();
+    await loaded(page);
+    expect((await brightness()) > 200, 'the ground is light after a reload');
+    await page.getByRole('button', { name: 'Use the dark theme' }).click();
+    equal(await page.evaluate(() => localStorage.getItem('quern-theme')), null, 'stored choice when it is the system’s');
+  }),
+);
+
+for (const scheme of ['light', 'dark']) {
+  await check(`text has contrast, ${scheme}`, () =>
+    withPage({ scheme }, async (page) => {
+      await button(card(page, 'iris'), 'Try it').click();
+      await page.locator('.tryit textarea').waitFor();
+      equal((await page.evaluate(lowContrast)).join('\n'), '', 'low contrast');
+    }),
+  );
+}
+
+for (const width of [390, 320]) {
+  await check(`no horizontal scrolling at ${width} pixels`, () =>
+    withPage({ width, height: 844 }, async (page) => {
+      await button(card(page, 'iris'), 'Try it').click();
+      await page.locator('.tryit textarea').waitFor();
+      await page.$$eval('details', (list) => list.forEach((d) => (d.open = true)));
+      equal(await page.evaluate(() => document.scrollingElement.scrollWidth), width, 'width of the page');
+      await shot(page, `light-${width}`);
+    }),
+  );
+}
+
+await check('a hidden page asks for nothing, and asks again when it is seen', () =>
+  withPage({}, async (page) => {
+    const hide = (hidden) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, 'hidden', { value, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+    let asked = 0;
+    await hide(true);
+    await page.waitForTimeout(1500); // a question may be on its way, and the timer may be set
+    page.on('request', () => asked++);
+    await page.waitForTimeout(2200);
+    equal(asked, 0, 'requests while hidden');
+    await hide(false);
+    await eventually(() => asked > 0, 'it asks again', 2000);
+  }),
+);
+
+if (!fake) {
+  await check('files have ETag, gzip and a policy', async () => {
+    for (const path of ['/', '/app.js', '/app.css', '/icon.svg', '/licenses.txt']) {
+      const plain = await raw(path, {});
+      equal(plain.status, 200, `status of ${path}`);
+      const again = await raw(path, { 'if-none-match': plain.headers.etag });
+      equal(again.status, 304, `status of ${path} when it is known`);
+      equal(again.body.length, 0, 'body of a 304');
+      const packed = await raw(path, { 'accept-encoding': 'gzip' });
+      const body = packed.headers['content-encoding'] === 'gzip' ? gunzipSync(packed.body) : packed.body;
+      expect(body.equals(plain.body), `${path} is the same with gzip`);
+    }
+    const script = await raw('/app.js', { 'accept-encoding': 'gzip' });
+    equal(script.headers['content-encoding'], 'gzip', 'coding of the script');
+    expect((await raw('/', {})).headers['content-security-policy']?.includes("default-src 'none'"), 'the page has a policy');
+  });
+}
+
+if (fake) {
+  const inState = (name, fn, options = {}) =>
+    check(`state: ${name}`, async () => {
+      fake.world.set(name);
+      await withPage(options, async (page) => {
+        await fn(page);
+        await shot(page, `state-${name}`);
+      });
+    });
+
+  await check('state: the server goes away and comes back', async () => {
+    fake.world.set('busy');
+    await withPage({ quarrels: true }, async (page) => {
+      fake.world.set('unreachable');
+      await page.getByText('The server does not answer.').waitFor();
+      equal(await page.locator('.top [data-state]').textContent(), 'Unreachable', 'state at the top');
+      expect(await card(page, 'iris').isVisible(), 'the last facts stay');
+      await shot(page, 'state-unreachable');
+      fake.world.set('busy');
+      await eventually(async () => (await page.locator('.banner').count()) === 0, 'the banner leaves');
+      equal(await page.locator('.top [data-state]').textContent(), 'Ready', 'state at the top');
+    });
+  });
+  await inState('empty', async (page) => {
+    await page.getByText('No models yet').waitFor();
+    await page.getByText('No crashes', { exact: true }).waitFor();
+  });
+  await inState('starting', async (page) => {
+    equal(await page.locator('.top [data-state]').textContent(), 'Starting', 'state at the top');
+    equal(await page.locator('article [data-state=loading]').count(), 3, 'loading models');
+  });
+  await inState('draining', (page) => page.locator('.banner', { hasText: 'Draining.' }).waitFor());
+  await inState('quiet', async (page) => {
+    await eventually(async () => (await page.locator('[data-field=requests]').textContent()).startsWith('0'), '0 requests per second');
+    expect((await page.locator('.chart', { hasText: 'Latency' }).textContent()).includes('No requests yet'), 'latency says that nothing came');
+  });
+  await inState('many', async (page) => {
+    equal(await page.locator('article').count(), 24, 'models');
+    await page.getByRole('searchbox').fill('ocr');
+    equal(await page.locator('article').count(), 6, 'models that match');
+    await page.getByRole('searchbox').fill('nothing-like-this');
+    await page.getByText('No model’s name contains').or(page.getByText("No model's name contains")).waitFor();
+  });
+}
+
+await browser.close();
+fake?.stop();
+finish();
