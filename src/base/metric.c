@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/metric_int.h"
+#include "base/metric_window.h"
 #include "base/utf8.h"
 
 #define LABELS_MAX            16
@@ -319,21 +320,7 @@ uint64_t metric_value(const struct metric *m)
 
 double metric_quantile(const struct metric *m, double q)
 {
-    CHECK(m->family->kind == METRIC_HISTOGRAM);
-    uint64_t buckets[METRIC_BOUNDS_MAX + 1], total = 0;
-    size_t n = (size_t)m->thresholds_len;
-    for (size_t i = 0; i <= n; i++)
-        total += buckets[i] = metric_sum_cells(m, i + 1);
-    if (total == 0 || n == 0)
-        return 0;
-    double rank = fmin(fmax(q, 0), 1) * (double)total, below = 0;
-    for (size_t i = 0; i < n; i++) {
-        double inside = (double)buckets[i];
-        if (inside > 0 && below + inside >= rank) {
-            double low = i == 0 ? 0 : m->family->bounds[i - 1];
-            return low + (m->family->bounds[i] - low) * (rank - below) / inside;
-        }
-        below += inside;
-    }
-    return m->family->bounds[n - 1]; /* above the last bound: all that is known */
+    struct metric_look all;
+    metric_look(m, &all);
+    return metric_look_quantile(m, &all, q);
 }

@@ -1,7 +1,9 @@
 #include "base/metric_window.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/metric_int.h"
 
 void metric_look(const struct metric *m, struct metric_look *out)
@@ -24,15 +26,18 @@ void metric_look_less(struct metric_look *now, const struct metric_look *before)
 
 double metric_look_quantile(const struct metric *m, const struct metric_look *l, double q)
 {
-    if (l->total == 0)
+    CHECK(m->family->kind == METRIC_HISTOGRAM);
+    const double *bounds = m->family->bounds;
+    int n = m->thresholds_len;
+    if (l->total == 0 || n == 0)
         return 0;
-    double rank = q * (double)l->total, below = 0;
-    for (int i = 0; i < m->thresholds_len; i++) {
-        double count = (double)l->counts[i];
-        double low = i > 0 ? (double)m->thresholds[i - 1] : 0;
-        if (count > 0 && below + count >= rank)
-            return (low + ((double)m->thresholds[i] - low) * (rank - below) / count) * m->scale;
-        below += count;
+    double rank = fmin(fmax(q, 0), 1) * (double)l->total, below = 0;
+    for (int i = 0; i < n; i++) {
+        double inside = (double)l->counts[i];
+        double low = i > 0 ? bounds[i - 1] : 0;
+        if (inside > 0 && below + inside >= rank)
+            return low + (bounds[i] - low) * (rank - below) / inside;
+        below += inside;
     }
-    return m->thresholds_len > 0 ? (double)m->thresholds[m->thresholds_len - 1] * m->scale : 0;
+    return bounds[n - 1]; /* above the last bound: all that is known */
 }
