@@ -1,0 +1,178 @@
+"""What a death costs: each line of the table in docs/faults.md, with a real kill -9 under load."""
+
+import signal
+import time
+
+import pytest
+
+import quern
+from quern import Load, expect_prediction, kill, predict_body, wait_until
+
+SLOW = 5 if quern.IS_SANITIZED else 1
+
+
+def requests_of(model, n=8):
+    """Different rows, so that an answer to another request is noticed."""
+    return [
+        ("/predict", predict_body(model, [k, k + 0.5, -k]), expect_prediction([k, k + 0.5, -k])) for k in range(1, n + 1)
+    ]
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_worker_killed_every_200_ms_costs_no_request(serve, instances):
+    config = f"""
+models:
+  echo: {{path: "builtin:identity", instances: {instances}, parameters: {{execute_delay_ms: "3"}}}}
+"""
+    s = serve(config=config)
+    kills = 0
+    with Load(s, requests_of("echo"), connections=6) as load:
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            time.sleep(0.2)
+            pids = s.pids("worker", "echo")
+            if pids:
+                kill(pids[kills % len(pids)])
+                kills += 1
+    assert load.failures == []
+    assert kills >= 15
+    assert load.ok > 100
+    wait_until(lambda: sum(p["restarts"] for p in s.processes("worker")) >= kills, 5, f"{kills} restarts counted")
+    assert s.model("echo")["state"] == "ready"
+
+
+def test_worker_killed_in_the_middle_of_a_run_costs_the_request_only_time(serve):
+    s = serve(config='models: {slow: {path: "builtin:delay", parameters: {execute_delay_ms: "400"}}}')
+    (pid,) = s.pids("worker")
+    with s.client() as c:
+        c.send(quern.encode("POST", "/predict", predict_body("slow", [7, 8])))
+        time.sleep(0.2)
+        kill(pid)
+        r = c.receive()
+    assert r.status == 200, r
+    assert r.json()["data"]["prediction"] == [7, 8]
+
+
+def test_worker_killed_leaves_a_report(serve):
+    s = serve("builtin:identity")
+    (pid,) = s.pids("worker")
+    kill(pid)
+    report = wait_until(lambda: s.status()["crashes"], 5, "a crash report")[0]
+    assert report["pid"] == pid and report["role"] == "worker" and report["model"] == "identity"
+    assert report["signal"] == signal.SIGKILL
+    wait_until(lambda: s.pids("worker"), 5, "a new worker")
+    assert s.pids("worker") != [pid]
+
+
+def test_edge_killed_serves_again_within_100_ms_and_models_stay_loaded(serve):
+    s = serve("builtin:identity")
+    workers = s.pids("worker")
+    took = []
+    for _ in range(5):
+        (edge,) = wait_until(lambda: s.pids("edge"), 5, "an edge")
+        address = s.address
+        kill(edge)
+        began = time.monotonic()
+        while True:
+            try:
+                with quern.Client(address, 2) as c:
+                    r = c.request("POST", "/predict", predict_body("identity", [1, 2]))
+            except OSError:
+                assert time.monotonic() < began + 5, "no answer from a new edge"
+                continue
+            # A new edge may say "not yet"; "no such model" would be a lie, and clients give up on it.
+            assert r.status in (200, 503), r
+            if r.status == 200:
+                break
+        took.append(time.monotonic() - began)
+        wait_until(lambda: s.pids("edge") not in ([], [edge]), 5, "the new edge in the status")
+        time.sleep(0.15)  # a life longer than 100 ms: no back-off
+    took.sort()
+    assert took[len(took) // 2] < 0.1 * SLOW, took
+    assert s.pids("worker") == workers, "models were loaded again"
+
+
+def test_edge_killed_under_load_breaks_only_its_connections(serve):
+    s = serve("builtin:identity", threads=2)
+    with Load(s, requests_of("identity"), connections=4, reconnect=True) as load:
+        for _ in range(3):
+            time.sleep(0.4)
+            for pid in s.pids("edge"):
+                kill(pid)
+        time.sleep(0.6)
+    wrong = [f for f in load.failures if not f.startswith("503")]
+    assert wrong == []
+    assert load.ok > 100
+    assert load.broken >= 4, "the kills hit nothing"
+    report = s.status()["crashes"][0]
+    assert report["role"] == "edge"
+
+
+def test_edge_killed_while_a_request_runs_leaves_the_worker_usable(serve):
+    s = serve(config='models: {slow: {path: "builtin:delay", parameters: {execute_delay_ms: "300"}}}')
+    workers = s.pids("worker")
+    with s.client() as c:
+        c.send(quern.encode("POST", "/predict", predict_body("slow", [1, 2])))
+        time.sleep(0.1)
+        kill(s.pids("edge")[0])
+        with pytest.raises(OSError):
+            c.receive()
+
+    def answered():
+        try:
+            return s.predict("slow", [3, 4]).status == 200
+        except OSError:
+            return False
+
+    wait_until(answered, 5, "an answer through the new edge")
+    assert s.pids("worker") == workers
+
+
+def test_edge_and_worker_killed_together(serve):
+    s = serve("builtin:identity")
+    for pid in s.pids("worker") + s.pids("edge"):
+        kill(pid)
+
+    def answered():
+        try:
+            return s.predict("identity", [1]).status == 200
+        except OSError:
+            return False
+
+    wait_until(answered, 5, "an answer")
+
+
+def test_master_killed_ends_its_children_and_the_next_start_is_clean(serve, tmp_path):
+    s = serve("builtin:identity", data=tmp_path / "data")
+    family = s.pids("edge") + s.pids("worker")
+    assert len(family) == 2
+    with Load(s, requests_of("identity"), connections=2, reconnect=True):
+        time.sleep(0.2)
+        kill(s.master_pid)
+        began = time.monotonic()
+        wait_until(lambda: not any(quern.is_alive(p) for p in family), 1.0 * SLOW, "the children's end")
+    assert time.monotonic() - began < 1.0 * SLOW + 30
+    s.process.wait(5)
+    assert quern.cli("status", "--data", tmp_path / "data").returncode == quern.EXIT_NOT_RUNNING
+    again = serve("builtin:identity", data=tmp_path / "data")
+    assert again.predict("identity", [5]).status == 200
+    assert again.process.poll() is None
+
+
+def test_master_killed_while_a_run_hangs_ends_the_worker_too(serve):
+    s = serve(config='models: {bad: {path: "builtin:crash", parameters: {how: hang}}}')
+    (worker,) = s.pids("worker")
+    with s.client() as c:
+        c.send(quern.encode("POST", "/predict", predict_body("bad", [666])))
+        time.sleep(0.2)
+        kill(s.master_pid)
+        wait_until(lambda: not quern.is_alive(worker), 1.0 * SLOW, "the hanging worker's end")
+
+
+def test_every_process_killed_at_once_leaves_the_data_directory_usable(serve, tmp_path):
+    s = serve("builtin:identity", data=tmp_path / "data")
+    for pid in [s.master_pid] + s.pids("edge") + s.pids("worker"):
+        kill(pid)
+    s.process.wait(5)
+    again = serve("builtin:identity", data=tmp_path / "data")
+    assert again.predict("identity", [5]).status == 200
