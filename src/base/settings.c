@@ -43,8 +43,12 @@ static size_t path_push(struct bind *b, struct str key, bool is_index)
     size_t before = b->path_len, room = sizeof b->path - 2;
     if (!is_index && b->path_len && b->path_len < room)
         b->path[b->path_len++] = '.';
-    for (size_t i = 0; i < key.n && b->path_len < room; i++)
-        b->path[b->path_len++] = (unsigned char)key.p[i] < 0x20 || key.p[i] == 0x7f ? '?' : key.p[i];
+    for (size_t i = 0; i < key.n && b->path_len < room; i++) {
+        unsigned char c = (unsigned char)key.p[i];
+        bool is_c1 = c == 0xc2 && i + 1 < key.n && (unsigned char)key.p[i + 1] < 0xa0;
+        b->path[b->path_len++] = c < 0x20 || c == 0x7f || is_c1 ? '?' : key.p[i];
+        i += is_c1;
+    }
     b->path[b->path_len] = '\0';
     return before;
 }

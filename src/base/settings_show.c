@@ -77,6 +77,25 @@ static bool is_plain_safe(struct str s)
     return true;
 }
 
+/* A code point that YAML reads otherwise than it stands there: controls, line ends of other alphabets, the byte order mark. Returns
+ * its length in bytes and the point, or 0. */
+static size_t special_point(struct str s, unsigned *point)
+{
+    const unsigned char *p = (const unsigned char *)s.p;
+    *point = p[0];
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return 1;
+    if (s.n >= 2 && p[0] == 0xc2 && p[1] < 0xa0) {
+        *point = p[1];
+        return 2;
+    }
+    if (s.n < 3 || (p[0] != 0xe2 && p[0] != 0xef))
+        return 0;
+    *point = (p[0] & 0xfU) << 12 | (p[1] & 0x3fU) << 6 | (p[2] & 0x3fU);
+    bool is_special = *point == 0x2028 || *point == 0x2029 || *point == 0xfeff || *point >= 0xfffe;
+    return is_special ? 3 : 0;
+}
+
 static void add_text(struct buf *out, struct str s)
 {
     if (is_plain_safe(s)) {
@@ -84,14 +103,16 @@ static void add_text(struct buf *out, struct str s)
         return;
     }
     buf_char(out, '"');
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == 0x7f)
-            buf_printf(out, "\\x%02x", (unsigned)c);
-        else if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
+    while (s.n) {
+        unsigned point;
+        size_t n = special_point(s, &point);
+        if (n)
+            buf_printf(out, "\\u%04x", point);
+        else if (s.p[0] == '"' || s.p[0] == '\\')
+            buf_printf(out, "\\%c", s.p[0]);
         else
-            buf_char(out, (char)c);
+            buf_char(out, s.p[0]);
+        s = str_sub(s, n ? n : 1, s.n);
     }
     buf_char(out, '"');
 }

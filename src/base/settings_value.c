@@ -56,19 +56,20 @@ const char *settings_quote(struct str s, char out[SETTINGS_QUOTED_MAX])
     out[n++] = '"';
     for (; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        bool is_control = c < 0x20 || c == 0x7f;
+        bool is_c1 = c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0; /* some terminals obey these too */
+        bool is_control = c < 0x20 || c == 0x7f || is_c1;
         size_t next = i + 1; /* never cut inside a UTF-8 sequence */
         while (next < s.n && ((unsigned char)s.p[next] & 0xc0) == 0x80)
             next++;
         if (n + (is_control ? 4 : next - i) > ROOM)
             break;
         if (is_control) {
-            n += (size_t)snprintf(out + n, SETTINGS_QUOTED_MAX - n, "\\x%02x", (unsigned)c);
+            n += (size_t)snprintf(out + n, SETTINGS_QUOTED_MAX - n, "\\x%02x", (unsigned char)s.p[i + is_c1]);
         } else {
             memcpy(out + n, s.p + i, next - i);
             n += next - i;
-            i = next - 1;
         }
+        i = is_control ? i + is_c1 : next - 1;
     }
     (void)snprintf(out + n, SETTINGS_QUOTED_MAX - n, "%s\"", i < s.n ? "..." : "");
     return out;

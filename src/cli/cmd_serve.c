@@ -95,6 +95,17 @@ static int require_engines(const struct config *c)
     }
 }
 
+/* `up`: a missing engine hurts the models that need it, the rest of the platform runs. */
+static void warn_engines(const struct config *c)
+{
+    const struct engine_need *n = engine_missing(c);
+    char text[160];
+    if (!n)
+        return;
+    engine_missing_text(n, text, sizeof text);
+    LOG_WARN("an engine is not installed", LOG_S("engine", n->engine), LOG_S("remedy", text));
+}
+
 static int start(struct build *b, master_run_fn *run)
 {
     struct config c;
@@ -103,10 +114,8 @@ static int start(struct build *b, master_run_fn *run)
         return cli_fail(&err, b->is_usage ? EXIT_USAGE : EXIT_CONFIG);
     log_init("master", (enum log_level)c.log.level, (enum log_format)c.log.format, STDERR_FILENO);
     int code = b->is_serve ? require_engines(&c) : EXIT_FINE;
-    const struct engine_need *missing = b->is_serve ? NULL : engine_missing(&c);
-    if (missing) /* hurts only the models that need it; the rest of the platform runs */
-        LOG_WARN("an engine is not installed", LOG_S("engine", missing->engine),
-                 LOG_S("remedy", "quern engine install"));
+    if (!b->is_serve)
+        warn_engines(&c);
     struct master_options o = {
         .config_file = c.file,
         .is_serve = b->is_serve,

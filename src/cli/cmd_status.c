@@ -17,9 +17,13 @@ static const char *cell(struct arena *a, struct str s, size_t max)
         return NULL;
     bool is_cut = s.n > max;
     char *text = arena_cstr(a, str_sub(s, 0, max));
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+    for (char *p = text; *p; p++) {
+        bool is_c1 = (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0;
+        if (is_c1) /* two bytes, which some terminals obey as one control character */
+            p[1] = ' ';
+        if (is_c1 || (unsigned char)*p < 0x20 || *p == 0x7f)
             *p = ' ';
+    }
     return is_cut ? arena_printf(a, "%s...", text).p : text;
 }
 

@@ -300,6 +300,10 @@ TEST(settings_foreign_text_in_errors_is_cut_and_clean)
         EXPECT((unsigned char)*p >= 0x20);
     EXPECT(strstr(err.text, "got \"a\\x1b[31m\\x0abbb"));
     EXPECT(strstr(err.text, "...\""));
+    EXPECT_EQ(parse("count: \"\\x9bx\\u00e9\"\n", &c), ERR_INVALID); /* C1 controls too, letters not */
+    EXPECT(strstr(err.text, "got \"\\x9bx\xc3\xa9\""));
+    EXPECT_EQ(parse("units: {\"a\\x9b\\eb\": {copies: 0}}\n", &c), ERR_INVALID);
+    EXPECT(strstr(err.text, ": units.a??b.copies: "));
 }
 
 TEST(settings_small_arena_is_an_error_not_a_crash)
@@ -381,6 +385,12 @@ TEST(settings_dump_reads_back)
     EXPECT(strstr(first.p, "size: 1MB\n"));
     EXPECT(strstr(first.p, "title: \"a: \\\"b\\\" # c\\\\\"\n"));
     EXPECT(!strstr(first.p, "# default"));
+    buf_clear(&first);
+    buf_clear(&second);
+    show("title: \"\\N\\L\\P\\uFEFF\\x80\\e\\u263a\"\n", false, &first); /* line ends of YAML, not folded to spaces */
+    show(first.p, false, &second);
+    EXPECT_STR(buf_view(&second), first.p);
+    EXPECT(strstr(first.p, "title: \"\\u0085\\u2028\\u2029\\ufeff\\u0080\\u001b\u263a\"\n"));
     /* marked is what the file does not say, whatever its value */
     show(yaml, true, &marked);
     EXPECT(strstr(marked.p, "count: 3\n"));
