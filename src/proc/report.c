@@ -169,6 +169,10 @@ void report_write(const struct report_shm *r, const struct report_about *a, stru
 {
     struct json_writer w;
     int sig = WIFSIGNALED(a->wait_status) ? WTERMSIG(a->wait_status) : 0;
+    const char *abbreviation = sig ? sigabbrev_np(sig) : NULL; /* none for real-time signals */
+    char name[24] = "";
+    if (abbreviation)
+        (void)snprintf(name, sizeof name, "SIG%s", abbreviation);
     jw_init(&w, out);
     jw_object(&w);
     jw_kv_c(&w, "id", a->id);
@@ -179,7 +183,7 @@ void report_write(const struct report_shm *r, const struct report_about *a, stru
     jw_kv_c(&w, "version", a->version ? a->version : "");
     jw_kv_i64(&w, "instance", a->instance);
     jw_kv_i64(&w, "signal", sig);
-    jw_kv_c(&w, "signal_name", sig ? sigabbrev_np(sig) : "");
+    jw_kv_c(&w, "signal_name", name);
     write_reason(r, a, &w);
     char id[sizeof r->requests[0]];
     uint32_t n = atomic_load(&r->requests_len);
