@@ -109,7 +109,7 @@ void server_give_exchange(struct server *s, struct exchange *x)
 
 void server_mark_dirty(struct http_conn *c)
 {
-    if (c->is_dirty)
+    if (c->is_dirty || c->state == CONN_CLOSING)
         return;
     c->is_dirty = true;
     c->dirty_next = NULL;
@@ -288,6 +288,11 @@ void server_free(struct server *s)
         next = c->next;
         conn_close(c);
     }
+    /* No iteration of ours will end any more. */
+    for (struct http_conn *c = s->dirty; c; c = c->dirty_next)
+        c->is_dirty = false;
+    s->dirty = NULL;
+    s->dirty_end = &s->dirty;
     uv_close((uv_handle_t *)&s->timer, on_own_closed);
     uv_close((uv_handle_t *)&s->prepare, on_own_closed);
     uv_close((uv_handle_t *)&s->check, on_own_closed);
