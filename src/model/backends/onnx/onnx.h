@@ -1,5 +1,5 @@
-/* ONNX models, run by ONNX Runtime (engine.h), which is loaded when the first model needs it.
- * Parameters: none yet are known to it; see onnx.c. */
+/* ONNX models, run by ONNX Runtime (model/engine.h), a shared library that is loaded when the first model needs it. Takes no parameters.
+ * One thread per run unless `threads` says more, and no spinning: instances, not threads, are what scales on a shared machine. */
 #ifndef MODEL_BACKENDS_ONNX_ONNX_H
 #define MODEL_BACKENDS_ONNX_ONNX_H
 

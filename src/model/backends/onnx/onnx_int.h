@@ -1,0 +1,40 @@
+/* One loaded ONNX model; what load, describe and run share. */
+#ifndef MODEL_BACKENDS_ONNX_ONNX_INT_H
+#define MODEL_BACKENDS_ONNX_ONNX_INT_H
+
+#include <stdatomic.h>
+
+#include "model/backends/onnx/onnx.h"
+#include "model/backends/onnx/ort.h"
+#include "model/onnx_file.h"
+
+struct onnx_model {
+    const struct ort_api *api;
+    struct ort_session *session;
+    struct ort_run_options *options;
+    struct ort_memory_info *memory;
+    struct ort_allocator *allocator; /* the library's own, not to be released */
+    char *root;                      /* hidden in error texts */
+    struct onnx_info info;
+    int64_t max_batch;
+    uint64_t file_bytes, load_ns;
+    uint32_t inputs_len, outputs_len;
+    char *input_names[MODEL_TENSORS_MAX], *output_names[MODEL_TENSORS_MAX]; /* the library's */
+    struct tensor_spec inputs[MODEL_TENSORS_MAX], outputs[MODEL_TENSORS_MAX];
+    /* The size of this output is known before the run (its free first dimension is that of the inputs): the engine writes it in place. */
+    bool is_placed[MODEL_TENSORS_MAX];
+    _Atomic bool is_aborted;
+};
+
+/* What the session says of inputs and outputs, into the model's specs. */
+enum err_code onnx_read_specs(struct onnx_model *m, struct err *err);
+/* Trial runs: corrects declared shapes that do not hold, and finds the outputs that can be placed. */
+void onnx_learn_shapes(struct onnx_model *m, struct model_desc *d);
+void onnx_fill_desc(const struct onnx_model *m, struct model_desc *d);
+
+enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err);
+
+enum ort_element onnx_element(enum dtype t);
+enum dtype onnx_dtype(enum ort_element e); /* DT_NONE: not served */
+
+#endif
