@@ -341,7 +341,7 @@ static void init_thread(struct edge *e, int index)
     map_init(&t->series, EDGE_MODELS_MAX);
     CHECK(uv_loop_init(&t->loop) == 0);
     CHECK(uv_async_init(&t->loop, &t->inbox_async, on_inbox) == 0);
-    CHECK(uv_prepare_init(&t->loop, &t->prepare) == 0 && uv_prepare_start(&t->prepare, on_prepare) == 0);
+    CHECK(uv_prepare_init(&t->loop, &t->prepare) == 0);
     CHECK(uv_check_init(&t->loop, &t->check) == 0 && uv_check_start(&t->check, on_check) == 0);
     CHECK(uv_timer_init(&t->loop, &t->tick) == 0);
     CHECK(uv_poll_init(&t->loop, &t->bell, t->bell_fd) == 0 && uv_poll_start(&t->bell, UV_READABLE, on_bell) == 0);
@@ -354,6 +354,8 @@ static void init_thread(struct edge *e, int index)
     router_add(t->router, routes, len, t);
     t->server = server_new(&t->loop, index, &e->limits, edge_handle, edge_metrics_done, t);
     server_on_flush(t->server, on_flush, t);
+    /* libuv runs the handle that was started last first: finished batches are answered before the server writes what is due. */
+    CHECK(uv_prepare_start(&t->prepare, on_prepare) == 0);
 }
 
 static void *thread_main(void *arg)
