@@ -66,7 +66,7 @@ static void show_crash(const struct status_crash *c, struct arena *a, struct buf
     clock_format(c->time_ms, when, sizeof when);
     buf_printf(out, "  %s  %s", when, c->role.n ? cell(a, c->role, 20) : "process");
     if (c->model.n)
-        buf_printf(out, " %s", model_cell(a, c->model, (struct str){0}, c->instance));
+        buf_printf(out, " %s", model_cell(a, c->model, c->version, c->instance));
     buf_printf(out, "  pid %lld", (long long)c->pid);
     if (c->signal_name.n)
         buf_printf(out, "  %s", cell(a, c->signal_name, 20));
@@ -75,8 +75,10 @@ static void show_crash(const struct status_crash *c, struct arena *a, struct buf
     buf_char(out, '\n');
     if (c->reason.n)
         buf_printf(out, "    %s\n", cell(a, c->reason, 240));
-    if (c->first_frame.n)
-        buf_printf(out, "    at %s\n", cell(a, c->first_frame, 200));
+    for (size_t i = 0; i < c->frames_len; i++)
+        buf_printf(out, "%s%s", i ? " < " : "    at ", c->frames[i].n ? cell(a, c->frames[i], 100) : "?");
+    if (c->frames_len)
+        buf_char(out, '\n');
 }
 
 static void show_crashes(const struct status *s, struct arena *a, struct buf *out)

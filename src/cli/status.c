@@ -56,12 +56,12 @@ static void read_process(struct json_reader *r, struct arena *a, struct status_p
     }
 }
 
-static void read_stack(struct json_reader *r, struct arena *a, struct str *first)
+static void read_stack(struct json_reader *r, struct arena *a, struct status_crash *c)
 {
     (void)json_array(r);
-    for (size_t i = 0; json_item(r); i++) {
-        if (i == 0)
-            take_text(r, a, first);
+    while (json_item(r)) {
+        if (c->frames_len < STATUS_FRAMES_MAX)
+            take_text(r, a, &c->frames[c->frames_len++]);
         else
             (void)json_skip(r, NULL);
     }
@@ -78,6 +78,8 @@ static void read_crash(struct json_reader *r, struct arena *a, struct status_cra
             take_text(r, a, &c->role);
         else if (str_eq_c(key, "model"))
             take_text(r, a, &c->model);
+        else if (str_eq_c(key, "version"))
+            take_text(r, a, &c->version);
         else if (str_eq_c(key, "signal_name"))
             take_text(r, a, &c->signal_name);
         else if (str_eq_c(key, "reason"))
@@ -85,7 +87,7 @@ static void read_crash(struct json_reader *r, struct arena *a, struct status_cra
         else if (str_eq_c(key, "request_id"))
             take_text(r, a, &c->request_id);
         else if (str_eq_c(key, "stack"))
-            read_stack(r, a, &c->first_frame);
+            read_stack(r, a, c);
         else if (str_eq_c(key, "pid"))
             take_i64(r, &c->pid);
         else if (str_eq_c(key, "instance"))

@@ -14,8 +14,12 @@ struct status_process {
     int64_t pid, instance, restarts;
     uint64_t since_ms;
 };
+#define STATUS_FRAMES_MAX 3 /* the innermost ones; all are in the file */
+
 struct status_crash {
-    struct str id, role, model, signal_name, reason, request_id, first_frame;
+    struct str id, role, model, version, signal_name, reason, request_id;
+    struct str frames[STATUS_FRAMES_MAX];
+    size_t frames_len;
     int64_t pid, instance, signal;
     uint64_t time_ms;
 };

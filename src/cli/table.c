@@ -52,10 +52,11 @@ static void write_row(const struct table *t, const char *const *cells, const siz
         if (is_right)
             spaces(out, pad);
         buf_c(out, cells[i]);
-        if (i + 1 == t->columns)
-            break;
-        spaces(out, (is_right ? 0 : pad) + 2);
+        if (i + 1 < t->columns)
+            spaces(out, (is_right ? 0 : pad) + 2);
     }
+    while (out->len && out->p[out->len - 1] == ' ') /* of empty cells at the end */
+        out->len--;
     buf_char(out, '\n');
 }
 

@@ -250,7 +250,7 @@ static const char running[] =
     "{\"version\":\"0.1.0\",\"master_pid\":%d,\"started_at_ms\":1000,\"listen\":[\"127.0.0.1:8000\"],\"new_key\":[{}],"
     "\"processes\":[{\"role\":\"edge\",\"pid\":11,\"model\":null,\"restarts\":0,\"state\":\"ready\",\"since_ms\":1},"
     "{\"role\":\"worker\",\"pid\":12,\"model\":\"iris\",\"version\":\"1\",\"instance\":1,\"restarts\":3,"
-    "\"state\":\"backoff\",\"since_ms\":5,\"reason\":\"died\\u001b[31m\\u009b\"}],"
+    "\"state\":\"backoff\",\"since_ms\":5,\"reason\":\"died\\u001b[31m\\u009bx\"}],"
     "\"crashes\":[{\"id\":\"c1\",\"time_ms\":1700000000000,\"role\":\"worker\",\"pid\":9,\"model\":\"iris\","
     "\"instance\":1,"
     "\"signal\":11,\"signal_name\":\"SIGSEGV\",\"reason\":\"killed by a signal\",\"request_id\":\"r-1\","
@@ -294,8 +294,8 @@ TEST(cli_status_running)
     EXPECT_HAS(r->out, "quern 0.1.0 on 127.0.0.1:8000, up ");
     EXPECT_HAS(r->out, "ROLE    PID  MODEL     STATE    RESTARTS");
     EXPECT_HAS(r->out, "worker   12  iris@1#1  backoff         3");
-    EXPECT_HAS(r->out, "died [31m  "); /* no escape reaches the terminal */
-    EXPECT_HAS(r->out, "at run+0x10\n");
+    EXPECT_HAS(r->out, "died [31m  x\n"); /* no escape reaches the terminal */
+    EXPECT_HAS(r->out, "at run+0x10 < main+0x1\n");
     r = run_cli("status --json --data d");
     EXPECT_EQ(r->code, EXIT_FINE);
     EXPECT_CSTR(r->out, text);

@@ -13,8 +13,9 @@ TEST(table_aligns_columns)
     table_init(&t, &a, heads, 3, 1U << 1);
     table_row(&t, (const char *const[]){"größer", "1", NULL});
     table_row(&t, (const char *const[]){"b", "1000", "two"});
+    table_row(&t, (const char *const[]){"c", "2", ""});
     table_write(&t, "  ", &out);
-    EXPECT_STR(buf_view(&out), "  NAME       N  NOTE\n  größer     1  -\n  b       1000  two\n");
+    EXPECT_STR(buf_view(&out), "  NAME       N  NOTE\n  größer     1  -\n  b       1000  two\n  c          2\n");
     buf_done(&out);
     arena_done(&a);
 }
