@@ -41,6 +41,7 @@ async function withPage(options, fn) {
 
 async function shot(page, name) {
   if (!shots) return;
+  await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
   await page.waitForTimeout(1500);
   await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
 }

@@ -11,6 +11,20 @@ const QUIET_FAILURES = 2;
 export const modelKey = (m) => `${m.name}@${m.version}`;
 export const processKey = (p) => `${p.role}/${p.model ?? ''}@${p.version ?? ''}#${p.instance ?? 0}`;
 
+const byName = (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : Number(a.version) - Number(b.version));
+
+const ROLES = ['master', 'edge', 'worker'];
+const byRole = (a, b) =>
+  ROLES.indexOf(a.role) - ROLES.indexOf(b.role) ||
+  (a.model < b.model ? -1 : a.model > b.model ? 1 : Number(a.version) - Number(b.version) || a.instance - b.instance);
+
+// The page's order does not depend on the order in which things were started.
+function inOrder(status, history) {
+  status.models.sort(byName);
+  status.processes.sort(byRole);
+  history.models.sort(byName);
+}
+
 function ratesOf(rates, status) {
   const now = status.now_ms;
   const models = {};
@@ -48,6 +62,7 @@ export function startPolling(onChange) {
 
   async function once() {
     const [status, history] = await Promise.all([getStatus(), getHistory()]);
+    inOrder(status, history);
     state = { status, history, rates: ratesOf(rates, status), offline: null };
     failures = 0;
   }

@@ -4,6 +4,9 @@ import { CopyButton, Empty, Section } from './ui.jsx';
 
 const SHOWN = 10;
 
+// SIGKILL, also where the report says KILL.
+const signalOf = (c) => (c.signal_name ? `SIG${c.signal_name.replace(/^SIG/, '')}` : '');
+
 const victim = (c) => (c.model ? `${c.role} ${c.model} #${c.instance}` : c.role);
 
 function asText(c) {
@@ -11,7 +14,7 @@ function asText(c) {
     `quern crash report ${c.id}`,
     `time     ${new Date(c.time_ms).toISOString()}`,
     `process  ${victim(c)} (pid ${c.pid})`,
-    `signal   ${c.signal ? `${c.signal_name} (${c.signal})` : 'none'}`,
+    `signal   ${c.signal ? `${signalOf(c)} (${c.signal})` : 'none'}`,
     `request  ${c.request_id || 'none'}`,
     `reason   ${c.reason}`,
     ...(c.stack ?? []).map((frame) => `    ${frame}`),
@@ -25,7 +28,7 @@ function Crash({ crash: c, now }) {
     <li class="card">
       <details class="crash" data-crash={c.id} data-model={c.model}>
         <summary>
-          <span class="crash-signal">{c.signal_name || 'exit'}</span>
+          <span class="crash-signal">{signalOf(c) || 'exit'}</span>
           <span class="crash-who">{victim(c)}</span>
           <span class="crash-reason">{c.reason}</span>
           <time class="muted" dateTime={new Date(c.time_ms).toISOString()} title={stamp(c.time_ms)}>

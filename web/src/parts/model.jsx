@@ -72,7 +72,7 @@ const Facts = ({ model, rates }) => (
 );
 
 function tags(model) {
-  const list = [model.backend, model.platform !== model.backend && model.platform, model.isolation].filter(Boolean);
+  const list = [model.backend, model.isolation].filter(Boolean);
   const { instances, instances_ready: ready } = model;
   if (instances > 0) list.push(ready === instances ? plural(instances, 'instance') : `${ready} of ${plural(instances, 'instance')} ready`);
   return list.join(' · ');
@@ -91,7 +91,7 @@ export function Model({ model, rates, several, full }) {
         <h3 id={id}>{model.name}</h3>
         <span class="muted">v{model.version}</span>
         <Pill state={model.state} />
-        <span class="muted tags">{tags(model)}</span>
+        <span class="muted tags" title={[model.platform, model.path].filter(Boolean).join(' · ')}>{tags(model)}</span>
         <span class="model-buttons">
           {known && (
             <button type="button" class="small" aria-expanded={open} onClick={() => setOpened(!open)}>

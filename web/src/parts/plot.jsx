@@ -45,6 +45,16 @@ const valueAxis = ({ axisFormat, incrs, log }) => ({
   values: (_, ticks) => ticks.map(axisFormat),
 });
 
+// A value with nothing on either side makes no line, so it is drawn as a dot.
+function loners(u, series) {
+  const values = u.data[series];
+  const list = [];
+  values.forEach((v, i) => {
+    if (v !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null) list.push(i);
+  });
+  return list;
+}
+
 const linearRange = (emptyMax) => (_u, _min, max) => [0, max > 0 ? max * 1.12 : emptyMax];
 
 function logRange(_u, min, max) {
@@ -77,7 +87,7 @@ function options(width, props, live) {
         fill: props.series.length === 1 ? () => s.colour() + FILL_ALPHA : undefined,
         width: 1.75,
         dash: s.dash,
-        points: { show: false },
+        points: { show: true, size: 4, width: 0, fill: () => s.colour(), filter: loners },
         spanGaps: false,
       })),
     ],
