@@ -105,6 +105,8 @@ bool json_numbers(struct json_reader *r, enum json_num type, void *out, size_t m
                   struct json_shape *shape);
 /* Shape and count of the nested array that comes next without moving (strings count as elements too). */
 bool json_measure(struct json_reader *r, struct json_shape *shape, size_t *count);
+/* The same, and moves behind the array: json_skip that also counts. raw receives its text. */
+bool json_measure_skip(struct json_reader *r, struct json_shape *shape, size_t *count, struct str *raw);
 
 /* Writing. Commas and colons are the writer's work. Strings are escaped; invalid UTF-8 bytes become U+FFFD. */
 struct json_writer {

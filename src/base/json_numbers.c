@@ -467,12 +467,24 @@ bool json_numbers(struct json_reader *r, enum json_num type, void *out, size_t m
     return true;
 }
 
-bool json_measure(struct json_reader *r, struct json_shape *shape, size_t *count)
+bool json_measure_skip(struct json_reader *r, struct json_shape *shape, size_t *count, struct str *raw)
 {
     struct walk w;
     init_walk(&w, r, shape);
     if (!start_walk(&w))
         return false;
+    const char *first = json_space(r->at, r->end);
+    *raw = (struct str){first, (size_t)(w.at - first)};
     *count = w.count;
+    r->at = w.at;
     return true;
+}
+
+bool json_measure(struct json_reader *r, struct json_shape *shape, size_t *count)
+{
+    const char *at = r->at;
+    struct str raw;
+    bool is_fine = json_measure_skip(r, shape, count, &raw);
+    r->at = at;
+    return is_fine;
 }

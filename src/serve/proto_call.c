@@ -1,0 +1,172 @@
+/* A call's frame, the same for all REST protocols: memory, submitting, cancelling, stage times, answers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/settings.h"
+#include "serve/proto_int.h"
+
+/* An answer may be as large as a batch block's outputs as text; what is kept from answer to answer is small. */
+#define SCRATCH_BYTES_MAX  ((size_t)1 << 30)
+#define SCRATCH_BYTES_KEPT ((size_t)1 << 20)
+#define SCRATCHES          2
+
+static once_flag scratch_once = ONCE_FLAG_INIT;
+static tss_t scratch_key;
+
+static void scratch_free(void *p)
+{
+    struct buf *b = p;
+    for (int i = 0; i < SCRATCHES; i++)
+        buf_done(&b[i]);
+    free(b);
+}
+
+static void scratch_init(void)
+{
+    CHECK(tss_create(&scratch_key, scratch_free) == thrd_success);
+}
+
+struct buf *proto_scratch(int which)
+{
+    call_once(&scratch_once, scratch_init);
+    struct buf *b = tss_get(scratch_key);
+    if (!b) {
+        b = calloc(SCRATCHES, sizeof *b);
+        CHECK(b && tss_set(scratch_key, b) == thrd_success);
+        for (int i = 0; i < SCRATCHES; i++)
+            buf_init(&b[i], SCRATCH_BYTES_MAX);
+    }
+    buf_clear(&b[which]);
+    buf_shrink(&b[which], SCRATCH_BYTES_KEPT);
+    return &b[which];
+}
+
+struct proto_call *proto_call_new(struct http_req *req, struct serve *serve, const struct proto_ops *ops)
+{
+    struct proto_call *c = arena_try_alloc(req->arena, sizeof *c);
+    if (!c) {
+        struct err err;
+        err_set(&err, ERR_TOO_LARGE, "the request does not fit in its memory");
+        ops->fail(req, &err);
+        return NULL;
+    }
+    memset(c, 0, offsetof(struct proto_call, reader));
+    c->ops = ops;
+    c->req = req;
+    c->serve = serve;
+    json_init(&c->reader, req->body, JSON_DEPTH_MAX);
+    c->reader.allow_nan = true;
+    return c;
+}
+
+/* Waiting for a free block, for the run, and for its result to be collected all count as queueing. */
+static void note_stages(struct proto_call *c)
+{
+    const struct infer *i = &c->infer;
+    uint64_t *stage = c->req->stage_ns;
+    stage[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
+    if (i->t_submit_ns == 0 || i->t_submit_ns < c->req->t_ready_ns)
+        return;
+    stage[STAGE_DECODE] = i->t_submit_ns - c->req->t_ready_ns;
+    if (i->t_decoded_ns > c->t_decode_ns && c->t_decode_ns != 0)
+        stage[STAGE_DECODE] += i->t_decoded_ns - c->t_decode_ns;
+    if (i->t_ran_ns > i->t_run_ns)
+        stage[STAGE_COMPUTE] = i->t_ran_ns - i->t_run_ns;
+    uint64_t counted = stage[STAGE_DECODE] + stage[STAGE_COMPUTE], passed = c->t_encode_ns - c->req->t_ready_ns;
+    stage[STAGE_QUEUE] = passed > counted ? passed - counted : 0;
+}
+
+static void on_done(struct infer *i)
+{
+    struct proto_call *c = i->owner;
+    c->req->on_cancel = NULL;
+    c->t_encode_ns = clock_now_ns();
+    note_stages(c);
+    if (i->err.code != ERR_OK)
+        c->ops->fail(c->req, &i->err);
+    else
+        c->ops->answer(c);
+}
+
+static void on_cancel(struct http_req *req, void *arg)
+{
+    (void)req;
+    struct proto_call *c = arg;
+    infer_cancel(&c->infer);
+}
+
+enum err_code proto_call_model(struct proto_call *c, struct served *m, struct err *err)
+{
+    c->info = served_info(m);
+    c->desc = c->info->desc;
+    if (!c->desc)
+        return err_set(err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", c->info->name, c->info->reason);
+    struct infer *i = &c->infer;
+    size_t n = c->desc->inputs_len, in_bytes = n * sizeof *i->in, source_bytes = n * sizeof *c->source;
+    i->in = arena_try_alloc(c->req->arena, in_bytes + 1);
+    c->source = arena_try_alloc(c->req->arena, source_bytes + 1);
+    if (!i->in || !c->source)
+        return err_set(err, ERR_TOO_LARGE, "the request does not fit in its memory");
+    memset(i->in, 0, in_bytes);
+    for (size_t k = 0; k < n; k++)
+        c->source[k].kind = PROTO_ABSENT;
+    i->serve = c->serve;
+    i->model = m;
+    i->arena = c->req->arena;
+    i->decode = proto_decode;
+    i->done = on_done;
+    i->owner = c;
+    i->request_id = c->req->id;
+    c->req->log_model = arena_str_dup(c->req->arena, str_c(c->info->name)); /* read after the model may be gone */
+    return ERR_OK;
+}
+
+void proto_call_submit(struct proto_call *c)
+{
+    c->req->on_cancel = on_cancel;
+    c->req->on_cancel_arg = c;
+    infer_submit(&c->infer);
+}
+
+void proto_call_fail(struct proto_call *c, const struct err *err)
+{
+    c->req->stage_ns[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
+    c->ops->fail(c->req, err);
+}
+
+void proto_call_respond(struct proto_call *c, struct str content_type, const struct http_header *extra,
+                        size_t extra_len, const struct str *parts, size_t parts_len)
+{
+    c->req->stage_ns[STAGE_ENCODE] = clock_now_ns() - c->t_encode_ns;
+    http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);
+}
+
+void proto_names(const struct tensor_spec *t, uint32_t len, char *out, size_t out_size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < len && at + TENSOR_NAME_MAX + 8 < out_size; i++) {
+        int n = snprintf(out + at, out_size - at, "%s'%s'", i ? ", " : "", t[i].name);
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
+const char *proto_nearest(const struct tensor_spec *t, uint32_t len, struct str name)
+{
+    const char *names[MODEL_TENSORS_MAX];
+    for (uint32_t i = 0; i < len; i++)
+        names[i] = t[i].name;
+    return settings_nearest(name, names, len);
+}
+
+int proto_cut(struct str s)
+{
+    size_t n = s.n < 64 ? s.n : 64;
+    while (n > 0 && n < s.n && (s.p[n] & 0xC0) == 0x80)
+        n--;
+    return (int)n;
+}

@@ -1,0 +1,96 @@
+/* Private to serve/proto_*.c: one inference call of a REST protocol, from its parsed request to its answer. It lies in the request's arena. */
+#ifndef SERVE_PROTO_INT_H
+#define SERVE_PROTO_INT_H
+
+#include "serve/proto.h"
+
+struct proto_call;
+
+/* Where the elements of an input come from. */
+enum proto_source_kind {
+    PROTO_ABSENT,
+    PROTO_TEXT,  /* JSON text of a nested array, syntax checked, read in decode */
+    PROTO_HERE,  /* the reader stands before the array: decode reads it and then the rest of the body */
+    PROTO_BINARY /* bytes of the Open Inference Protocol's binary extension */
+};
+
+struct proto_source {
+    enum proto_source_kind kind;
+    struct str bytes;
+    char where[48]; /* "inputs[1].data", for errors */
+};
+
+struct proto_ops {
+    /* PROTO_HERE: goes on behind the array. NULL when the protocol never uses it. */
+    enum err_code (*resume)(struct proto_call *c, struct err *err);
+    void (*answer)(struct proto_call *c);
+    void (*fail)(struct http_req *req, const struct err *err);
+};
+
+struct proto_call {
+    struct infer infer;
+    const struct proto_ops *ops;
+    struct http_req *req;
+    struct serve *serve;
+    const struct served_info *info;
+    const struct model_desc *desc;
+    struct proto_source *source;       /* one for each input of the model */
+    uint64_t t_decode_ns, t_encode_ns; /* when they began; 0: not yet */
+    void *protocol;                    /* the protocol's own state */
+    struct json_reader reader;         /* large, last, not zeroed */
+};
+
+/* A call for a request whose model may not be known yet. NULL after answering an error. */
+struct proto_call *proto_call_new(struct http_req *req, struct serve *serve, const struct proto_ops *ops);
+/* Sets the model and makes room for its inputs. */
+enum err_code proto_call_model(struct proto_call *c, struct served *m, struct err *err);
+/* Submits; the answer comes through ops, maybe before this returns: do not touch c afterwards. */
+void proto_call_submit(struct proto_call *c);
+/* Answers an error before submitting. */
+void proto_call_fail(struct proto_call *c, const struct err *err);
+/* The whole answer, with stage times. json lies in proto_scratch. */
+void proto_call_respond(struct proto_call *c, struct str content_type, const struct http_header *extra,
+                        size_t extra_len, const struct str *parts, size_t parts_len);
+
+/* The thread's buffers for answers, empty: 0 for JSON, 1 for binary strings. Kept from answer to answer. */
+struct buf *proto_scratch(int which);
+
+/* Reads a nested array of elements for input k from r, which stands before it. */
+enum err_code proto_read_elements(struct proto_call *c, int k, struct json_reader *r, struct err *err);
+/* infer.decode: fills all inputs from their sources. */
+enum err_code proto_decode(struct infer *i, struct err *err);
+/* One output as an array: flat, or nested by dims (ndim 0: a scalar) from element `from` on. */
+void proto_write_flat(const struct infer *i, int k, struct json_writer *w);
+void proto_write_nested(const struct infer *i, int k, uint64_t from, const int64_t *dims, int ndim,
+                        struct json_writer *w);
+
+/* Names for error texts: "'a', 'b'", cut to the size. */
+void proto_names(const struct tensor_spec *t, uint32_t len, char *out, size_t out_size);
+/* The tensor that a mistyped name most likely meant, or NULL. */
+const char *proto_nearest(const struct tensor_spec *t, uint32_t len, struct str name);
+/* For "%.*s" of a stranger's text: its length, cut between characters. */
+int proto_cut(struct str s);
+
+/* Handlers of the other files. */
+void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_server(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_live(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_ready(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_model(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_model_ready(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_config(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg);
+void proto_openapi(struct http_req *req, const struct route_match *m, void *arg);
+
+/* The model that captures name: {model} or {model}, {version}. */
+enum err_code proto_find(struct serve *s, const struct route_match *m, struct served **out, struct err *err);
+
+/* Sample values for one request of one row; false: over PROTO_SAMPLE_ELEMENTS_MAX. Bodies as JSON values. */
+#define PROTO_SAMPLE_ELEMENTS_MAX 100000
+#define PROTO_SAMPLE_SHOWN_MAX    512 /* in the API description and the curl line */
+bool proto_sample_predict(const struct served_info *m, uint64_t elements_max, struct json_writer *w);
+bool proto_sample_infer(const struct served_info *m, uint64_t elements_max, struct json_writer *w);
+
+#endif

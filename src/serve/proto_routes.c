@@ -1,0 +1,28 @@
+/* The table of the REST protocols' paths. */
+#include "serve/proto_int.h"
+
+static const struct route routes[] = {
+    {HTTP_POST_, "/predict", proto_predict, "Predict from one row or many"},
+    {HTTP_GET_, "/openapi.json", proto_openapi, "This description, made from the models that are loaded"},
+    {HTTP_GET_, "/v2", proto_v2_server, "The server's name, version and extensions"},
+    {HTTP_GET_, "/v2/health/live", proto_v2_live, "200 as long as the server answers"},
+    {HTTP_GET_, "/v2/health/ready", proto_v2_ready, "200 once every model serves or has failed with its reason"},
+    {HTTP_POST_, "/v2/repository/index", proto_v2_index, "All models with their states"},
+    {HTTP_GET_, "/v2/models/{model}", proto_v2_model, "A model's inputs and outputs"},
+    {HTTP_GET_, "/v2/models/{model}/ready", proto_v2_model_ready, "200 when the model serves"},
+    {HTTP_GET_, "/v2/models/{model}/config", proto_v2_config, "A model's configuration"},
+    {HTTP_GET_, "/v2/models/{model}/sample", proto_v2_sample, "Requests that the model takes as they are"},
+    {HTTP_POST_, "/v2/models/{model}/infer", proto_v2_infer, "Inference with JSON or binary tensors"},
+    {HTTP_GET_, "/v2/models/{model}/versions/{version}", proto_v2_model, "A version's inputs and outputs"},
+    {HTTP_GET_, "/v2/models/{model}/versions/{version}/ready", proto_v2_model_ready, "200 when the version serves"},
+    {HTTP_GET_, "/v2/models/{model}/versions/{version}/config", proto_v2_config, "A version's configuration"},
+    {HTTP_GET_, "/v2/models/{model}/versions/{version}/sample", proto_v2_sample,
+     "Requests that the version takes as they are"},
+    {HTTP_POST_, "/v2/models/{model}/versions/{version}/infer", proto_v2_infer, "Inference by a version"},
+};
+
+const struct route *proto_routes(size_t *len)
+{
+    *len = ARRAY_LEN(routes);
+    return routes;
+}

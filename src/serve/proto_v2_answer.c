@@ -1,0 +1,122 @@
+/* The answer of an inference: JSON, then the binary tensors, which are sent from the batch block without a copy. */
+#include <string.h>
+
+#include "base/num.h"
+#include "serve/proto_v2_int.h"
+
+/* A binary tensor of the answer: in the block, or strings framed in the second scratch buffer (as an offset, for it grows). */
+struct blob {
+    const unsigned char *data; /* NULL: framed */
+    size_t offset, bytes;
+};
+
+struct answer {
+    struct proto_call *call;
+    const struct v2 *v2;
+    struct json_writer w;
+    struct buf *framed;
+    size_t blobs_len;
+    struct blob blobs[MODEL_TENSORS_MAX];
+};
+
+static void frame_strings(struct answer *a, int k, struct blob *blob)
+{
+    const struct infer *i = &a->call->infer;
+    size_t n = i->out[k].bytes / sizeof(struct bytes_ref);
+    blob->data = NULL;
+    blob->offset = a->framed->len;
+    for (size_t e = 0; e < n; e++) {
+        struct str s = infer_get_bytes(i, k, e);
+        uint32_t len = (uint32_t)s.n;
+        buf_add(a->framed, &len, sizeof len);
+        buf_str(a->framed, s);
+    }
+    blob->bytes = a->framed->len - blob->offset;
+}
+
+static void put_binary(struct answer *a, int k)
+{
+    const struct infer_tensor *t = &a->call->infer.out[k];
+    struct blob *blob = &a->blobs[a->blobs_len++];
+    if (t->dtype == DT_BYTES)
+        frame_strings(a, k, blob);
+    else
+        *blob = (struct blob){.data = t->data, .bytes = t->bytes};
+    jw_key(&a->w, "parameters");
+    jw_object(&a->w);
+    jw_kv_u64(&a->w, "binary_data_size", blob->bytes);
+    jw_object_end(&a->w);
+}
+
+static void put_output(struct answer *a, uint32_t k, enum v2_form form)
+{
+    const struct infer_tensor *t = &a->call->infer.out[k];
+    struct json_writer *w = &a->w;
+    jw_object(w);
+    jw_kv_c(w, "name", a->call->desc->outputs[k].name);
+    jw_kv_c(w, "datatype", dtype_name(t->dtype));
+    jw_key(w, "shape");
+    jw_numbers(w, JSON_I64, t->dims, (size_t)t->ndim);
+    if (form == V2_BINARY || (form == V2_DEFAULT && a->v2->is_binary_default)) {
+        put_binary(a, (int)k);
+    } else {
+        jw_key(w, "data");
+        proto_write_flat(&a->call->infer, (int)k, w);
+    }
+    jw_object_end(w);
+}
+
+static void put_body(struct answer *a)
+{
+    struct json_writer *w = &a->w;
+    jw_object(w);
+    if (a->v2->id.n > 0)
+        jw_kv_str(w, "id", a->v2->id);
+    jw_kv_c(w, "model_name", a->call->info->name);
+    jw_kv_c(w, "model_version", a->call->info->version);
+    jw_key(w, "outputs");
+    jw_array(w);
+    if (a->v2->wanted_len == 0)
+        for (uint32_t k = 0; k < a->call->desc->outputs_len; k++)
+            put_output(a, k, V2_DEFAULT);
+    for (uint32_t i = 0; i < a->v2->wanted_len; i++)
+        put_output(a, a->v2->wanted[i].index, a->v2->wanted[i].form);
+    jw_array_end(w);
+    jw_object_end(w);
+}
+
+static void too_large(struct proto_call *c)
+{
+    struct err err;
+    err_set(&err, ERR_TOO_LARGE, "the answer of model '%s' is too large as text", c->info->name);
+    err_remedy(&err, "ask for binary outputs, or send fewer rows at once");
+    c->ops->fail(c->req, &err);
+}
+
+void proto_v2_answer(struct proto_call *c)
+{
+    struct answer a = {.call = c, .v2 = c->protocol, .framed = proto_scratch(1)};
+    struct buf *json = proto_scratch(0);
+    jw_init(&a.w, json);
+    put_body(&a);
+    if (json->failed || a.framed->failed) {
+        too_large(c);
+        return;
+    }
+    struct str parts[MODEL_TENSORS_MAX + 1] = {buf_view(json)};
+    size_t parts_len = 1, binary_bytes = 0;
+    for (size_t i = 0; i < a.blobs_len; i++) {
+        const struct blob *b = &a.blobs[i];
+        const char *p = b->data ? (const char *)b->data : a.framed->p + b->offset;
+        if (b->bytes > 0)
+            parts[parts_len++] = (struct str){p, b->bytes};
+        binary_bytes += b->bytes;
+    }
+    if (binary_bytes == 0) { /* also when all binary outputs are empty: clients expect no header then */
+        proto_call_respond(c, STR("application/json"), NULL, 0, parts, 1);
+        return;
+    }
+    char length[24];
+    struct http_header header = {STR("Inference-Header-Content-Length"), {length, num_format_u64(json->len, length)}};
+    proto_call_respond(c, STR("application/octet-stream"), &header, 1, parts, parts_len);
+}

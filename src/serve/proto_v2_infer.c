@@ -1,0 +1,486 @@
+/* POST /v2/models/{model}[/versions/{version}]/infer: reading the request. The usual body is read in one pass: when a model has one input and
+ * its shape stands before its data, the parser stops at the data, the call is submitted, and decode goes on from there, straight into the batch.
+ * Error texts follow Triton's, which clients match on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "serve/proto_v2_int.h"
+
+/* An input as it stands in the request. */
+struct v2_input {
+    struct str name, data;
+    struct infer_tensor t;
+    uint64_t binary_size;
+    bool has_name, has_shape, has_data, has_binary, has_region;
+};
+
+struct v2_request {
+    struct v2 v2; /* what the answer needs */
+    struct v2_input input;
+    struct str binary; /* behind the JSON */
+    size_t binary_used;
+    uint32_t inputs_seen;
+    uint64_t timeout_us;
+    bool is_stopped; /* the parser stands before an input's data */
+};
+
+static struct v2_request *request_of(struct proto_call *c)
+{
+    return c->protocol;
+}
+
+static bool fail_name(struct json_reader *r, const char *what, const struct tensor_spec *t, uint32_t len,
+                      struct str name)
+{
+    char names[200];
+    proto_names(t, len, names, sizeof names);
+    json_fail(r, ERR_INVALID, "unexpected inference %s '%.*s', allowed %ss are: %s", what, proto_cut(name), name.p,
+              what, names);
+    const char *nearest = proto_nearest(t, len, name);
+    if (nearest)
+        err_remedy(&r->err, "did you mean '%s'?", nearest);
+    return false;
+}
+
+static bool read_shape(struct json_reader *r, struct infer_tensor *t)
+{
+    t->ndim = 0;
+    if (!json_array(r))
+        return false;
+    while (json_item(r)) {
+        int64_t v;
+        if (t->ndim == TENSOR_DIMS_MAX)
+            return json_fail(r, ERR_INVALID, "Unable to parse 'shape': more than %d dimensions", TENSOR_DIMS_MAX);
+        if (!json_i64(r, &v))
+            return false;
+        if (v < 0)
+            return json_fail(r, ERR_INVALID, "Unable to parse 'shape': %lld is negative", (long long)v);
+        t->dims[t->ndim++] = v;
+    }
+    uint64_t count;
+    if (!r->failed && !tensor_count(t->dims, t->ndim, &count))
+        return json_fail(r, ERR_INVALID, "Unable to parse 'shape': the product of the dimensions is too large");
+    return !r->failed;
+}
+
+static bool read_datatype(struct json_reader *r, struct arena *a, struct infer_tensor *t)
+{
+    struct str s;
+    if (!json_string(r, a, &s))
+        return false;
+    t->dtype = dtype_parse(s);
+    if (t->dtype != DT_NONE)
+        return true;
+    json_fail(r, ERR_INVALID, "unknown datatype '%.*s'", proto_cut(s), s.p);
+    err_remedy(&r->err, "one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES");
+    return false;
+}
+
+static bool read_input_parameters(struct json_reader *r, struct v2_input *in)
+{
+    struct str key;
+    if (!json_object(r))
+        return false;
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "binary_data_size"))
+            in->has_binary = json_u64(r, &in->binary_size);
+        else if (str_eq_c(key, "shared_memory_region"))
+            in->has_region = json_skip(r, NULL);
+        else
+            (void)json_skip(r, NULL);
+    }
+    return !r->failed;
+}
+
+/* May the parser stop at this input's data? */
+static bool may_stop(const struct proto_call *c, const struct v2_input *in)
+{
+    return c->desc->inputs_len == 1 && !c->infer.in[0].given && in->has_name && in->has_shape && !in->has_binary &&
+           !in->has_region && str_eq_c(in->name, c->desc->inputs[0].name) &&
+           in->t.dtype == (enum dtype)c->desc->inputs[0].dtype && in->t.dtype != DT_BYTES;
+}
+
+/* The members of one input, to its end or to data where the parser may stop. */
+static bool read_input_members(struct proto_call *c, struct v2_input *in)
+{
+    struct json_reader *r = &c->reader;
+    struct str key;
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "name")) {
+            in->has_name = json_string(r, c->req->arena, &in->name);
+        } else if (str_eq_c(key, "shape")) {
+            in->has_shape = read_shape(r, &in->t);
+        } else if (str_eq_c(key, "datatype")) {
+            (void)read_datatype(r, c->req->arena, &in->t);
+        } else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL) {
+            (void)read_input_parameters(r, in);
+        } else if (str_eq_c(key, "data")) {
+            in->has_data = true;
+            if (may_stop(c, in)) {
+                request_of(c)->is_stopped = true;
+                return true;
+            }
+            (void)json_skip(r, &in->data);
+        } else {
+            (void)json_skip(r, NULL);
+        }
+    }
+    return !r->failed;
+}
+
+/* Exactly one source of elements. */
+static bool check_source(struct json_reader *r, const struct v2_input *in)
+{
+    int n = (int)in->has_data + (int)in->has_binary + (int)in->has_region;
+    if (n == 1 && !in->has_region)
+        return true;
+    if (n == 1) {
+        json_fail(r, ERR_UNSUPPORTED, "shared memory regions are not supported");
+        err_remedy(&r->err, "send the tensor as 'data' or as binary data");
+        return false;
+    }
+    return json_fail(r, ERR_INVALID,
+                     "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
+                     "'shared_memory_region' in 'parameters'. But %s%s%s%s",
+                     n == 0 ? "no field is set" : "set", in->has_data ? " 'data'" : "",
+                     in->has_binary ? " 'binary_data_size'" : "", in->has_region ? " 'shared_memory_region'" : "");
+}
+
+/* Enters an input into the call. */
+static bool add_input(struct proto_call *c, const struct v2_input *in)
+{
+    struct json_reader *r = &c->reader;
+    struct v2_request *q = request_of(c);
+    if (!in->has_name)
+        return json_fail(r, ERR_INVALID, "an input needs 'name'");
+    int k = model_desc_input(c->desc, in->name);
+    if (k < 0)
+        return fail_name(r, "input", c->desc->inputs, c->desc->inputs_len, in->name);
+    if (c->infer.in[k].given)
+        return json_fail(r, ERR_INVALID, "input '%s' already exists in request", c->desc->inputs[k].name);
+    if (!in->has_shape || in->t.dtype == DT_NONE)
+        return json_fail(r, ERR_INVALID, "input '%s' needs '%s'", c->desc->inputs[k].name,
+                         in->has_shape ? "datatype" : "shape");
+    if (!q->is_stopped && !check_source(r, in))
+        return false;
+    struct infer_tensor *t = &c->infer.in[k];
+    struct proto_source *source = &c->source[k];
+    *t = in->t;
+    t->given = true;
+    t->heap_bytes = in->t.dtype != DT_BYTES ? 0 : in->has_binary ? in->binary_size : in->data.n;
+    source->kind = q->is_stopped ? PROTO_HERE : in->has_binary ? PROTO_BINARY : PROTO_TEXT;
+    source->bytes = in->data;
+    (void)snprintf(source->where, sizeof source->where, "inputs[%u].data", q->inputs_seen - 1);
+    if (!in->has_binary)
+        return true;
+    if (in->binary_size > q->binary.n - q->binary_used)
+        return json_fail(r, ERR_INVALID,
+                         "unexpected size for input '%s', expecting %llu additional bytes for model '%s'",
+                         c->desc->inputs[k].name,
+                         (unsigned long long)(in->binary_size - (q->binary.n - q->binary_used)), c->info->name);
+    source->bytes = str_sub(q->binary, q->binary_used, (size_t)in->binary_size);
+    q->binary_used += (size_t)in->binary_size;
+    return true;
+}
+
+/* Further inputs of the open array; false also when the parser stopped. */
+static bool read_inputs(struct proto_call *c)
+{
+    struct v2_request *q = request_of(c);
+    while (json_item(&c->reader)) {
+        q->inputs_seen++;
+        q->input = (struct v2_input){0};
+        if (!json_object(&c->reader) || !read_input_members(c, &q->input) || !add_input(c, &q->input))
+            return false;
+        if (q->is_stopped)
+            return false;
+    }
+    return !c->reader.failed;
+}
+
+static bool read_output_parameters(struct json_reader *r, enum v2_form *form)
+{
+    struct str key;
+    bool is_binary = false;
+    if (!json_object(r))
+        return false;
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "binary_data")) {
+            if (json_bool(r, &is_binary))
+                *form = is_binary ? V2_BINARY : V2_JSON;
+        } else if (str_eq_c(key, "classification") || str_eq_c(key, "shared_memory_region")) {
+            return json_fail(r, ERR_UNSUPPORTED, "not supported by this server");
+        } else {
+            (void)json_skip(r, NULL);
+        }
+    }
+    return !r->failed;
+}
+
+static bool read_output(struct proto_call *c)
+{
+    struct json_reader *r = &c->reader;
+    struct v2 *v = &request_of(c)->v2;
+    struct str key, name = {NULL, 0};
+    enum v2_form form = V2_DEFAULT;
+    if (!json_object(r))
+        return false;
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "name"))
+            (void)json_string(r, c->req->arena, &name);
+        else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL)
+            (void)read_output_parameters(r, &form);
+        else
+            (void)json_skip(r, NULL);
+    }
+    if (r->failed)
+        return false;
+    if (!name.p)
+        return json_fail(r, ERR_INVALID, "an output needs 'name'");
+    int k = model_desc_output(c->desc, name);
+    if (k < 0)
+        return fail_name(r, "output", c->desc->outputs, c->desc->outputs_len, name);
+    for (uint32_t i = 0; i < v->wanted_len; i++)
+        if (v->wanted[i].index == (uint32_t)k)
+            return json_fail(r, ERR_INVALID, "output '%s' already exists in request", c->desc->outputs[k].name);
+    v->wanted[v->wanted_len].index = (uint8_t)k; /* no overflow: each output at most once */
+    v->wanted[v->wanted_len++].form = form;
+    return true;
+}
+
+static bool read_outputs(struct proto_call *c)
+{
+    if (!json_array(&c->reader))
+        return false;
+    while (json_item(&c->reader))
+        if (!read_output(c))
+            return false;
+    return !c->reader.failed;
+}
+
+static bool read_parameters(struct proto_call *c)
+{
+    struct json_reader *r = &c->reader;
+    struct v2_request *q = request_of(c);
+    struct str key;
+    if (!json_object(r))
+        return false;
+    while (json_key(r, &key)) {
+        if (str_starts(key, STR("triton_")))
+            return json_fail(
+                r, ERR_INVALID,
+                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.");
+        if (str_eq_c(key, "binary_data_output"))
+            (void)json_bool(r, &q->v2.is_binary_default);
+        else if (str_eq_c(key, "timeout"))
+            (void)json_u64(r, &q->timeout_us);
+        else
+            (void)json_skip(r, NULL);
+    }
+    return !r->failed;
+}
+
+static bool read_id(struct proto_call *c)
+{
+    struct str *id = &request_of(c)->v2.id;
+    if (json_peek(&c->reader) == JSON_NUMBER) /* tritonclient sends what the caller gave */
+        return json_skip(&c->reader, id);
+    return json_string(&c->reader, c->req->arena, id);
+}
+
+/* Further members of the body's object; false also when the parser stopped. */
+static bool read_members(struct proto_call *c)
+{
+    struct json_reader *r = &c->reader;
+    struct str key;
+    while (json_key(r, &key)) {
+        bool go_on;
+        if (str_eq_c(key, "inputs"))
+            go_on = json_array(r) && read_inputs(c);
+        else if (json_peek(r) == JSON_NULL) /* optional members that a client writes out */
+            go_on = json_null(r);
+        else if (str_eq_c(key, "outputs"))
+            go_on = read_outputs(c);
+        else if (str_eq_c(key, "parameters"))
+            go_on = read_parameters(c);
+        else if (str_eq_c(key, "id"))
+            go_on = read_id(c);
+        else
+            go_on = json_skip(r, NULL);
+        if (!go_on)
+            return false;
+    }
+    return !r->failed;
+}
+
+/* Most that a client may ask to wait; beyond, the model's own limit is what counts. */
+#define TIMEOUT_US_MAX (UINT64_C(24) * 3600 * 1000000)
+
+static enum err_code finish(struct proto_call *c, struct err *err)
+{
+    struct v2_request *q = request_of(c);
+    if (json_end(&c->reader) != ERR_OK) {
+        *err = c->reader.err;
+        return err->code;
+    }
+    if (q->binary_used != q->binary.n)
+        return err_set(err, ERR_INVALID,
+                       "unexpected additional input data for model '%s': %zu bytes more than the inputs take",
+                       c->info->name, q->binary.n - q->binary_used);
+    if (q->timeout_us > 0 && q->timeout_us < TIMEOUT_US_MAX)
+        c->infer.deadline_ns = c->req->t_ready_ns + q->timeout_us * 1000;
+    return ERR_OK;
+}
+
+/* Behind the data where the parser stopped: the rest of the input, of the inputs, of the body. */
+static enum err_code resume(struct proto_call *c, struct err *err)
+{
+    struct v2_request *q = request_of(c);
+    q->is_stopped = false;
+    if (read_input_members(c, &q->input) && check_source(&c->reader, &q->input) && read_inputs(c))
+        (void)read_members(c);
+    return finish(c, err);
+}
+
+/* --- raw requests: the body is the one input's bytes ------------------------------------------------------------------------ */
+
+/* The dimension that the size of the body decides, or -1: all are known. -2: more than one is free. */
+static int free_dim(const struct model_desc *d, struct infer_tensor *t)
+{
+    int free = -1;
+    for (int i = d->has_batch_dim; i < t->ndim; i++)
+        if (t->dims[i] < 0) {
+            if (free >= 0)
+                return -2;
+            free = i;
+        }
+    if (!d->has_batch_dim)
+        return free;
+    if (free < 0)
+        return 0; /* as many rows as there are bytes for */
+    t->dims[0] = 1;
+    return free;
+}
+
+static enum err_code read_raw(struct proto_call *c, struct err *err)
+{
+    struct v2_request *q = request_of(c);
+    const struct model_desc *d = c->desc;
+    const char *model = c->info->name;
+    if (d->inputs_len != 1)
+        return err_set(err, ERR_INVALID,
+                       "Raw request must only have 1 input (found %u) to be deduced but got %u inputs in model '%s'",
+                       d->inputs_len, d->inputs_len, model);
+    const struct tensor_spec *spec = &d->inputs[0];
+    struct infer_tensor *t = &c->infer.in[0];
+    t->given = true;
+    t->dtype = (enum dtype)spec->dtype;
+    t->ndim = spec->ndim;
+    memcpy(t->dims, spec->dims, sizeof t->dims);
+    c->source[0] = (struct proto_source){.kind = PROTO_BINARY, .bytes = q->binary};
+    q->v2.is_binary_default = true;
+    if (t->dtype == DT_BYTES) { /* one string, without its length */
+        for (int i = 0; i < t->ndim; i++)
+            t->dims[i] = 1;
+        char *framed = arena_try_alloc(c->req->arena, q->binary.n + 4);
+        uint32_t n = (uint32_t)q->binary.n;
+        if (!framed || q->binary.n > UINT32_MAX - 4)
+            return err_set(err, ERR_TOO_LARGE, "the body does not fit in the request's memory");
+        memcpy(framed, &n, sizeof n);
+        memcpy(framed + sizeof n, q->binary.p, n);
+        c->source[0].bytes = (struct str){framed, q->binary.n + 4};
+        t->heap_bytes = q->binary.n;
+        return ERR_OK;
+    }
+    int free = free_dim(d, t);
+    if (free == -2)
+        return err_set(err, ERR_INVALID,
+                       "The shape of the raw input '%s' can not be deduced because there are more than one "
+                       "variable-sized dimension",
+                       spec->name);
+    if (free < 0)
+        return ERR_OK;
+    uint64_t rest = 1;
+    t->dims[free] = 1;
+    if (!tensor_count(t->dims, t->ndim, &rest) || rest == 0 || q->binary.n % (rest * dtype_size(t->dtype)) != 0)
+        return err_set(err, ERR_INVALID,
+                       "The size of the raw input '%s' is not a whole number of its elements: %zu bytes", spec->name,
+                       q->binary.n);
+    t->dims[free] = (int64_t)(q->binary.n / (rest * dtype_size(t->dtype)));
+    return ERR_OK;
+}
+
+/* --- the handler ------------------------------------------------------------------------------------------------------------ */
+
+/* Splits the body by Inference-Header-Content-Length. */
+static enum err_code split_body(struct http_req *req, struct str *json, struct str *binary, bool *is_raw,
+                                struct err *err)
+{
+    struct str header = http_header_get(req, "inference-header-content-length");
+    uint64_t n = 0;
+    *json = req->body;
+    *binary = str_sub(req->body, req->body.n, 0);
+    *is_raw = false;
+    if (!header.p)
+        return ERR_OK;
+    bool is_number = str_to_u64(header, &n);
+    if (is_number && n == 0) {
+        *is_raw = true;
+        *binary = req->body;
+        return ERR_OK;
+    }
+    if (!is_number || n > req->body.n)
+        return err_set(err, ERR_INVALID, "inference header size should be in range (0, %zu), got: %.*s", req->body.n,
+                       proto_cut(header), header.p);
+    *json = str_sub(req->body, 0, (size_t)n);
+    *binary = str_sub(req->body, (size_t)n, req->body.n);
+    return ERR_OK;
+}
+
+static enum err_code read_request(struct proto_call *c, bool is_raw, struct err *err)
+{
+    if (is_raw)
+        return read_raw(c, err);
+    if (json_object(&c->reader) && !read_members(c) && request_of(c)->is_stopped)
+        return ERR_OK;
+    return finish(c, err);
+}
+
+static void fail(struct http_req *req, const struct err *err)
+{
+    http_respond_err(req, err);
+}
+
+void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg)
+{
+    static const struct proto_ops ops = {.resume = resume, .answer = proto_v2_answer, .fail = fail};
+    struct proto_call *c = proto_call_new(req, arg, &ops);
+    if (!c)
+        return;
+    struct err err;
+    struct served *model;
+    struct str json, binary;
+    bool is_raw;
+    if (proto_find(arg, m, &model, &err) || proto_call_model(c, model, &err) ||
+        split_body(req, &json, &binary, &is_raw, &err)) {
+        proto_call_fail(c, &err);
+        return;
+    }
+    size_t wanted_bytes = sizeof(struct v2_wanted) * c->desc->outputs_len;
+    struct v2_request *q = arena_try_alloc(req->arena, sizeof *q + wanted_bytes);
+    if (!q) {
+        err_set(&err, ERR_TOO_LARGE, "the request does not fit in its memory");
+        proto_call_fail(c, &err);
+        return;
+    }
+    *q = (struct v2_request){.binary = binary, .v2.wanted = (struct v2_wanted *)(void *)(q + 1)};
+    c->protocol = q;
+    json_init(&c->reader, json, JSON_DEPTH_MAX);
+    c->reader.allow_nan = true;
+    if (read_request(c, is_raw, &err) != ERR_OK)
+        proto_call_fail(c, &err);
+    else
+        proto_call_submit(c);
+}

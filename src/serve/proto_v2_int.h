@@ -1,0 +1,24 @@
+/* Private to serve/proto_v2_*.c: what the answer of an inference needs to know of its request. */
+#ifndef SERVE_PROTO_V2_INT_H
+#define SERVE_PROTO_V2_INT_H
+
+#include "serve/proto_int.h"
+
+enum v2_form { V2_DEFAULT, V2_JSON, V2_BINARY };
+
+struct v2_wanted {
+    uint32_t index;
+    enum v2_form form;
+};
+
+/* First member of the call's protocol state. */
+struct v2 {
+    struct str id;
+    bool is_binary_default;
+    uint32_t wanted_len; /* 0: all outputs */
+    struct v2_wanted *wanted;
+};
+
+void proto_v2_answer(struct proto_call *c);
+
+#endif
