@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/json.h"
+#include "proc/symbols.h"
 #include "sys/fd.h"
 #include "sys/shm.h"
 
@@ -19,6 +21,7 @@
 #define STACK_BYTES  (64 * 1024)
 
 static struct report_shm *mine; /* the child's own segment */
+static const void *own_base;    /* where this program is loaded */
 
 enum err_code report_create(int *out_fd, struct report_shm **out, struct err *err)
 {
@@ -47,14 +50,31 @@ void report_clear(struct report_shm *r)
     r->magic = REPORT_MAGIC;
 }
 
+/* Where the fault happened; the frames above it are this handler's own. */
+static uint64_t fault_address(const void *context)
+{
+    const ucontext_t *u = context;
+#if defined(__x86_64__)
+    return (uint64_t)u->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (uint64_t)u->uc_mcontext.pc;
+#else
+    (void)u;
+    return 0;
+#endif
+}
+
 /* The stack as addresses, then names. backtrace() and dladdr() are not async-signal-safe by the book, but after the warm-up in report_install they
  * neither allocate nor lock in practice; a second fault inside ends the process by the default action, with the signal already noted. */
-static void note_stack(void)
+static void note_stack(uint64_t from)
 {
     void *addresses[REPORT_FRAMES_MAX];
-    int n = backtrace(addresses, REPORT_FRAMES_MAX);
-    for (int i = 0; i < n; i++) {
-        struct report_frame *f = &mine->frames[i];
+    int n = backtrace(addresses, REPORT_FRAMES_MAX), first = 0;
+    for (int i = 0; i < n; i++)
+        if ((uint64_t)(uintptr_t)addresses[i] == from)
+            first = i;
+    for (int i = first; i < n; i++) {
+        struct report_frame *f = &mine->frames[i - first];
         f->address = (uint64_t)(uintptr_t)addresses[i];
         Dl_info info;
         if (dladdr(addresses[i], &info)) {
@@ -62,19 +82,19 @@ static void note_stack(void)
             (void)str_copy(f->module, sizeof f->module, str_c(name ? name + 1 : info.dli_fname));
             (void)str_copy(f->symbol, sizeof f->symbol, str_c(info.dli_sname));
             f->offset = f->address - (uint64_t)(uintptr_t)(info.dli_sname ? info.dli_saddr : info.dli_fbase);
+            f->is_ours = info.dli_fbase == own_base;
         }
-        mine->frames_len = (uint32_t)i + 1;
+        mine->frames_len = (uint32_t)(i - first) + 1;
     }
 }
 
 static void on_fatal_signal(int sig, siginfo_t *info, void *context)
 {
-    (void)context;
     (void)signal(sig, SIG_DFL);
     mine->signal = sig;
     mine->address = sig == SIGSEGV || sig == SIGBUS ? (uint64_t)(uintptr_t)info->si_addr : 0;
     atomic_store(&mine->crashed, 1);
-    note_stack();
+    note_stack(fault_address(context));
     (void)raise(sig);
 }
 
@@ -90,6 +110,9 @@ enum err_code report_install(struct err *err)
         return err_wrap(err, "crash report segment");
     mine = p;
     check_panic_hook = on_check_failed;
+    Dl_info info;
+    if (dladdr((void *)(uintptr_t)&mine, &info))
+        own_base = info.dli_fbase;
     void *warm[4];
     (void)backtrace(warm, 4); /* loads libgcc_s now, not in the handler */
     stack_t stack = {.ss_sp = malloc(STACK_BYTES), .ss_size = STACK_BYTES};
@@ -156,10 +179,12 @@ static void write_stack(const struct report_shm *r, struct json_writer *w)
     uint32_t n = r->frames_len <= REPORT_FRAMES_MAX ? r->frames_len : REPORT_FRAMES_MAX;
     for (uint32_t i = 0; i < n && atomic_load(&r->crashed); i++) {
         const struct report_frame *f = &r->frames[i];
-        char module[sizeof f->module], symbol[sizeof f->symbol], line[300];
+        char module[sizeof f->module], symbol[sizeof f->symbol], name[160], line[300];
         struct str m = clean(f->module, sizeof f->module, module), s = clean(f->symbol, sizeof f->symbol, symbol);
-        (void)snprintf(line, sizeof line, "%.*s %.*s+0x%llx", STR_F(m), s.n ? (int)s.n : 0, s.p,
-                       (unsigned long long)f->offset);
+        if (s.n == 0 && f->is_ours && symbols_name(f->offset, name, sizeof name))
+            (void)snprintf(line, sizeof line, "%.*s %s", STR_F(m), name);
+        else
+            (void)snprintf(line, sizeof line, "%.*s %.*s+0x%llx", STR_F(m), STR_F(s), (unsigned long long)f->offset);
         jw_c(w, line);
     }
     jw_array_end(w);

@@ -15,6 +15,7 @@
 
 struct report_frame {
     uint64_t address, offset;
+    uint32_t is_ours; /* in this program; offset then counts from its start when symbol is empty */
     char module[80], symbol[80];
 };
 
