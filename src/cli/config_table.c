@@ -25,7 +25,7 @@ const struct setting config_model_table[] = {
                  .help =
                      "`process`: worker processes of its own, sandboxed; a crash costs nothing but time. `inline`: on "
                      "the threads that serve connections; least latency, for small models that you trust."),
-    SETTING_INT("instances", struct model_config, instances, .def = "1", .min = 1, .max = 256,
+    SETTING_INT("instances", struct model_config, instances, .def = "1", .min = 1, .max = 64,
                 .help = "Worker processes of the model."),
     SETTING_INT("threads", struct model_config, threads, .def = "1", .min = 1, .max = 256,
                 .help = "Threads of the engine in each instance."),
@@ -85,7 +85,7 @@ const struct setting config_table[] = {
     SETTING_STR("data", struct config, data, .min = 1, .max = 4000,
                 .help = "Data directory: state, crash reports, sockets. By default `$QUERN_DATA`, else "
                         "`$XDG_DATA_HOME/quern`, else `~/.local/share/quern`, else `/var/lib/quern`."),
-    SETTING_INT("threads", struct config, threads, .def = "0", .max = 1024,
+    SETTING_INT("threads", struct config, threads, .def = "0", .max = 64,
                 .help = "Threads that serve connections. 0: as many as the cores that the process may use."),
     SETTING_TIME("drain_timeout", struct config, drain_timeout_ns, .def = "30s", .max = H,
                  .help = "How long requests in work may take to end after SIGTERM or SIGINT."),

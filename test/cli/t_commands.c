@@ -38,7 +38,7 @@ TEST(cli_wrong_command_lines_end_with_2_and_a_hint)
         {"serve x --listen", "quern serve: --listen needs a value: HOST:PORT", "see: quern serve --help"},
         {"serve x --data a --data b", "quern serve: --data is given twice", ""},
         {"serve builtin:identity --access-log=no", "quern serve: --access-log takes no value", ""},
-        {"serve builtin:identity --threads no", "quern: --threads: expected a whole number from 0 to 1024, got \"no\"",
+        {"serve builtin:identity --threads no", "quern: --threads: expected a whole number from 0 to 64, got \"no\"",
          ""},
         {"serve builtin:identity --isolation inlien",
          "quern: --isolation: expected one of process, inline, got \"inlien\"", "did you mean \"inline\"?"},
@@ -100,7 +100,7 @@ TEST(cli_serve_and_up_end_with_3_on_a_bad_configuration)
     put_file(".", "bad.yaml", "models:\n  a: builtin:identity\n  b: {instances: x}\n");
     r = run_cli("up -c bad.yaml");
     EXPECT_EQ(r->code, EXIT_CONFIG);
-    EXPECT_HAS(r->err, "bad.yaml:3:18: models.b.instances: expected a whole number from 1 to 256, got \"x\"");
+    EXPECT_HAS(r->err, "bad.yaml:3:18: models.b.instances: expected a whole number from 1 to 64, got \"x\"");
     r = run_cli("serve builtin:identity --listen 0.0.0.0:80");
     EXPECT_EQ(r->code, EXIT_CONFIG);
     EXPECT_HAS(r->err, "--allow-unauthenticated-remote");
