@@ -152,6 +152,7 @@ static bool place(struct served *m, struct infer *i)
         placed(m, b, i);
     } else {
         lane_void(b);
+        m->is_dirty = true; /* an open block may have been taken back for these rows: it must open again */
         i->block = NULL;
         infer_end(i);
     }
@@ -237,7 +238,8 @@ bool infer_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
     const struct lane_block *b = i->block;
     unsigned char *base = segment_in(b->lane->map, b->lane->index, b->index);
     struct bytes_ref ref = {.off = i->heap_at, .len = (uint32_t)s.n};
-    memcpy(base + i->heap_at, s.p, s.n);
+    if (s.n > 0)
+        memcpy(base + i->heap_at, s.p, s.n);
     memcpy(t->data + e * sizeof ref, &ref, sizeof ref);
     i->heap_at += (uint32_t)s.n;
     return true;
