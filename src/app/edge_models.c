@@ -151,9 +151,7 @@ static struct edge_model *add_model(struct edge *e, const struct model_news *n)
         LOG_ERROR("too many models", LOG_U("limit", EDGE_MODELS_MAX));
         return NULL;
     }
-    struct model_shared *sh = calloc(1, sizeof *sh);
-    CHECK(sh);
-    sh->refs = 1;
+    struct model_shared *sh = model_shared_new();
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
     sh->limits = (struct model_limits){.timeout_ns = n->timeout_ns, .queue_max = (uint32_t)n->queue_max};

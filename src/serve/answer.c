@@ -179,8 +179,8 @@ void answer_block(struct served *m, struct lane_block *b)
 static void quarantine(struct served *m, struct lane_block *b, struct infer *i)
 {
     const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
-    quarantine_add(m->quarantine, quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap),
-                   clock_now_ns());
+    quarantine_add(&m->shared->quarantine,
+                   quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap), clock_now_ns());
     i->attempts = b->deaths;
     char text[240];
     (void)snprintf(text, sizeof text, "the model's worker crashed %d times on this request; it is quarantined",

@@ -105,11 +105,11 @@ void infer_end_err(struct infer *i, enum err_code code, const char *text, const 
 
 static bool is_quarantined(struct served *m, const struct infer *i, const struct lane_block *b)
 {
-    if (m->quarantine->len == 0)
+    if (atomic_load_explicit(&m->shared->quarantine.len, memory_order_relaxed) == 0)
         return false;
     const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
     struct hash128 print = quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap);
-    return quarantine_has(m->quarantine, print, clock_now_ns());
+    return quarantine_has(&m->shared->quarantine, print, clock_now_ns());
 }
 
 static void placed(struct served *m, struct lane_block *b, struct infer *i)

@@ -6,7 +6,6 @@
 
 #include "serve/exec.h"
 #include "serve/lane.h"
-#include "serve/quarantine.h"
 #include "serve/serve.h"
 
 #define INFER_ROWS_MAX  65536 /* rows of one request; memory limits come on top */
@@ -27,9 +26,8 @@ struct served {
     struct exec *exec;                          /* inline */
     struct infer *waiting_first, *waiting_last; /* no block was free */
     uint32_t waiting, placed;
-    bool is_dirty;             /* rows were added since the last flush */
-    uint64_t next_deadline_ns; /* no earlier one among its requests */
-    struct quarantine *quarantine;
+    bool is_dirty;                              /* rows were added since the last flush */
+    uint64_t next_deadline_ns;                  /* no earlier one among its requests */
     struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
 };
 

@@ -30,19 +30,29 @@ struct hash128 quarantine_print(const struct infer *i, uint32_t inputs_len, cons
     return h;
 }
 
+void quarantine_init(struct quarantine *q)
+{
+    (void)pthread_mutex_init(&q->lock, NULL);
+}
+
 void quarantine_add(struct quarantine *q, struct hash128 print, uint64_t now_ns)
 {
+    pthread_mutex_lock(&q->lock);
     q->items[q->next].print = print;
     q->items[q->next].until_ns = now_ns + QUARANTINE_NS;
     q->next = (q->next + 1) % QUARANTINE_MAX;
     if (q->len < QUARANTINE_MAX)
         q->len++;
+    pthread_mutex_unlock(&q->lock);
 }
 
 bool quarantine_has(struct quarantine *q, struct hash128 print, uint64_t now_ns)
 {
+    bool has = false;
+    pthread_mutex_lock(&q->lock);
     for (uint32_t i = 0; i < q->len; i++)
-        if (q->items[i].print.lo == print.lo && q->items[i].print.hi == print.hi && q->items[i].until_ns > now_ns)
-            return true;
-    return false;
+        has = has ||
+              (q->items[i].print.lo == print.lo && q->items[i].print.hi == print.hi && q->items[i].until_ns > now_ns);
+    pthread_mutex_unlock(&q->lock);
+    return has;
 }

@@ -30,7 +30,6 @@ static void served_free(struct served *m)
     if (m->has_lane)
         lane_done(&m->lane);
     segment_close(&m->private_map);
-    free(m->quarantine);
     (void)model_shared_unref(m->shared);
     free(m);
 }
@@ -83,8 +82,6 @@ static struct served *add(struct serve *s, struct model_shared *shared)
     }
     struct served *m = calloc(1, sizeof *m);
     CHECK(m);
-    m->quarantine = calloc(1, sizeof *m->quarantine);
-    CHECK(m->quarantine);
     m->serve = s;
     m->shared = model_shared_ref(shared);
     m->next_deadline_ns = UINT64_MAX;

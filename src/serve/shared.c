@@ -4,6 +4,15 @@
 
 #include "base/check.h"
 
+struct model_shared *model_shared_new(void)
+{
+    struct model_shared *m = calloc(1, sizeof *m);
+    CHECK(m);
+    m->refs = 1;
+    quarantine_init(&m->quarantine);
+    return m;
+}
+
 struct model_shared *model_shared_ref(struct model_shared *m)
 {
     atomic_fetch_add(&m->refs, 1);

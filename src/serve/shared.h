@@ -5,6 +5,7 @@
 
 #include "base/metric.h"
 #include "model/backend.h"
+#include "serve/quarantine.h"
 #include "serve/segment.h"
 
 enum infer_outcome {
@@ -34,6 +35,7 @@ struct model_shared {
         [LANE_THREADS_MAX]; /* inline: one loaded instance for each thread, which owns it from serve_update(READY) on */
     struct model_desc desc;
     bool is_described;
+    struct quarantine quarantine;
     _Atomic int threads_draining;
     struct {
         alignas(64) _Atomic uint32_t queued, in_flight;
@@ -45,6 +47,8 @@ struct model_shared {
     struct metric *duration;
 };
 
+/* Zeroed but for what needs making; the first reference is the caller's. Free with model_shared_unref. */
+struct model_shared *model_shared_new(void);
 struct model_shared *model_shared_ref(struct model_shared *m);
 struct model_shared *model_shared_unref(struct model_shared *m); /* returns NULL */
 
