@@ -42,19 +42,26 @@ static int size_byte(struct chunked *c, char b, struct err *err)
     if (c->digits == 0 || (b != '\r' && b != ';'))
         return refuse(err, 400, "the size of chunk %u is not a hexadecimal number", c->chunks + 1);
     c->state = b == '\r' ? CHUNKED_SIZE_LF : CHUNKED_EXTENSION;
+    c->extension_at = 'N';
     return 0;
 }
 
+/* ;name[=value] in plain tokens. Quoted values are refused: nobody sends them, and parsers disagree about their ends. */
 static int extension_byte(struct chunked *c, char b, struct err *err)
 {
-    if (b == '\r') {
-        c->state = CHUNKED_SIZE_LF;
-        return 0;
-    }
-    if (!char_is_value(b))
-        return refuse(err, 400, "a chunk extension holds a control byte");
+    bool is_inside = c->extension_at == 'n' || c->extension_at == 'v';
     if (++c->extension_bytes > EXTENSION_BYTES_MAX)
         return refuse(err, 400, "the chunk extensions are longer than %u bytes", EXTENSION_BYTES_MAX);
+    if (char_is_token(b))
+        c->extension_at = c->extension_at == 'N' || c->extension_at == 'n' ? 'n' : 'v';
+    else if (b == '=' && c->extension_at == 'n')
+        c->extension_at = 'V';
+    else if (b == ';' && is_inside)
+        c->extension_at = 'N';
+    else if (b == '\r' && is_inside)
+        c->state = CHUNKED_SIZE_LF;
+    else
+        return refuse(err, 400, "the extension of chunk %u is not ;name=value", c->chunks + 1);
     return 0;
 }
 

@@ -22,6 +22,7 @@ struct chunked { /* zeroed before the first byte */
     uint64_t left;          /* bytes of the chunk still to come */
     uint32_t chunks;        /* read so far */
     size_t extension_bytes; /* of the whole body */
+    char extension_at;      /* 'n' name, 'v' value of an extension; 'N', 'V': its first byte must come */
     size_t trailer_bytes, trailers;
 };
 

@@ -11,7 +11,7 @@
 void message_init(struct message *m, const struct server_limits *l, struct coder *coder, struct err *err)
 {
     *m = (struct message){.limits = l, .coder = coder, .err = err};
-    buf_init(&m->partial, l->head_bytes_max + 4); /* one empty line may stand before it */
+    buf_init(&m->partial, l->head_bytes_max);
 }
 
 void message_done(struct message *m)
@@ -136,14 +136,14 @@ static enum message_result find_head(struct message *m, const char *p, size_t n,
     if (is_foreign(m, p))
         return bad(m, 400);
     size_t max = m->limits->head_bytes_max;
-    enum head_found found = head_find_end(&m->scan, p, n, m->limits->headers_max + 1);
-    if (found == HEAD_FOUND && m->scan.at <= max) {
+    enum head_found found = head_find_end(&m->scan, p, n < max ? n : max, m->limits->headers_max + 1);
+    if (found == HEAD_FOUND) {
         *in = str_sub(*in, m->scan.at - old, in->n);
         return take_head(m, p, m->scan.at, in);
     }
-    if (found == HEAD_BAD_LINE_END || found == HEAD_TOO_MANY_LINES)
+    if (found != HEAD_MORE)
         return refuse_head(m, found);
-    if (found == HEAD_FOUND || n >= max)
+    if (n >= max)
         return bad(m, refuse(m->err, 431, "the request head is longer than the limit of %zu bytes", max));
     return MESSAGE_MORE;
 }
@@ -159,7 +159,7 @@ static enum message_result feed_head(struct message *m, struct str *in)
         buf_str(&m->partial, *in);
         *in = str_sub(*in, in->n, 0);
     } else {
-        size_t room = m->limits->head_bytes_max + 4 - old;
+        size_t room = m->limits->head_bytes_max - old;
         buf_add(&m->partial, in->p, in->n < room ? in->n : room);
         if (!m->partial.failed) {
             r = find_head(m, m->partial.p, m->partial.len, old, in);

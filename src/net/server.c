@@ -1,6 +1,7 @@
 #include "net/server.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -182,6 +183,7 @@ struct server *server_new(uv_loop_t *loop, int thread, const struct server_limit
 {
     struct server *s = calloc(1, sizeof(*s));
     CHECK(s != NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* libuv writes with write(2); a client that is gone must not end the process */
     s->loop = loop;
     s->thread = thread;
     s->limits = *limits;
