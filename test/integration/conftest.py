@@ -41,3 +41,16 @@ models:
 """
     with quern.Server(config=config) as s:
         yield s
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "onnx: needs ONNX Runtime (quern engine install onnxruntime)")
+
+
+def pytest_collection_modifyitems(items):
+    engines = quern.cli("version", "--features", "--json") if quern.BIN.exists() else None
+    if engines and '"installed":true' in engines.stdout.replace(" ", ""):
+        return
+    for item in items:
+        if item.get_closest_marker("onnx"):
+            item.add_marker(pytest.mark.skip(reason="ONNX Runtime is not installed: quern engine install onnxruntime"))
