@@ -397,8 +397,9 @@ static void expire(struct served *m, struct infer *i)
 {
     char text[200];
     struct lane_block *b = i->block;
+    uint64_t given_ns = i->deadline_ns > i->t_submit_ns ? i->deadline_ns - i->t_submit_ns : 0;
     (void)snprintf(text, sizeof text, "Request timeout expired: model '%s' did not answer within %llu ms", m->info.name,
-                   (unsigned long long)((i->deadline_ns - i->t_submit_ns) / NS_PER_MS));
+                   (unsigned long long)(given_ns / NS_PER_MS));
     infer_end_err(i, ERR_TIMEOUT, text, "try again, give the model more instances, or raise models.NAME.timeout");
     if (b)
         abandon_block(m, b);
@@ -421,6 +422,18 @@ static uint64_t expire_list(struct served *m, struct infer *const *list, uint64_
         i = i->next;
     }
     return next;
+}
+
+static void expire_all(struct served *m, uint64_t now_ns)
+{
+    m->next_deadline_ns = UINT64_MAX; /* done() may submit requests where we have been already: they lower it again */
+    uint64_t next = expire_list(m, &m->waiting_first, now_ns);
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
+        uint64_t n = expire_list(m, &m->lane.blocks[i].first, now_ns);
+        next = n < next ? n : next;
+    }
+    if (next < m->next_deadline_ns)
+        m->next_deadline_ns = next;
 }
 
 static void check_hang(struct served *m, struct lane_block *b, uint64_t now_ns)
@@ -451,14 +464,8 @@ static void check_orphan(struct lane_block *b)
 static void tick_model(struct served *m, uint64_t now_ns)
 {
     struct lane *l = &m->lane;
-    if (m->next_deadline_ns <= now_ns) {
-        uint64_t next = expire_list(m, &m->waiting_first, now_ns);
-        for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
-            uint64_t n = expire_list(m, &l->blocks[i].first, now_ns);
-            next = n < next ? n : next;
-        }
-        m->next_deadline_ns = next;
-    }
+    if (m->next_deadline_ns <= now_ns)
+        expire_all(m, now_ns);
     for (uint32_t mask = l->published; mask != 0 && !m->exec; mask &= mask - 1)
         check_hang(m, &l->blocks[__builtin_ctz(mask)], now_ns);
     for (uint32_t mask = l->orphans; mask != 0; mask &= mask - 1)

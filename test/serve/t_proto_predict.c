@@ -91,7 +91,7 @@ TEST(predict_errors_of_the_body)
     expect_error("", 400, "the body is empty");
     expect_error("[]", 400, "expected an object, found '[' at byte 0");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,4]", 400,
-                 "expected ',' or '}', but the text ends at byte 37");
+                 "expected ',' or '}', but the text ends at byte 38");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,4]}x", 400, "expected nothing behind the value, found 'x'");
     expect_error("{\"modelId\":\"iris\",\"feature\":[1,2,3,4]}", 400,
                  "feature: unknown key\",\"remedy\":\"did you mean 'features'?");
@@ -115,15 +115,15 @@ TEST(predict_errors_of_the_elements)
     expect_error("{\"modelId\":\"iris\",\"features\":[]}", 400, "input 'X'");
     expect_error("{\"modelId\":\"iris\",\"features\":7}", 400, "input 'X'");
     expect_error("{\"modelId\":\"iris\",\"features\":[[1,2,3,4],[1,2,3]]}", 400,
-                 "features: ragged nesting: an array of 3 elements, those before it have 4 at byte 49");
+                 "features: ragged nesting: an array of 3 elements, those before it have 4 at byte 46");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,\"4\"]}", 400,
-                 "features: element 3: expected a number, found a string at byte 35");
+                 "features: element 3: expected a number, found a string at byte 36");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,null]}", 400,
-                 "features: element 3: expected a number, found null at byte 35");
+                 "features: element 3: expected a number, found null at byte 36");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,{}]}", 400,
                  "features: element 3: expected a number or a string");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,1e99]}", 400,
-                 "features: element 3: 1e99 is outside the range of FP32 at byte 35");
+                 "features: element 3: 1e99 is outside the range of FP32 at byte 36");
     expect_error("{\"modelId\":\"fixed\",\"features\":[[1,2,3],[4,5,300]]}", 400,
                  "features: element 5: 300 is outside the range of UINT8");
     expect_error("{\"modelId\":\"fixed\",\"features\":[[1,2,3],[4,5,6.5]]}", 400,

@@ -277,7 +277,7 @@ TEST(v2_binary_sizes_are_checked)
     expect_binary_error(IRIS, X("12"), "99999", "inference header size should be in range (0, ");
     expect_binary_error(IRIS, X("12"), "-1", "got: -1");
     expect_binary_error(IRIS, X("12"), "18446744073709551616", "inference header size should be in range");
-    expect_binary_error(IRIS, X("12"), "3", "expected");
+    expect_binary_error(IRIS, X("12"), "3", "a string without its closing quote at byte 1");
     expect_binary_error(IRIS,
                         "{\"inputs\":[{\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]}",
                         NULL, "unexpected additional input data");
