@@ -1,6 +1,6 @@
 // The dashboard's pure functions, without a browser: node test/browser/units.test.mjs
 import * as f from '../../web/src/format.js';
-import { compact, layOut } from '../../web/src/json.js';
+import { compact, layOut, layOutStart } from '../../web/src/json.js';
 import { Rates } from '../../web/src/rates.js';
 import { check, equal, expect, finish } from './runner.mjs';
 
@@ -51,6 +51,15 @@ await check('text that is not JSON stays as it is, deep or long JSON does no har
   equal(compact(layOut(deep)), deep, 'deep');
   const string = JSON.stringify(`${'\\'.repeat(100_000)}"`);
   equal(layOut(string), string, 'a long string of escapes');
+});
+
+await check('the beginning of a long answer is laid out', async () => {
+  const text = `{"a":"b","data":[${Array.from({ length: 200 }, (_, i) => i).join(',')}`;
+  const out = layOutStart(text);
+  expect(out.startsWith('{\n  "a": "b",\n  "data": [\n    0, 1, 2,'), out.slice(0, 60));
+  expect(out.trimEnd().endsWith('198,'), out.slice(-20));
+  expect(out.split('\n').every((line) => line.length <= 90), 'lines are short');
+  equal(layOutStart('no JSON'), 'no JSON');
 });
 
 await check('rates come from a window and survive a restart of the counter', async () => {

@@ -7,9 +7,9 @@ const PIECES = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 const isOpen = (piece) => piece === '{' || piece === '[';
 const isClose = (piece) => piece === '}' || piece === ']';
 
-// For each opening bracket: how long its whole group is when it is written on one line.
+// For each opening bracket: how long its whole group is when it is written on one line; endless when it is not closed.
 function lineLengths(pieces) {
-  const lengths = new Array(pieces.length).fill(0);
+  const lengths = new Array(pieces.length).fill(Infinity);
   const open = [];
   let at = 0;
   pieces.forEach((piece, i) => {
@@ -55,7 +55,15 @@ export function layOut(text) {
   } catch {
     return text;
   }
-  const pieces = text.match(PIECES);
+  return write(text.match(PIECES));
+}
+
+// The beginning of a JSON text that is too long to show: up to its last whole element.
+export function layOutStart(text) {
+  return write(text.slice(0, text.lastIndexOf(',') + 1).match(PIECES) ?? [text]);
+}
+
+function write(pieces) {
   const lengths = lineLengths(pieces);
   const w = new Writer();
   const spread = []; // for each open group: does it take several lines?
@@ -77,8 +85,8 @@ export function layOut(text) {
       w.add(piece);
     } else if (piece === ',') {
       w.add(',');
-      const flows = /[-0-9tfn]/.test(next[0]) && pieces[i + 2] !== ':';
-      const full = w.column + next.length + 2 > WIDTH;
+      const flows = /^[-0-9tfn]/.test(next ?? '') && pieces[i + 2] !== ':';
+      const full = w.column + (next?.length ?? 0) + 2 > WIDTH;
       if (spread.at(-1) && (!flows || full)) w.newLine();
       else w.add(' ');
     } else {

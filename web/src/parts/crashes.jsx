@@ -7,6 +7,9 @@ const SHOWN = 10;
 // SIGKILL, also where the report says KILL.
 const signalOf = (c) => (c.signal_name ? `SIG${c.signal_name.replace(/^SIG/, '')}` : '');
 
+// A run may have carried several requests.
+const requestsOf = (c) => (c.request_ids?.length ? c.request_ids : [c.request_id]).filter(Boolean);
+
 const victim = (c) => (c.model ? `${c.role} ${c.model} #${c.instance}` : c.role);
 
 function asText(c) {
@@ -15,7 +18,7 @@ function asText(c) {
     `time     ${new Date(c.time_ms).toISOString()}`,
     `process  ${victim(c)} (pid ${c.pid})`,
     `signal   ${c.signal ? `${signalOf(c)} (${c.signal})` : 'none'}`,
-    `request  ${c.request_id || 'none'}`,
+    `request  ${requestsOf(c).join(' ') || 'none'}`,
     `reason   ${c.reason}`,
     ...(c.stack ?? []).map((frame) => `    ${frame}`),
   ];
@@ -24,6 +27,7 @@ function asText(c) {
 
 function Crash({ crash: c, now }) {
   const stack = c.stack ?? [];
+  const requests = requestsOf(c);
   return (
     <li class="card">
       <details class="crash" data-crash={c.id} data-model={c.model}>
@@ -45,8 +49,8 @@ function Crash({ crash: c, now }) {
             <dd>{c.pid}</dd>
           </div>
           <div>
-            <dt>Request</dt>
-            <dd>{c.request_id ? <code>{c.request_id}</code> : 'none at that moment'}</dd>
+            <dt>{requests.length > 1 ? 'Requests' : 'Request'}</dt>
+            <dd>{requests.length ? <code>{requests.join(' ')}</code> : 'none at that moment'}</dd>
           </div>
           <div>
             <dt>Report</dt>
@@ -60,7 +64,7 @@ function Crash({ crash: c, now }) {
             {stack.map((frame, i) => `${String(i).padStart(2)}  ${frame}`).join('\n')}
           </pre>
         ) : (
-          <p class="muted">No stack: the process was killed from outside, so it could not write one.</p>
+          <p class="muted">{c.signal === 9 ? 'No stack: a process that is killed cannot write one.' : 'No stack was recorded.'}</p>
         )}
         <CopyButton text={asText(c)} label="Copy report" />
       </details>

@@ -1,8 +1,8 @@
 // A form that sends one request to a model, filled with a sample that the server knows to be valid.
-import { useEffect, useId, useState } from 'preact/hooks';
+import { useEffect, useId, useMemo, useState } from 'preact/hooks';
 import { getSample, send } from '../api.js';
 import { bytes, ms } from '../format.js';
-import { compact, layOut } from '../json.js';
+import { compact, layOut, layOutStart } from '../json.js';
 import { Choice, CopyButton } from './ui.jsx';
 
 const ROWS_MAX = 14;
@@ -37,7 +37,7 @@ const Result = ({ result }) => (
       {result.requestId && <span class="muted request-id">request {result.requestId}</span>}
     </p>
     <pre tabIndex={0} aria-label="Answer" data-field="answer">
-      {result.cut ? `${result.text}\n… (the rest is not shown)` : layOut(result.text)}
+      {result.shown}
     </pre>
   </div>
 );
@@ -66,21 +66,26 @@ export function TryIt({ model, several }) {
   const [sending, setSending] = useState(false);
   const [result, setResult] = useState(null);
 
+  // A sample may be an image: what is made from it is not made again with every second's facts.
+  const original = useMemo(() => (sample ? layOut(JSON.stringify(sample[mode])) : ''), [sample, mode]);
+  const text = edits[mode] ?? original;
+  const wrong = useMemo(() => wrongWith(text), [text]);
+  const path = mode === 'predict' ? '/predict' : inferPath(model, several);
+  const own = useMemo(() => curlLine(path, text), [path, text]);
+
   if (error) return <p class="tryit tone-bad">No sample for this model: {error}</p>;
   if (!sample) return <p class="tryit muted">Asking the server for a sample…</p>;
 
-  const path = mode === 'predict' ? '/predict' : inferPath(model, several);
-  const original = layOut(JSON.stringify(sample[mode]));
-  const text = edits[mode] ?? original;
-  const wrong = wrongWith(text);
   const asGiven = mode === 'predict' && text === original && sample.curl;
-  const curl = asGiven ? sample.curl : curlLine(path, text);
+  const curl = asGiven ? sample.curl : own;
 
   const submit = async (event) => {
     event.preventDefault();
     if (sending) return;
     setSending(true);
-    setResult(await send(path, text));
+    const answer = await send(path, text);
+    const shown = answer.cut ? `${layOutStart(answer.text)}\n… the rest is not shown` : layOut(answer.text);
+    setResult({ ...answer, shown });
     setSending(false);
   };
   const onKeyDown = (event) => {
