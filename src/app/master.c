@@ -117,6 +117,7 @@ static enum err_code start(struct master *m, struct err *err)
         return err->code;
     listen_control(m);
     crashes_load(m);
+    classes_open(m);
     if (lives_start(m, err)) /* workers first: loading a model takes longest */
         return err->code;
     child_start(m, &m->edge);
@@ -242,6 +243,8 @@ static void run(struct master *m)
 
 static void done(struct master *m)
 {
+    if (m->has_cgroup)
+        cgroup_close(&m->cgroup);
     char path[4200];
     (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
     (void)unlink(path);

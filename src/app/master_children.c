@@ -141,6 +141,8 @@ void child_start(struct master *m, struct child *c)
     restart_started(&c->restart, now);
     c->kill_at_ns = now + (is_edge(c) ? EDGE_START_NS : c->life->config->load_timeout_ns);
     set_state(m, c, CHILD_STARTING);
+    if (!is_edge(c))
+        class_put(m, c);
     send_launch(m, c);
 }
 

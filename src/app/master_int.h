@@ -9,6 +9,7 @@
 #include "proc/report.h"
 #include "proc/restart.h"
 #include "serve/lane_shm.h"
+#include "sys/cgroup.h"
 
 #define MASTER_LISTEN_MAX    16
 #define MASTER_CRASHES_SHOWN 20
@@ -73,6 +74,8 @@ struct master {
     int threads;
     int cores;
     struct child edge;
+    struct cgroup cgroup; /* shares of the classes */
+    bool has_cgroup;      /* more than one class is in use */
     struct life *lives;
     uint32_t next_segment;
     uint64_t started_at_ms, next_watch_ns;
@@ -98,6 +101,8 @@ uint64_t children_next_ns(const struct master *m, uint64_t now_ns); /* when to t
 const char *child_state_name(enum child_state s);
 
 /* master_models.c */
+void classes_open(struct master *m);                     /* when more than one class is in use */
+void class_put(struct master *m, const struct child *c); /* a new worker into its class's group */
 enum err_code lives_start(struct master *m, struct err *err);
 void life_changed(struct master *m, struct life *l); /* tell the edge */
 void life_child_ready(struct master *m, struct life *l);

@@ -374,6 +374,53 @@ void lives_sweep(struct master *m)
     }
 }
 
+/* ---- classes ---- */
+
+static int share_of(const struct config *c, const char *class_name, int *max)
+{
+    const struct setting_pair *p = c->classes.items;
+    int share = 100;
+    *max = 1;
+    for (size_t i = 0; i < c->classes.len; i++) {
+        *max = p[i].value > *max ? (int)p[i].value : *max;
+        if (class_name && strcmp(p[i].name, class_name) == 0)
+            share = (int)p[i].value;
+    }
+    return share;
+}
+
+/* With one class there is nobody to share with: no groups, no cost. */
+void classes_open(struct master *m)
+{
+    const struct config *c = &m->snapshot->config;
+    const struct model_config *models = c->models.items;
+    bool differ = false;
+    int max;
+    for (size_t i = 1; i < c->models.len; i++)
+        differ = differ || strcmp(models[i].class_name, models[0].class_name) != 0;
+    if (!differ || m->has_cgroup)
+        return;
+    (void)share_of(c, NULL, &max);
+    cgroup_open(&m->cgroup, "/sys/fs/cgroup", max);
+    m->has_cgroup = true;
+    LOG_INFO("classes share the processor", LOG_S("by", m->cgroup.why));
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            class_put(m, &l->children[i]);
+}
+
+void class_put(struct master *m, const struct child *c)
+{
+    struct err err = {0};
+    int max;
+    if (!m->has_cgroup || c->pid == 0)
+        return;
+    const char *name = c->life->config->class_name;
+    int share = share_of(&c->life->snapshot->config, name, &max);
+    if (cgroup_put(&m->cgroup, name, share, c->pid, &err))
+        LOG_WARN("a worker runs outside its class", LOG_S("class", name), LOG_S("error", err.text));
+}
+
 enum err_code lives_start(struct master *m, struct err *err)
 {
     const struct model_config *c = m->snapshot->config.models.items;
@@ -485,6 +532,7 @@ enum err_code master_reload(struct master *m, struct err *err)
         apply(m, s);
         snapshot_unref(m->snapshot);
         m->snapshot = s;
+        classes_open(m);
         m->last_error[0] = '\0';
         LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
     } else {
