@@ -4,14 +4,16 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/config_int.h"
 #include "cli/engines.h"
 #include "model/engine.h"
 
 struct build {
     const struct args *args;
     bool is_serve;
-    const char *file; /* `up` */
-    bool is_usage;    /* the last failure was in the command line, not in a file */
+    const char *file;             /* `up` */
+    bool is_usage;                /* the last failure was in the command line, not in a file */
+    const struct config *running; /* once started: what a reload is compared with */
 };
 
 /* --listen A --listen B: together they replace the list. */
@@ -44,6 +46,43 @@ static enum err_code set_options(struct config *c, const struct args *a, struct 
     return set_listen(c, a, err);
 }
 
+static bool same_listen(const struct config *a, const struct config *b)
+{
+    const char *const *xs = a->listen.items, *const *ys = b->listen.items;
+    bool is_same = a->listen.len == b->listen.len;
+    for (size_t i = 0; is_same && i < a->listen.len; i++)
+        is_same = strcmp(xs[i], ys[i]) == 0;
+    return is_same;
+}
+
+/* What a running quern holds on to, and the new configuration says otherwise; NULL: nothing. */
+static const char *held_key(const struct config *now, const struct config *next)
+{
+    if (!same_listen(now, next))
+        return "listen";
+    if (strcmp(now->data, next->data) != 0)
+        return "data";
+    if (now->threads != next->threads)
+        return "threads";
+    if (now->drain_timeout_ns != next->drain_timeout_ns)
+        return "drain_timeout";
+    if (memcmp(&now->http, &next->http, sizeof now->http) != 0)
+        return "http";
+    if (now->log.level != next->log.level || now->log.format != next->log.format || now->log.access != next->log.access)
+        return "log";
+    return NULL;
+}
+
+/* Refused, so that the file never says one thing while the process does another. */
+static enum err_code check_reload(const struct config *now, const struct config *next, struct err *err)
+{
+    const char *key = held_key(now, next);
+    if (!key)
+        return ERR_OK;
+    (void)config_fail(next, err, key, "%s", "cannot change while quern runs");
+    return err_remedy(err, "change it back and reload, or start quern anew; models and classes may change");
+}
+
 /* The same at the start and at each reload. */
 static enum err_code build_config(struct config *out, void *arg, struct err *err)
 {
@@ -58,6 +97,8 @@ static enum err_code build_config(struct config *out, void *arg, struct err *err
     b->is_usage = code != ERR_OK;
     if (!code)
         code = config_check(&c, err);
+    if (!code && b->running)
+        code = check_reload(b->running, &c, err);
     if (code) {
         config_done(&c);
         return code;
@@ -123,6 +164,7 @@ static int start(struct build *b, master_run_fn *run)
         .reload = build_config,
         .reload_arg = b,
     };
+    b->running = &c;
     if (code == EXIT_FINE)
         code = run(&c, &o);
     config_done(&c);

@@ -43,10 +43,12 @@ static int fake_master(struct config *c, const struct master_options *o)
     for (size_t i = 0; i < c->listen.len && i < ARRAY_LEN(cli_launch.listen); i++)
         (void)str_copy(cli_launch.listen[i], sizeof cli_launch.listen[i], str_c(listen[i]));
     note_models(c);
+    if (cli_launch.reload_file)
+        put_file(".", cli_launch.reload_file, cli_launch.reload_yaml);
     cli_launch.reloaded = o->reload(&again, o->reload_arg, &err);
+    (void)str_copy(cli_launch.reload_text, sizeof cli_launch.reload_text, str_c(err.text));
     if (cli_launch.reloaded == ERR_OK) {
-        EXPECT_EQ(again.models.len, c->models.len);
-        EXPECT_EQ(again.listen.len, c->listen.len);
+        cli_launch.models_len = again.models.len;
         config_done(&again);
     }
     return cli_launch.returns;

@@ -24,7 +24,9 @@ struct cli_launch {
     int log_format, log_level;
     bool access;
     enum err_code reloaded; /* what the reload callback said when the master called it once */
-    int returns;            /* to be returned by the master */
+    char reload_text[400];
+    const char *reload_file, *reload_yaml; /* written just before, if set */
+    int returns;                           /* to be returned by the master */
 };
 extern struct cli_launch cli_launch;
 

@@ -125,6 +125,35 @@ TEST(cli_up_options_stand_above_the_file)
     EXPECT_EQ(cli_launch.count, 3);
 }
 
+TEST(cli_reload_changes_models_and_nothing_that_is_held)
+{
+    static const struct {
+        const char *yaml, *text;
+    } refused[] = {
+        {"listen: 127.0.0.1:8\n", "q.yaml:1:9: listen: cannot change while quern runs"},
+        {"data: d\n", "q.yaml:1:7: data: cannot change while quern runs"},
+        {"threads: 2\n", "q.yaml:1:10: threads: cannot change while quern runs"},
+        {"drain_timeout: 1s\n", "q.yaml:1:16: drain_timeout: cannot change while quern runs"},
+        {"http: {body_max: 1MB}\n", "q.yaml:1:7: http: cannot change while quern runs"},
+        {"log: {access: true}\n", "q.yaml:1:6: log: cannot change while quern runs"},
+        {"models: {a: 1, a: 2}\n", "q.yaml:1:16: key \"a\" stands here a second time, first in line 1"},
+    };
+    enter();
+    cli_launch.reload_file = "q.yaml";
+    cli_launch.reload_yaml = "models: {id: builtin:identity, b: builtin:delay}\nclasses: {a: 5}\n";
+    put_file(".", "q.yaml", "models: {id: builtin:identity}\n");
+    EXPECT_EQ(run_cli("up -c q.yaml")->code, EXIT_FINE);
+    EXPECT_EQ(cli_launch.reloaded, ERR_OK);
+    EXPECT_EQ(cli_launch.models_len, 2);
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        put_file(".", "q.yaml", "models: {id: builtin:identity}\n");
+        cli_launch.reload_yaml = refused[i].yaml;
+        EXPECT_EQ(run_cli("up -c q.yaml")->code, EXIT_FINE);
+        EXPECT_EQ(cli_launch.reloaded, ERR_INVALID);
+        EXPECT_CSTR(cli_launch.reload_text, refused[i].text);
+    }
+}
+
 TEST(cli_serve_without_the_engine_says_how_to_get_it)
 {
     enter();
