@@ -15,7 +15,7 @@ struct predict {
 
 /* --- the answer ------------------------------------------------------------------------------------------------------------- */
 
-static void fail(struct http_req *req, const struct err *err)
+static void predict_fail(struct http_req *req, const struct err *err)
 {
     int status = err_http_status(err->code);
     struct json_writer w;
@@ -53,7 +53,7 @@ static void put_prediction(const struct proto_call *c, struct json_writer *w)
         jw_array_end(w);
 }
 
-static void answer(struct proto_call *c)
+static void predict_answer(struct proto_call *c)
 {
     struct json_writer w;
     jw_init(&w, proto_scratch(0));
@@ -80,7 +80,7 @@ static void answer(struct proto_call *c)
         struct err err;
         err_set(&err, ERR_TOO_LARGE, "the answer of model '%s' is too large as text", c->info->name);
         err_remedy(&err, "send fewer rows at once");
-        fail(c->req, &err);
+        predict_fail(c->req, &err);
         return;
     }
     struct str body = buf_view(w.out);
@@ -262,7 +262,7 @@ static enum err_code give_inputs(struct proto_call *c, const struct predict *p, 
     return err_wrap(err, "inputs");
 }
 
-static enum err_code read_request(struct proto_call *c, struct err *err)
+static enum err_code read_predict(struct proto_call *c, struct err *err)
 {
     struct predict p = {0};
     struct served *model;
@@ -276,13 +276,13 @@ static enum err_code read_request(struct proto_call *c, struct err *err)
 
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg)
 {
-    static const struct proto_ops ops = {.answer = answer, .fail = fail};
+    static const struct proto_ops ops = {.answer = predict_answer, .fail = predict_fail};
     (void)m;
     struct proto_call *c = proto_call_new(req, arg, &ops);
     if (!c)
         return;
     struct err err;
-    if (read_request(c, &err) != ERR_OK)
+    if (read_predict(c, &err) != ERR_OK)
         proto_call_fail(c, &err);
     else
         proto_call_submit(c);

@@ -9,7 +9,7 @@
 #define CURL_BYTES_MAX   ((size_t)64 << 10)
 
 /* Free dimensions other than the rows: long enough for a sequence; pictures need some pixels to pass through their layers. */
-static int64_t free_dim(const struct tensor_spec *spec)
+static int64_t sample_dim(const struct tensor_spec *spec)
 {
     return spec->ndim >= 4 ? 64 : 4;
 }
@@ -18,7 +18,7 @@ static bool count_elements(const struct tensor_spec *spec, uint64_t *out)
 {
     int64_t dims[TENSOR_DIMS_MAX];
     for (int i = 0; i < spec->ndim; i++)
-        dims[i] = spec->dims[i] >= 0 ? spec->dims[i] : i == 0 ? 1 : free_dim(spec);
+        dims[i] = spec->dims[i] >= 0 ? spec->dims[i] : i == 0 ? 1 : sample_dim(spec);
     return tensor_count(dims, spec->ndim, out);
 }
 
@@ -34,7 +34,7 @@ static bool is_small(const struct model_desc *d, uint64_t elements_max)
     return total <= elements_max;
 }
 
-static void put_strings(const int64_t *dims, int ndim, struct json_writer *w)
+static void put_sample_strings(const int64_t *dims, int ndim, struct json_writer *w)
 {
     uint64_t n = 0;
     CHECK(tensor_count(dims, ndim, &n));
@@ -60,7 +60,7 @@ static void put_strings(const int64_t *dims, int ndim, struct json_writer *w)
 static void put_values(const struct backend_tensor *t, const int64_t *dims, int ndim, struct json_writer *w)
 {
     if (t->dtype == DT_BYTES)
-        put_strings(dims, ndim, w);
+        put_sample_strings(dims, ndim, w);
     else
         jw_numbers_nested(w, dtype_json(t->dtype), t->data, dims, ndim);
 }
@@ -80,7 +80,7 @@ bool proto_sample_predict(const struct served_info *m, uint64_t elements_max, st
         struct backend_tensor t;
         struct arena a;
         arena_init(&a, 4096, SAMPLE_BYTES_MAX);
-        backend_sample(&d->inputs[k], 1, free_dim(&d->inputs[k]), &t, &a);
+        backend_sample(&d->inputs[k], 1, sample_dim(&d->inputs[k]), &t, &a);
         bool drops_row = is_one && d->has_batch_dim && t.ndim > 1; /* one row, as people write it */
         if (!is_one)
             jw_key(w, d->inputs[k].name);
@@ -106,7 +106,7 @@ bool proto_sample_infer(const struct served_info *m, uint64_t elements_max, stru
         struct arena a;
         uint64_t n = 0;
         arena_init(&a, 4096, SAMPLE_BYTES_MAX);
-        backend_sample(&d->inputs[k], 1, free_dim(&d->inputs[k]), &t, &a);
+        backend_sample(&d->inputs[k], 1, sample_dim(&d->inputs[k]), &t, &a);
         CHECK(tensor_count(t.dims, t.ndim, &n));
         jw_object(w);
         jw_kv_c(w, "name", d->inputs[k].name);
