@@ -34,6 +34,9 @@ def ordinary_scheduling():
     if os.cpu_count() < 2:
         sys.exit("bench: two cores are needed, one for the server and one for the load")
     WORK.mkdir(parents=True, exist_ok=True)
+    busy = os.getloadavg()[0]
+    if busy > 0.7:
+        print(f"NOT QUIET: load average {busy:.1f}; figures of a busy machine are too high, and ratios unsteady")
 
 
 def scheduling(pid):
@@ -171,7 +174,7 @@ def table(header, rows):
 
 def record(name, result):
     entry = {"benchmark": name, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-             "commit": commit(), "machine": machine(), **result}
+             "commit": commit(), "machine": machine(), "load_average": os.getloadavg()[0], **result}
     with open(WORK / f"{name}.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
     print(f"appended to build/bench/{name}.jsonl")

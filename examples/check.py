@@ -19,7 +19,8 @@ def check_iris():
         served = json.load(answer)["data"]["prediction"]
     same = sum(a == b for a, b in zip(served, check["expected"]))
     first = check["names"][served[0]]
-    print(f"  iris      flower {check['features'][0]} is {first}; {same} of {len(check['expected'])} as scikit-learn says")
+    measures = ", ".join(f"{cm:.1f}" for cm in check["features"][0])
+    print(f"  iris      a flower of {measures} cm is {first}; {same} of {len(check['expected'])} as scikit-learn says")
     return same == len(check["expected"]) == len(served)
 
 

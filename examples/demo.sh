@@ -92,11 +92,10 @@ explain() {
 
 quern serves three models at $QUERN_URL. To try:
 
-  $at sh examples/predict.sh 5.1 3.5 1.4 0.2          # which flower has these measures (iris)
-  $at python3 examples/filetype.py FILE...            # what kind of file is it (filetype)
-  $at $python examples/ocr.py examples/hello.png
-                                                 # the text in a picture (ocr)
-  build/release/quern status --data $demo/data
+  ${at}sh examples/predict.sh 5.1 3.5 1.4 0.2                      # which flower has these measures?
+  ${at}python3 examples/filetype.py FILE...                        # what kind of file is it?
+  ${at}build/demo/venv/bin/python examples/ocr.py examples/hello.png   # what does the picture say?
+  build/release/quern status --data $demo/data                # processes, restarts, crash reports
 
   Dashboard    $QUERN_URL/
   API          $QUERN_URL/openapi.json
@@ -123,10 +122,10 @@ port=${QUERN_DEMO_PORT:-$(free_port)}
 QUERN_URL=http://127.0.0.1:$port
 export QUERN_URL
 at=
-[ "$port" = 8000 ] || at="QUERN_URL=$QUERN_URL"
+[ "$port" = 8000 ] || at="QUERN_URL=$QUERN_URL "
 write_config
 start_server
-trap 'echo; stop_server; exit' INT TERM HUP
+trap 'echo; stop_server && exit 0; exit 1' INT TERM HUP
 
 say ""
 rc=0
