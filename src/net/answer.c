@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "net/chars_int.h"
 #include "net/server_int.h"
 
 #define PARTS_ON_STACK 16u
@@ -50,10 +51,12 @@ static bool has_no_body(int status)
 /* A line end inside a header would let whoever supplied it write headers of their own. */
 static void put_clean(struct buf *b, struct str s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        buf_char(b, (unsigned char)c < 0x20 || c == 0x7f ? ' ' : c);
-    }
+    size_t clean = 0;
+    while (clean < s.n && char_is_value(s.p[clean]))
+        clean++;
+    buf_str(b, str_sub(s, 0, clean));
+    for (size_t i = clean; i < s.n; i++)
+        buf_char(b, char_is_value(s.p[i]) ? s.p[i] : ' ');
 }
 
 static void put_line(struct buf *b, struct str name, struct str value)
@@ -109,8 +112,11 @@ static void put_head(struct exchange *x, const struct answer *w)
     struct buf *b = &s->head;
     buf_clear(b);
     put_status(b, w->status);
-    if (w->content_type.n > 0)
-        put_line(b, STR("Content-Type"), w->content_type);
+    if (w->content_type.n > 0) {
+        buf_str(b, STR("Content-Type: "));
+        put_clean(b, w->content_type);
+        buf_str(b, STR("\r\n"));
+    }
     put_framing(b, w);
     buf_str(b, date_line(s));
     buf_str(b, STR("X-Request-Id: "));

@@ -17,6 +17,9 @@
 /* Progress of a body that earns a new time limit: one byte now and then is not progress. */
 #define BODY_PROGRESS_BYTES 1024u
 
+/* Kept for reuse; beyond that memory goes back: a burst of connections must not be paid for ever. */
+#define CONN_POOL_MAX 256u
+
 static void settle(struct http_conn *c);
 
 /* ---- Memory ---- */
@@ -53,7 +56,7 @@ static void release_if_unused(struct http_conn *c)
     buf_done(&c->rest);
     buf_done(&c->out);
     buf_done(&c->writing);
-    if (s->conn_pool_len < 256 && !s->is_freed) {
+    if (s->conn_pool_len < CONN_POOL_MAX && !s->is_freed) {
         c->next = s->conn_pool;
         s->conn_pool = c;
         s->conn_pool_len++;
@@ -225,7 +228,7 @@ static void enqueue(struct http_conn *c, struct exchange *x)
     *c->queue_end = x;
     c->queue_end = &x->next;
     c->queue_len++;
-    c->queue_body_bytes += x->req.body.n;
+    c->queue_body_bytes += x->body.len;
     c->wants_continue = false;
 }
 

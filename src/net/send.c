@@ -125,10 +125,10 @@ void send_flush(struct http_conn *c)
 /* Bytes leave at once when nothing can join them: the only request in flight, or the last one of a read event. */
 static void emit(struct http_conn *c, const uv_buf_t *bufs, size_t n)
 {
+    size_t total = total_of(bufs, n);
+    c->queued_total += total; /* also when it is lost: then it never counts as sent */
     if (c->state != CONN_OPEN || c->is_broken)
         return;
-    size_t total = total_of(bufs, n);
-    c->queued_total += total;
     bool may_be_joined = c->is_in_event ? c->has_more : c->queue_len > 1;
     if (c->is_writing || (may_be_joined && c->out.len + total <= CORK_BYTES_MAX)) {
         append(c, bufs, n);
@@ -207,7 +207,7 @@ static void pop_first(struct http_conn *c)
     if (!c->queue)
         c->queue_end = &c->queue;
     c->queue_len--;
-    c->queue_body_bytes -= x->req.body.n;
+    c->queue_body_bytes -= x->body.len;
     x->end_at = c->queued_total;
     x->next = NULL;
     *c->finishing_end = x;

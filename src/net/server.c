@@ -9,8 +9,7 @@
 #include "base/clock.h"
 #include "net/server_int.h"
 
-/* What is kept for reuse. Beyond that memory goes back: a burst of connections must not be paid for ever. */
-#define CONN_POOL_MAX     256u
+/* Kept for reuse; beyond that memory goes back: a burst of requests must not be paid for ever. */
 #define EXCHANGE_POOL_MAX 512u
 #define HEAD_SCRATCH_MAX  ((size_t)256 << 10)
 #define LINGER_NS         (2 * NS_PER_S)
