@@ -252,7 +252,11 @@ static bool is_foreign_page(const struct http_req *req)
         return !str_eq_c(site, "same-origin") && !str_eq_c(site, "none");
     struct str origin = http_header_get(req, "origin");
     struct str host = http_header_get(req, "host");
-    return origin.p && !(str_ends(origin, host) && host.n > 0);
+    if (!origin.p)
+        return false;
+    size_t scheme = str_starts(origin, STR("https://")) ? 8 : 7;
+    bool is_web = scheme == 8 || str_starts(origin, STR("http://"));
+    return !is_web || host.n == 0 || !str_eq(str_sub(origin, scheme, origin.n), host);
 }
 
 static void post_reload(struct http_req *req, const struct route_match *match, void *arg)

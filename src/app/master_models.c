@@ -537,8 +537,9 @@ enum err_code master_reload(struct master *m, struct err *err)
         LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
     } else {
         free(s);
-        (void)snprintf(m->last_error, sizeof m->last_error, "reload refused, the old configuration goes on: %.400s",
-                       err->text);
+        (void)snprintf(m->last_error, sizeof m->last_error,
+                       "reload refused, the old configuration goes on: %.360s%s%.160s", err->text,
+                       err->remedy[0] ? "; " : "", err->remedy);
         LOG_ERROR("reload refused, the old configuration goes on", LOG_S("error", err->text),
                   LOG_S("remedy", err->remedy));
     }
