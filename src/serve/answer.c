@@ -197,9 +197,8 @@ void recover_block(struct served *m, struct lane_block *b, bool is_crash)
     b->use = LANE_ANSWERING;
     if (is_crash)
         b->deaths++;
-    struct infer *suspect = b->live == 1 ? b->first : b->alone;
-    if (is_crash && suspect && b->deaths >= CRASH_KILLS_MAX) {
-        quarantine(m, b, suspect);
+    if (is_crash && b->alone && b->deaths >= CRASH_KILLS_MAX) { /* nobody's: the one that ran was given up meanwhile */
+        quarantine(m, b, b->alone);
         b->deaths = ALONE_AFTER_DEATHS; /* the others go on one by one, each with a last chance of its own */
     }
     if (b->deaths >= ALONE_AFTER_DEATHS || !b->first) {
