@@ -269,7 +269,7 @@ class Server:
         """What the master wrote last; None before it wrote anything."""
         try:
             return json.loads((self.data / "run/status.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):
             return None
 
     def _ours(self):
