@@ -47,12 +47,21 @@ struct serve *serve_free(struct serve *s)
 
 /* ---- the table ---- */
 
+/* Versions are whole numbers: 10 comes after 9. */
+static int order_versions(const char *a, const char *b)
+{
+    uint64_t x, y;
+    if (str_to_u64(str_c(a), &x) && str_to_u64(str_c(b), &y) && x != y)
+        return x < y ? -1 : 1;
+    return strcmp(a, b);
+}
+
 static int order(const struct served *a, const struct served *b)
 {
     if (a->is_retired != b->is_retired)
         return a->is_retired ? 1 : -1;
     int c = strcmp(a->info.name, b->info.name);
-    return c ? c : strcmp(a->info.version, b->info.version);
+    return c ? c : order_versions(a->info.version, b->info.version);
 }
 
 static void sort_models(struct serve *s)
@@ -144,12 +153,12 @@ static enum err_code make_ready(struct served *m, struct err *err)
 /* Every request of a model that cannot answer them any more. */
 static void fail_all(struct served *m)
 {
-    for (uint32_t mask = m->has_lane ? m->lane.published : 0; mask != 0; mask &= mask - 1) {
-        struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
+    for (uint32_t i = 0; i < LANE_BLOCKS && m->has_lane; i++) {
+        struct lane_block *b = &m->lane.blocks[i];
         while (b->first)
             infer_end_err(b->first, ERR_UNAVAILABLE, m->reason, NULL);
         b->alone = NULL;
-        if (lane_take_back(b))
+        if (b->use == LANE_FILLING || (b->use == LANE_PUBLISHED && lane_take_back(b)))
             lane_release(b);
     }
     while (m->waiting_first)

@@ -43,7 +43,7 @@ struct rig {
     struct serve_hooks hooks;
     int32_t scale;                   /* the model's answer to 1 */
     uint32_t kills, cancels, drains; /* calls of the hooks */
-    uint32_t hook_pid;
+    uint32_t hook_pid, drained_segment;
     struct exec_block hook_block;
     char kill_reason[160];
     uint32_t next_id;
