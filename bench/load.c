@@ -283,7 +283,8 @@ static bool send_more(struct load *l, struct client *c)
 {
     while (c->to_send > 0) {
         size_t all = l->request.n * (size_t)l->o.pipeline;
-        size_t from = (l->request.n - c->to_send % l->request.n) % l->request.n;
+        size_t left_of_one = c->to_send % l->request.n;
+        size_t from = left_of_one ? l->request.n - left_of_one : 0;
         size_t n = c->to_send < all - from ? c->to_send : all - from;
         ssize_t sent = send(c->fd, l->request.p + from, n, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN)
@@ -345,7 +346,7 @@ static bool read_head(struct load *l, struct client *c)
 {
     if (strncmp(c->head, "HTTP/1.", 7) != 0 || c->head_n < 15)
         return false;
-    int status = atoi(c->head + 9);
+    int status = (c->head[9] - '0') * 100 + (c->head[10] - '0') * 10 + (c->head[11] - '0');
     if (status < 200 || status > 299)
         l->bad_status += l->is_measuring;
     bool has_length = false;
@@ -538,7 +539,7 @@ static void build_request(struct load *l, struct buf *b)
         if (i == 0)
             one = b->len;
     }
-    if (b->failed)
+    if (b->failed || one == 0)
         die("the requests do not fit into memory");
     l->request = (struct str){b->p, one};
 }

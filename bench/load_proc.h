@@ -20,7 +20,17 @@ struct load_proc_entry {
     bool counts;
 };
 
-/* /proc/PID/stat: utime and stime are the sum over all threads, those that have ended included. */
+/* Field number `index` of what follows the name in /proc/PID/stat; 0 is the state. */
+static uint64_t load_proc_field(struct str text, int index)
+{
+    uint64_t v = 0;
+    struct str field = {0};
+    for (int i = 0; i <= index; i++)
+        field = str_cut(text, ' ', &text);
+    return str_to_u64(field, &v) ? v : 0;
+}
+
+/* utime and stime in /proc/PID/stat are the sum over all threads, those that have ended included. */
 static bool load_proc_read(int pid, struct load_proc_entry *out)
 {
     char path[64], text[1024];
@@ -28,17 +38,14 @@ static bool load_proc_read(int pid, struct load_proc_entry *out)
     FILE *f = fopen(path, "r");
     if (!f)
         return false;
-    size_t n = fread(text, 1, sizeof(text) - 1, f);
+    struct str all = {text, fread(text, 1, sizeof(text), f)};
     (void)fclose(f);
-    text[n] = '\0';
-    const char *behind_name = strrchr(text, ')'); /* the name may hold anything */
-    int ppid = 0;
-    unsigned long utime = 0, stime = 0;
-    if (!behind_name ||
-        sscanf(behind_name + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ppid, &utime, &stime) != 3)
+    ptrdiff_t name_end = str_rchr(all, ')'); /* the name may hold anything */
+    if (name_end < 0)
         return false;
-    *out = (struct load_proc_entry){.pid = pid, .ppid = ppid};
-    out->cpu_s = (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
+    struct str fields = str_sub(all, (size_t)name_end + 2, all.n);
+    *out = (struct load_proc_entry){.pid = pid, .ppid = (int)load_proc_field(fields, 1)};
+    out->cpu_s = (double)(load_proc_field(fields, 11) + load_proc_field(fields, 12)) / (double)sysconf(_SC_CLK_TCK);
     return true;
 }
 

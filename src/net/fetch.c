@@ -47,7 +47,7 @@ static enum err_code wait_for(struct call *k, int fd, short events)
     }
 }
 
-static enum err_code connect_one(struct call *k, int fd, const struct sockaddr *a, socklen_t n)
+static enum err_code finish_connect(struct call *k, int fd, const struct sockaddr *a, socklen_t n)
 {
     if (connect(fd, a, n) == 0)
         return ERR_OK;
@@ -63,20 +63,25 @@ static enum err_code connect_one(struct call *k, int fd, const struct sockaddr *
     return error == 0 ? ERR_OK : err_sys(k->err, ERR_UNAVAILABLE, error, "cannot connect to %s", k->peer);
 }
 
+static enum err_code connect_one(struct call *k, int family, const struct sockaddr *a, socklen_t n, int *out_fd)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_sys(k->err, ERR_IO, errno, "cannot make a socket");
+    enum err_code code = finish_connect(k, fd, a, n);
+    if (code == ERR_OK)
+        *out_fd = fd;
+    else
+        (void)close(fd);
+    return code;
+}
+
 static enum err_code connect_unix(struct call *k, int *out_fd)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (!str_copy(a.sun_path, sizeof(a.sun_path), str_c(k->q->unix_path)))
         return err_set(k->err, ERR_INVALID, "the socket path is too long: %s", k->q->unix_path);
-    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_sys(k->err, ERR_IO, errno, "cannot make a socket");
-    enum err_code code = connect_one(k, fd, (const struct sockaddr *)&a, sizeof(a));
-    if (code == ERR_OK) {
-        *out_fd = fd;
-        fd = -1;
-    }
-    return code;
+    return connect_one(k, AF_UNIX, (const struct sockaddr *)&a, sizeof(a), out_fd);
 }
 
 static enum err_code connect_tcp(struct call *k, int *out_fd)
@@ -89,16 +94,8 @@ static enum err_code connect_tcp(struct call *k, int *out_fd)
     if (rc != 0)
         return err_set(k->err, ERR_UNAVAILABLE, "cannot find the host '%s': %s", k->q->host, gai_strerror(rc));
     enum err_code code = err_set(k->err, ERR_UNAVAILABLE, "no address for %s", k->peer);
-    for (const struct addrinfo *ai = list; ai && code != ERR_OK; ai = ai->ai_next) {
-        AUTO_FD fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-            continue;
-        code = connect_one(k, fd, ai->ai_addr, ai->ai_addrlen);
-        if (code == ERR_OK) {
-            *out_fd = fd;
-            fd = -1;
-        }
-    }
+    for (const struct addrinfo *ai = list; ai && code != ERR_OK; ai = ai->ai_next)
+        code = connect_one(k, ai->ai_family, ai->ai_addr, ai->ai_addrlen, out_fd);
     freeaddrinfo(list);
     return code;
 }

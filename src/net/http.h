@@ -49,8 +49,9 @@ enum http_stage { STAGE_RECEIVE, STAGE_DECODE, STAGE_QUEUE, STAGE_COMPUTE, STAGE
 
 typedef void http_handler_fn(struct http_req *req, void *arg);
 
-const char *http_method_name(enum http_method m); /* "GET"; "-" for 0 (a request refused before its method was understood) */
-const char *http_status_text(int status);         /* "Not Found"; "" for a status that we do not know */
+const char *
+http_method_name(enum http_method m);     /* "GET"; "-" for 0 (a request refused before its method was understood) */
+const char *http_status_text(int status); /* "Not Found"; "" for a status that we do not know */
 
 /* Value of a header (name in lower case), or an empty str with p == NULL. */
 struct str http_header_get(const struct http_req *req, const char *name);
