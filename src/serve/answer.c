@@ -21,7 +21,7 @@ static enum err_code lie(const struct served *m, const struct tensor_spec *spec,
 static enum err_code check_refs(const struct served *m, const struct tensor_spec *spec, const struct infer_tensor *t,
                                 struct err *err)
 {
-    uint64_t cap = m->lane.map->shm->out_cap;
+    uint64_t cap = m->lane.map->out_cap;
     for (size_t e = 0; e < t->bytes / sizeof(struct bytes_ref); e++) {
         struct bytes_ref ref;
         memcpy(&ref, t->data + e * sizeof ref, sizeof ref);
@@ -37,7 +37,7 @@ static enum err_code take_output(struct served *m, const struct lane_block *b, u
 {
     const struct tensor_spec *spec = &m->info.desc->outputs[k];
     struct block_tensor_shm t = shm_of(b)->out[k];
-    uint64_t count, cap = m->lane.map->shm->out_cap;
+    uint64_t count, cap = m->lane.map->out_cap;
     if (t.dtype != spec->dtype)
         return lie(m, spec, "another data type", err);
     if (t.ndim != spec->ndim)
@@ -179,8 +179,8 @@ void answer_block(struct served *m, struct lane_block *b)
 static void quarantine(struct served *m, struct lane_block *b, struct infer *i)
 {
     const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
-    quarantine_add(&m->shared->quarantine,
-                   quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap), clock_now_ns());
+    quarantine_add(&m->shared->quarantine, quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->in_cap),
+                   clock_now_ns());
     i->attempts = b->deaths;
     char text[240];
     (void)snprintf(text, sizeof text, "the model's worker crashed %d times on this request; it is quarantined",

@@ -15,7 +15,7 @@ static bool find_open(const struct exec *x, struct exec_block *out, uint64_t *ou
 {
     struct segment_shm *shm = x->segment->shm;
     uint64_t best = UINT64_MAX;
-    for (uint32_t lane = 0; lane < shm->lanes; lane++) {
+    for (uint32_t lane = 0; lane < x->segment->lanes; lane++) {
         uint64_t open = atomic_load_explicit(&shm->lane[lane].open, memory_order_acquire);
         for (; open != 0; open &= open - 1) {
             uint32_t i = (uint32_t)__builtin_ctzll(open) % LANE_BLOCKS;
@@ -108,7 +108,7 @@ bool exec_run(struct exec *x, const struct exec_block *where)
         .out = x->out,
         .out_len = (int)x->desc->outputs_len,
         .out_base = segment_out(x->segment, where->lane, where->block),
-        .out_cap = x->segment->shm->out_cap,
+        .out_cap = x->segment->out_cap,
         .rows = b->rows,
     };
     struct err err = {0};

@@ -108,7 +108,7 @@ static bool is_quarantined(struct served *m, const struct infer *i, const struct
     if (atomic_load_explicit(&m->shared->quarantine.len, memory_order_relaxed) == 0)
         return false;
     const unsigned char *base = segment_in(m->lane.map, m->lane.index, b->index);
-    struct hash128 print = quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->shm->in_cap);
+    struct hash128 print = quarantine_print(i, m->info.desc->inputs_len, base, m->lane.map->in_cap);
     return quarantine_has(&m->shared->quarantine, print, clock_now_ns());
 }
 
@@ -253,7 +253,7 @@ struct str infer_get_bytes(const struct infer *i, int k, uint64_t e)
     if (!b || (e + 1) * sizeof ref > t->bytes)
         return STR("");
     memcpy(&ref, t->data + e * sizeof ref, sizeof ref); /* copy, then check the copy [L5] */
-    if ((uint64_t)ref.off + ref.len > b->lane->map->shm->out_cap)
+    if ((uint64_t)ref.off + ref.len > b->lane->map->out_cap)
         return STR("");
     return (struct str){(const char *)segment_out(b->lane->map, b->lane->index, b->index) + ref.off, ref.len};
 }

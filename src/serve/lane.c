@@ -51,8 +51,8 @@ void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const st
         struct lane_block *b = &l->blocks[i];
         b->lane = l;
         b->index = i;
-        b->tensor_off = calloc(MODEL_TENSORS_MAX, sizeof *b->tensor_off);
-        CHECK(b->tensor_off);
+        b->in = calloc(desc->inputs_len + 1, sizeof *b->in); /* one more: none is no failure */
+        CHECK(b->in);
         adopt(b);
     }
 }
@@ -60,7 +60,7 @@ void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const st
 void lane_done(struct lane *l)
 {
     for (uint32_t i = 0; i < LANE_BLOCKS; i++)
-        free(l->blocks[i].tensor_off);
+        free(l->blocks[i].in);
 }
 
 /* Bytes of one row of an input (of the whole tensor without a batch dimension); false when absurd. */
@@ -76,11 +76,10 @@ static bool row_bytes(const struct lane *l, const struct infer_tensor *t, uint64
 
 static bool same_shapes(const struct lane_block *b, const struct infer *i)
 {
-    const struct block_shm *shm = shm_of(b);
     for (uint32_t k = 0; k < b->lane->desc->inputs_len; k++) {
         const struct infer_tensor *t = &i->in[k];
-        const struct block_tensor_shm *have = &shm->in[k];
-        if (t->given != (have->given != 0) || t->ndim != have->ndim)
+        const struct lane_tensor *have = &b->in[k];
+        if (t->given != have->given || t->ndim != have->ndim)
             return false;
         if (t->ndim > 1 && memcmp(t->dims + 1, have->dims + 1, sizeof t->dims[0] * (size_t)(t->ndim - 1)) != 0)
             return false;
@@ -98,7 +97,7 @@ static uint64_t heap_need(const struct lane *l, const struct infer *i)
 
 static bool has_room(const struct lane_block *b, const struct infer *i)
 {
-    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->shm->in_cap &&
+    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->in_cap &&
            same_shapes(b, i);
 }
 
@@ -106,26 +105,24 @@ static bool has_room(const struct lane_block *b, const struct infer *i)
 static bool lay_out(struct lane_block *b, const struct infer *i, uint32_t rows_max)
 {
     const struct lane *l = b->lane;
-    struct block_shm *shm = shm_of(b);
-    uint64_t at = 0, bytes;
+    uint64_t at = 0, cap = l->map->in_cap;
     for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
         const struct infer_tensor *t = &i->in[k];
-        struct block_tensor_shm *out = &shm->in[k];
-        if (!row_bytes(l, t, &bytes) || bytes > l->map->shm->in_cap)
+        struct lane_tensor *in = &b->in[k];
+        if (!row_bytes(l, t, &in->row_bytes) || in->row_bytes > cap)
             return false;
-        out->dtype = (uint32_t)t->dtype;
-        out->ndim = t->ndim;
-        memcpy(out->dims, t->dims, sizeof out->dims);
-        out->given = t->given;
-        out->off = at;
-        b->tensor_off[k] = at;
-        at += ROUND_UP(t->given ? bytes * rows_max : 0, TENSOR_ALIGN);
-        if (at > l->map->shm->in_cap)
+        in->dtype = t->dtype;
+        in->ndim = t->ndim;
+        memcpy(in->dims, t->dims, sizeof in->dims);
+        in->given = t->given;
+        in->off = at;
+        at += ROUND_UP(t->given ? in->row_bytes * rows_max : 0, TENSOR_ALIGN);
+        if (at > cap)
             return false;
     }
     b->heap_at = at;
     b->rows_max = rows_max;
-    return at + heap_need(l, i) <= l->map->shm->in_cap;
+    return at + heap_need(l, i) <= cap;
 }
 
 static bool lay_out_best(struct lane_block *b, const struct infer *i)
@@ -145,11 +142,9 @@ static void point_inputs(const struct lane_block *b, struct infer *i)
     unsigned char *base = segment_in(l->map, l->index, b->index);
     for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
         struct infer_tensor *t = &i->in[k];
-        uint64_t bytes = 0;
-        CHECK(row_bytes(l, t, &bytes)); /* lay_out has seen it */
-        uint64_t rows = l->desc->has_batch_dim ? i->rows : 1;
-        t->data = base + b->tensor_off[k] + b->rows * bytes;
-        t->bytes = t->given ? bytes * rows : 0;
+        const struct lane_tensor *in = &b->in[k];
+        t->data = base + in->off + b->rows * in->row_bytes;
+        t->bytes = t->given ? in->row_bytes * i->rows : 0;
     }
     i->heap_at = (uint32_t)b->heap_at;
     i->heap_end = (uint32_t)(b->heap_at + heap_need(l, i));
@@ -177,7 +172,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         b = &l->blocks[__builtin_ctz(l->unused)]; /* the lowest: its pages are warm */
         if (!lay_out_best(b, i)) {
             err_set(err, ERR_TOO_LARGE, "the request's tensors need more than the %llu bytes of a batch block",
-                    (unsigned long long)l->map->shm->in_cap);
+                    (unsigned long long)l->map->in_cap);
             err_remedy(err, "send fewer rows at once, or raise http.body_bytes_max");
             return LANE_TOO_LARGE;
         }
@@ -233,23 +228,27 @@ void lane_unlink(struct infer *i)
     i->block = NULL;
 }
 
-/* Fills the control part for rows [row0, row0 + rows) and opens the block. */
+static void tell_input(const struct lane_tensor *in, bool has_rows, uint32_t row0, uint32_t rows,
+                       struct block_tensor_shm *out)
+{
+    *out = (struct block_tensor_shm){.dtype = (uint32_t)in->dtype,
+                                     .ndim = in->ndim,
+                                     .off = in->off + row0 * in->row_bytes,
+                                     .bytes = in->given ? in->row_bytes * rows : 0,
+                                     .given = in->given};
+    memcpy(out->dims, in->dims, sizeof out->dims);
+    if (has_rows)
+        out->dims[0] = rows;
+}
+
+/* Fills the control part for rows [row0, row0 + rows) and opens the block. Without a batch dimension rows is 1. */
 static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
 {
     struct lane *l = b->lane;
     struct block_shm *shm = shm_of(b);
-    for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
-        struct block_tensor_shm *t = &shm->in[k];
-        uint64_t count = 0;
-        int skip = l->desc->has_batch_dim ? 1 : 0;
-        CHECK(tensor_count(t->dims + skip, t->ndim - skip, &count));
-        uint64_t bytes = count * dtype_size((enum dtype)t->dtype);
-        t->off = b->tensor_off[k] + row0 * bytes;
-        if (skip)
-            t->dims[0] = rows;
-        t->bytes = t->given ? bytes * (skip ? rows : 1) : 0;
-    }
-    shm->rows = l->desc->has_batch_dim ? rows : 1;
+    for (uint32_t k = 0; k < l->desc->inputs_len; k++)
+        tell_input(&b->in[k], l->desc->has_batch_dim, row0, rows, &shm->in[k]);
+    shm->rows = rows;
     shm->order = b->opened_ns;
     atomic_store_explicit(&shm->aborted, 0, memory_order_relaxed);
     atomic_store_explicit(&shm->claimed_ns, 0, memory_order_relaxed);
@@ -300,17 +299,17 @@ bool lane_take_back(struct lane_block *b)
 static void give_back(const struct lane_block *b)
 {
     const struct lane *l = b->lane;
-    const struct segment_shm *seg = l->map->shm;
+    const struct segment_map *map = l->map;
     const struct block_shm *shm = shm_of(b);
     uint64_t out_used = 0;
-    for (uint32_t k = 0; k < l->desc->outputs_len; k++) {
+    for (uint32_t k = 0; k < l->desc->outputs_len; k++) { /* a hint that a lie cannot turn into harm */
         uint64_t end = shm->out[k].off + shm->out[k].bytes;
         out_used = end > out_used ? end : out_used;
     }
     if (b->heap_at > KEEP_BYTES)
-        shm_punch(segment_in(l->map, l->index, b->index) + KEEP_BYTES, seg->in_cap - KEEP_BYTES, l->map->is_private);
-    if (out_used > KEEP_BYTES && seg->out_cap > KEEP_BYTES)
-        shm_punch(segment_out(l->map, l->index, b->index) + KEEP_BYTES, seg->out_cap - KEEP_BYTES, l->map->is_private);
+        shm_punch(segment_in(map, l->index, b->index) + KEEP_BYTES, map->in_cap - KEEP_BYTES, map->is_private);
+    if (out_used > KEEP_BYTES && map->out_cap > KEEP_BYTES)
+        shm_punch(segment_out(map, l->index, b->index) + KEEP_BYTES, map->out_cap - KEEP_BYTES, map->is_private);
 }
 
 void lane_release(struct lane_block *b)

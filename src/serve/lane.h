@@ -16,13 +16,21 @@ enum lane_use {
 
 struct lane;
 
+struct lane_tensor {
+    uint64_t off, row_bytes; /* where its rows begin; of the whole tensor without a batch dimension */
+    enum dtype dtype;
+    int32_t ndim;
+    int64_t dims[TENSOR_DIMS_MAX];
+    bool given;
+};
+
 struct lane_block {
     struct lane *lane;
     uint32_t index, gen;
     enum lane_use use;
     uint32_t rows, rows_max;    /* used, room */
     uint64_t heap_at;           /* next free byte of the input area behind the tensors */
-    uint64_t *tensor_off;       /* by input: where it begins */
+    struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
     uint32_t live;
     uint64_t opened_ns;

@@ -9,6 +9,8 @@ struct segment_map {
     const unsigned char *in; /* input areas of all blocks; written through in_rw by the edge only */
     unsigned char *in_rw;    /* NULL in workers */
     unsigned char *out;
+    uint32_t lanes; /* these are copies: the header lies in memory that workers can write [L5] */
+    uint64_t in_cap, out_cap;
     bool is_private; /* inline: not shared, one process */
 };
 
