@@ -1,7 +1,5 @@
 /* Removing a trailing ZipMap: scikit-learn's exporter ends classifiers with it, which turns a matrix of probabilities into a list of dictionaries:
  * slower, and no tensor. The node becomes an Identity; the output's declared type becomes a matrix of floats. */
-#include <string.h>
-
 #include "model/onnx_file.h"
 #include "model/onnx_schema.h"
 
@@ -15,18 +13,20 @@ static bool listed(const char names[][TENSOR_NAME_MAX], uint32_t len, struct str
     return false;
 }
 
+static struct str first_bytes(struct str message, uint32_t number)
+{
+    struct wire in = wire_of(message);
+    struct wire_field f;
+    while (wire_next(&in, &f) == WIRE_FIELD)
+        if (f.number == number && f.type == WIRE_BYTES)
+            return f.bytes;
+    return STR("");
+}
+
 static bool is_zipmap(struct str node, const struct onnx_info *info)
 {
-    struct wire in = wire_of(node);
-    struct wire_field f;
-    struct str op = {NULL, 0}, output = {NULL, 0};
-    while (wire_next(&in, &f) == WIRE_FIELD) {
-        if (f.number == NODE_OP)
-            op = f.bytes;
-        else if (f.number == NODE_OUTPUT)
-            output = f.bytes;
-    }
-    return str_eq_c(op, "ZipMap") && listed(info->zipmap_outputs, info->zipmaps_len, output);
+    return str_eq_c(first_bytes(node, NODE_OP), "ZipMap") &&
+           listed(info->zipmap_outputs, info->zipmaps_len, first_bytes(node, NODE_OUTPUT));
 }
 
 static void put_identity(struct buf *out, struct str node)
@@ -39,33 +39,57 @@ static void put_identity(struct buf *out, struct str node)
     wire_put_bytes(out, NODE_OP, STR("Identity"));
 }
 
-/* ValueInfo: the name as before, type tensor of FLOAT with two dimensions of any size. */
-static void put_matrix(struct buf *out, struct str value)
+/* How many classes the ZipMap that makes this output has: the columns of the matrix. 0 = not told. */
+static uint64_t count_classes(struct str node)
 {
-    static const char shape[] = {TYPE_TENSOR_SHAPE << 3 | WIRE_BYTES, 4, SHAPE_DIM << 3 | WIRE_BYTES, 0,
-                                 SHAPE_DIM << 3 | WIRE_BYTES,         0};
-    struct wire in = wire_of(value);
-    struct wire_field f;
-    while (wire_next(&in, &f) == WIRE_FIELD)
-        if (f.number == VALUE_NAME)
-            buf_str(out, f.whole);
-    char type[16] = {TYPE_TENSOR_ELEMENT << 3 | WIRE_VARINT, ELEMENT_FLOAT};
-    memcpy(type + 2, shape, sizeof shape);
-    struct buf tensor;
-    buf_init(&tensor, 64);
-    wire_put_bytes(&tensor, TYPE_TENSOR, (struct str){type, 2 + sizeof shape});
-    wire_put_bytes(out, VALUE_TYPE, buf_view(&tensor));
-    buf_done(&tensor);
+    struct wire in = wire_of(node);
+    struct wire_field f, v;
+    uint64_t count = 0;
+    while (wire_next(&in, &f) == WIRE_FIELD) {
+        struct wire attribute = wire_of(f.number == NODE_ATTRIBUTE ? f.bytes : STR(""));
+        while (wire_next(&attribute, &v) == WIRE_FIELD) {
+            uint64_t n = 1;
+            if (v.number == ATTRIBUTE_INTS && v.type == WIRE_BYTES && !wire_packed_count(v.bytes, 0, &n))
+                n = 0;
+            if (v.number == ATTRIBUTE_INTS || v.number == ATTRIBUTE_STRINGS)
+                count += n;
+        }
+    }
+    return count;
 }
 
-static bool is_zipmap_output(struct str value, const struct onnx_info *info)
+/* The columns of the output with this name. */
+static uint64_t columns_of(struct str graph, struct str name)
 {
-    struct wire in = wire_of(value);
+    struct wire in = wire_of(graph);
     struct wire_field f;
     while (wire_next(&in, &f) == WIRE_FIELD)
-        if (f.number == VALUE_NAME && listed(info->zipmap_outputs, info->zipmaps_len, f.bytes))
-            return true;
-    return false;
+        if (f.number == GRAPH_NODE && str_eq_c(first_bytes(f.bytes, NODE_OP), "ZipMap") &&
+            str_eq(first_bytes(f.bytes, NODE_OUTPUT), name))
+            return count_classes(f.bytes);
+    return 0;
+}
+
+/* ValueInfo: the name as before, type tensor of FLOAT with two dimensions, rows of any number and the given columns. */
+static void put_matrix(struct buf *out, struct str graph, struct str value)
+{
+    struct str name = first_bytes(value, VALUE_NAME);
+    struct buf dim, shape, tensor, type;
+    struct buf *const all[] = {&dim, &shape, &tensor, &type};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        buf_init(all[i], 256);
+    uint64_t columns = columns_of(graph, name);
+    if (columns > 0)
+        wire_put_number(&dim, DIM_VALUE, columns);
+    wire_put_bytes(&shape, SHAPE_DIM, STR(""));
+    wire_put_bytes(&shape, SHAPE_DIM, buf_view(&dim));
+    wire_put_number(&tensor, TYPE_TENSOR_ELEMENT, ELEMENT_FLOAT);
+    wire_put_bytes(&tensor, TYPE_TENSOR_SHAPE, buf_view(&shape));
+    wire_put_bytes(&type, TYPE_TENSOR, buf_view(&tensor));
+    wire_put_bytes(out, VALUE_NAME, name);
+    wire_put_bytes(out, VALUE_TYPE, buf_view(&type));
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        buf_done(all[i]);
 }
 
 static void put_graph(struct buf *out, struct str graph, const struct onnx_info *info)
@@ -78,8 +102,9 @@ static void put_graph(struct buf *out, struct str graph, const struct onnx_info 
         buf_clear(&part);
         if (f.number == GRAPH_NODE && is_zipmap(f.bytes, info))
             put_identity(&part, f.bytes);
-        else if (f.number == GRAPH_OUTPUT && is_zipmap_output(f.bytes, info))
-            put_matrix(&part, f.bytes);
+        else if (f.number == GRAPH_OUTPUT &&
+                 listed(info->zipmap_outputs, info->zipmaps_len, first_bytes(f.bytes, VALUE_NAME)))
+            put_matrix(&part, graph, f.bytes);
         else {
             buf_str(out, f.whole);
             continue;

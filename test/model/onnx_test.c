@@ -26,6 +26,8 @@ TEST(iris_answers)
     EXPECT_CSTR(r.desc.outputs[1].name, "output_probability"); /* a ZipMap in the file, a matrix here */
     EXPECT_EQ(r.desc.outputs[1].dtype, DT_FP32);
     EXPECT_EQ(r.desc.outputs[1].ndim, 2);
+    EXPECT_EQ(r.desc.outputs[1].dims[0], -1);
+    EXPECT_EQ(r.desc.outputs[1].dims[1], 3);
     EXPECT(strstr(r.desc.producer, "skl2onnx") != NULL);
     EXPECT(r.desc.file_bytes > 0 && r.desc.load_ns > 0);
     rig_in(&r, DT_FP32, flower, sizeof flower, 2, (int64_t[]){1, 4});

@@ -28,6 +28,7 @@ TEST(rows_that_influence_each_other_never_share)
         {"bad_softmax0", "depends on the other rows", 1},
         {"bad_cumsum0", "depends on the other rows", 1},
         {"bad_mean0", "depends on the other rows", 1},
+        {"bad_slight", "depends on the other rows", 1},
         {"bad_max0", "depends on the other rows", 1},
         {"bad_batchnorm", "probe: output 'y'", 1},
         {"bad_topk0", "depends on the other rows", 1},

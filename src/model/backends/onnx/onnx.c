@@ -66,19 +66,18 @@ static enum err_code map_file(const char *path, struct str *out, struct err *err
     return ERR_OK;
 }
 
-static enum err_code set_options(struct onnx_model *m, struct ort_session_options *o, int threads, struct err *err)
+static enum err_code set_options(struct onnx_model *m, struct ort_session_options *o, struct err *err)
 {
     const struct ort_api *api = m->api;
-    struct ort_status *s = api->SetIntraOpNumThreads(o, threads > 0 ? threads : 1);
+    struct ort_status *s = api->SetIntraOpNumThreads(o, m->threads);
     if (s == NULL)
         s = api->SetInterOpNumThreads(o, 1);
     if (s == NULL)
         s = api->SetSessionExecutionMode(o, ORT_SEQUENTIAL);
     if (s == NULL)
         s = api->SetSessionGraphOptimizationLevel(o, ORT_OPTIMIZE_ALL);
-    /* Without its arena the engine keeps no high-water mark of past batches; time per run is the same (bench/ort_loop). */
     if (s == NULL)
-        s = api->DisableCpuMemArena(o);
+        s = m->has_arena ? api->EnableCpuMemArena(o) : api->DisableCpuMemArena(o);
     if (s == NULL)
         s = api->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0");
     if (s == NULL)
@@ -88,13 +87,13 @@ static enum err_code set_options(struct onnx_model *m, struct ort_session_option
     return ort_check(s, m->root, err, ERR_BACKEND);
 }
 
-static enum err_code make_session(struct onnx_model *m, struct str bytes, int threads, struct err *err)
+static enum err_code make_session(struct onnx_model *m, struct str bytes, struct err *err)
 {
     struct ort_session_options *o;
     enum err_code code = ort_check(m->api->CreateSessionOptions(&o), NULL, err, ERR_BACKEND);
     if (code != ERR_OK)
         return code;
-    code = set_options(m, o, threads, err);
+    code = set_options(m, o, err);
     if (code == ERR_OK)
         code = ort_check(m->api->CreateSessionFromArray(ort_env(), bytes.p, bytes.n, o, &m->session), m->root, err,
                          ERR_INVALID);
@@ -103,18 +102,18 @@ static enum err_code make_session(struct onnx_model *m, struct str bytes, int th
 }
 
 /* Our own look at the file first; then the engine, on the file as it is or without its ZipMaps. */
-static enum err_code load_bytes(struct onnx_model *m, struct str bytes, int threads, struct err *err)
+static enum err_code load_bytes(struct onnx_model *m, struct str bytes, struct err *err)
 {
     enum err_code code = onnx_check(bytes, m->root, &m->info, err);
     if (code != ERR_OK)
         return code;
     if (m->info.zipmaps_len == 0)
-        return make_session(m, bytes, threads, err);
+        return make_session(m, bytes, err);
     struct buf changed;
     buf_init(&changed, bytes.n + 65536);
     code = onnx_drop_zipmaps(bytes, &m->info, &changed, err);
     if (code == ERR_OK)
-        code = make_session(m, buf_view(&changed), threads, err);
+        code = make_session(m, buf_view(&changed), err);
     buf_done(&changed);
     return code;
 }
@@ -128,31 +127,50 @@ static enum err_code load_model(struct onnx_model *m, const struct backend_load 
                          ERR_BACKEND);
     if (code == ERR_OK)
         code = ort_check(api->CreateRunOptions(&m->options), NULL, err, ERR_BACKEND);
+    /* Failures of a run are returned; a second copy in the log, for each bad request and each trial, tells nothing. */
+    if (code == ERR_OK)
+        code = ort_check(api->RunOptionsSetRunLogSeverityLevel(m->options, ORT_LOG_FATAL), NULL, err, ERR_BACKEND);
     struct str bytes = {NULL, 0};
     if (code == ERR_OK)
         code = map_file(opt->path, &bytes, err);
     if (code != ERR_OK)
         return code;
     m->file_bytes = bytes.n;
-    code = load_bytes(m, bytes, opt->threads, err);
+    code = load_bytes(m, bytes, err);
     (void)munmap((void *)(uintptr_t)bytes.p, bytes.n);
     return code == ERR_OK ? onnx_read_specs(m, err) : code;
+}
+
+static enum err_code read_params(struct onnx_model *m, const struct backend_load *opt, struct err *err)
+{
+    m->max_batch = opt->max_batch;
+    m->threads = opt->threads > 0 ? opt->threads : 1;
+    for (size_t i = 0; i < opt->params_len; i++) {
+        const struct backend_param *p = &opt->params[i];
+        if (strcmp(p->key, "arena") != 0) {
+            (void)err_set(err, ERR_INVALID, "ONNX models have no parameter '%s'", p->key);
+            return err_remedy(err, "known: arena");
+        }
+        m->has_arena = strcmp(p->value, "true") == 0;
+        if (!m->has_arena && strcmp(p->value, "false") != 0)
+            return err_set(err, ERR_INVALID, "parameter arena is '%s'; true or false is expected", p->value);
+    }
+    return ERR_OK;
 }
 
 static enum err_code load(const struct backend_load *opt, void **out_instance, struct err *err)
 {
     CHECK(ort_api() != NULL); /* engine_open comes first */
     uint64_t start = clock_now_ns();
-    if (opt->params_len > 0)
-        return err_set(err, ERR_INVALID, "ONNX models have no parameter '%s'", opt->params[0].key);
     if (opt->path == NULL)
         return err_set(err, ERR_INVALID, "an ONNX model needs a path");
     struct onnx_model *m = calloc(1, sizeof *m);
     CHECK(m != NULL);
     m->api = ort_api();
     m->root = opt->root != NULL ? strdup(opt->root) : NULL;
-    m->max_batch = opt->max_batch;
-    enum err_code code = load_model(m, opt, err);
+    enum err_code code = read_params(m, opt, err);
+    if (code == ERR_OK)
+        code = load_model(m, opt, err);
     if (code != ERR_OK) {
         unload(m);
         return code;

@@ -17,6 +17,8 @@ struct onnx_model {
     char *root;                      /* hidden in error texts */
     struct onnx_info info;
     int64_t max_batch;
+    int threads;
+    bool has_arena;
     uint64_t file_bytes, load_ns;
     uint32_t inputs_len, outputs_len;
     char *input_names[MODEL_TENSORS_MAX], *output_names[MODEL_TENSORS_MAX]; /* the library's */

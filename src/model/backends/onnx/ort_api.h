@@ -93,7 +93,9 @@ struct ort_api {
     ORT_FN SessionGetOutputName)(const struct ort_session *, size_t i, struct ort_allocator *, char **out); /* 37 */
     void *gap38[1];
     ORT_FN CreateRunOptions)(struct ort_run_options **out); /* 39 */
-    void *gap40[6];
+    void *gap40[1];
+    ORT_FN RunOptionsSetRunLogSeverityLevel)(struct ort_run_options *, int); /* 41 */
+    void *gap42[4];
     ORT_FN RunOptionsSetTerminate)(struct ort_run_options *);   /* 46 */
     ORT_FN RunOptionsUnsetTerminate)(struct ort_run_options *); /* 47 */
     ORT_FN CreateTensorAsOrtValue)(struct ort_allocator *, const int64_t *dims, size_t ndim, enum ort_element,
@@ -159,6 +161,8 @@ ORT_AT(SessionGetOutputCount, 31);
 ORT_AT(SessionGetOutputTypeInfo, 34);
 ORT_AT(SessionGetOutputName, 37);
 ORT_AT(CreateRunOptions, 39);
+ORT_AT(RunOptionsSetRunLogSeverityLevel, 41);
+ORT_AT(RunOptionsUnsetTerminate, 47);
 ORT_AT(CreateTensorWithDataAsOrtValue, 49);
 ORT_AT(GetTensorMutableData, 51);
 ORT_AT(GetOnnxTypeFromTypeInfo, 56);
