@@ -95,7 +95,7 @@ static uint64_t data_limit(const struct child *c)
 
 static void start_failed(struct master *m, struct child *c, const struct err *err)
 {
-    LOG_ERROR("cannot start a process", LOG_S("role", c->role), LOG_S("error", err->text),
+    LOG_ERROR("cannot start a process", LOG_S("process", c->role), LOG_S("error", err->text),
               LOG_S("remedy", err->remedy));
     c->channel = fd_close(c->channel);
     c->pid = 0;
@@ -358,7 +358,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
     if (!expected) {
         describe_death(c, wait_status);
         crash_record(m, c, pid, wait_status);
-        LOG_WARN("process died", LOG_S("role", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
+        LOG_WARN("process died", LOG_S("process", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
                  LOG_I("instance", c->index), LOG_I("pid", pid), LOG_S("reason", c->reason));
         plan_restart(m, c);
         if (c->life)
