@@ -46,7 +46,8 @@ static int size_byte(struct chunked *c, char b, struct err *err)
     return 0;
 }
 
-/* ;name[=value] in plain tokens. Quoted values are refused: nobody sends them, and parsers disagree about their ends. */
+/* One ;name or ;name=value in plain tokens. More, and quoted values, are refused: nobody sends them, and parsers disagree about them
+ * (llhttp 8.1 refuses a second one). */
 static int extension_byte(struct chunked *c, char b, struct err *err)
 {
     bool is_inside = c->extension_at == 'n' || c->extension_at == 'v';
@@ -56,8 +57,6 @@ static int extension_byte(struct chunked *c, char b, struct err *err)
         c->extension_at = c->extension_at == 'N' || c->extension_at == 'n' ? 'n' : 'v';
     else if (b == '=' && c->extension_at == 'n')
         c->extension_at = 'V';
-    else if (b == ';' && is_inside)
-        c->extension_at = 'N';
     else if (b == '\r' && is_inside)
         c->state = CHUNKED_SIZE_LF;
     else
