@@ -186,9 +186,7 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
     rig_now_ns = 1000 * NS_PER_S;
     if (!opt->is_real_time)
         clock_set_source(rig_clock);
-    r->shared = calloc(1, sizeof *r->shared);
-    EXPECT(r->shared);
-    r->shared->refs = 1;
+    r->shared = model_shared_new();
     r->shared->id = 7;
     (void)str_copy(r->shared->name, sizeof r->shared->name, STR("m"));
     (void)str_copy(r->shared->version, sizeof r->shared->version, STR("1"));

@@ -1,5 +1,4 @@
 /* The table of models as one edge thread sees it: states, versions, retiring. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -8,9 +7,7 @@
 /* A second model beside the rig's, never ready by itself. */
 static struct model_shared *other_model(uint32_t id, const char *name, const char *version)
 {
-    struct model_shared *m = calloc(1, sizeof *m);
-    EXPECT(m);
-    m->refs = 1;
+    struct model_shared *m = model_shared_new();
     m->id = id;
     (void)str_copy(m->name, sizeof m->name, str_c(name));
     (void)str_copy(m->version, sizeof m->version, str_c(version));

@@ -10,6 +10,7 @@ static struct hash128 print_of(uint64_t n)
 TEST(quarantine_remembers_for_its_time)
 {
     struct quarantine q = {0};
+    quarantine_init(&q);
     EXPECT(!quarantine_has(&q, print_of(1), 50));
     quarantine_add(&q, print_of(1), 50);
     EXPECT(quarantine_has(&q, print_of(1), 50));
@@ -21,6 +22,7 @@ TEST(quarantine_remembers_for_its_time)
 TEST(quarantine_compares_both_halves)
 {
     struct quarantine q = {0};
+    quarantine_init(&q);
     quarantine_add(&q, (struct hash128){1, 2}, 0);
     EXPECT(!quarantine_has(&q, (struct hash128){1, 3}, 0));
     EXPECT(!quarantine_has(&q, (struct hash128){3, 2}, 0));
@@ -29,6 +31,7 @@ TEST(quarantine_compares_both_halves)
 TEST(quarantine_forgets_the_oldest_when_full)
 {
     struct quarantine q = {0};
+    quarantine_init(&q);
     for (uint64_t n = 0; n < QUARANTINE_MAX + 2; n++)
         quarantine_add(&q, print_of(n), n);
     EXPECT_EQ(q.len, QUARANTINE_MAX);
