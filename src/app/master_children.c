@@ -359,7 +359,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
         describe_death(c, wait_status);
         crash_record(m, c, pid, wait_status);
         LOG_WARN("process died", LOG_S("process", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
-                 LOG_I("instance", c->index), LOG_I("pid", pid), LOG_S("reason", c->reason));
+                 LOG_I("instance", c->index), LOG_I("process_pid", pid), LOG_S("reason", c->reason));
         plan_restart(m, c);
         if (c->life)
             life_changed(m, c->life);
