@@ -241,7 +241,8 @@ class Server:
         pid = self.process.pid
         below = children(pid) if self.process.poll() is None else set()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            s = self.status()
+            kill(s["master_pid"] if s and s["master_pid"] in below else pid, signal.SIGTERM)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -334,7 +335,8 @@ class Server:
         return self.status()["master_pid"]
 
     def signal(self, sig):
-        self.process.send_signal(sig)
+        """To the master, also when it runs below another program (strace)."""
+        kill(self.master_pid, sig)
 
     def wait_reload(self, action):
         """Runs action() and returns when the log tells what became of the reload."""

@@ -1,0 +1,173 @@
+"""Rows of different requests share a run where that is right, and nowhere else; every answer is its own."""
+
+import struct
+import time
+
+import pytest
+
+import quern
+from quern import DATA, Load, encode, predict_body
+
+
+def burst(s, model, rows, pipelined=16):
+    """All rows at once over a few connections; answers in order."""
+    clients = [s.client() for _ in range((len(rows) + pipelined - 1) // pipelined)]
+    for k, c in enumerate(clients):
+        part = rows[k * pipelined : (k + 1) * pipelined]
+        c.send(b"".join(encode("POST", "/predict", predict_body(model, row)) for row in part))
+    answers = [clients[k // pipelined].receive() for k in range(len(rows))]
+    for c in clients:
+        c.close()
+    return answers
+
+
+def test_requests_share_runs_and_get_their_own_rows(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", parameters: {execute_delay_ms: "5"}}}')
+    rows = [[k, k * 0.5, -k] for k in range(320)]
+    for row, r in zip(rows, burst(s, "m", rows)):
+        assert r.status == 200 and r.json()["data"]["prediction"] == row, (row, r)
+    m = s.model("m")
+    assert m["rows"] == 320
+    assert m["rows"] / m["runs"] > 4, m
+
+
+def test_shared_runs_are_faster_than_one_by_one(serve):
+    s = serve(
+        config="""
+models:
+  together: {path: "builtin:identity", parameters: {execute_delay_ms: "10"}}
+  alone: {path: "builtin:identity", max_batch: 1, parameters: {execute_delay_ms: "10"}}
+"""
+    )
+    took = {}
+    for name in ("together", "alone"):
+        began = time.monotonic()
+        assert all(r.status == 200 for r in burst(s, name, [[k] for k in range(48)]))
+        took[name] = time.monotonic() - began
+    alone = s.model("alone")
+    assert alone["runs"] == alone["rows"] == 48
+    assert took["alone"] > 0.48
+    assert took["together"] < took["alone"] / 3, took
+
+
+def test_requests_of_several_rows_are_not_torn(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", max_batch: 8, parameters: {execute_delay_ms: "2"}}}')
+    rows = [[[k, r] for r in range(1 + k % 8)] for k in range(120)]
+    for want, r in zip(rows, burst(s, "m", rows)):
+        got = r.json()["data"]["outputs"]["OUTPUT0"]
+        assert got == want
+
+
+def test_more_rows_than_a_batch_takes(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", max_batch: 8}}')
+    rows = [[k] for k in range(1000)]
+    r = s.predict("m", rows)
+    if r.status == 200:
+        assert r.json()["data"]["outputs"]["OUTPUT0"] == rows
+    else:
+        assert r.status == 400 and "8" in r.json()["message"], r
+
+
+def test_different_row_shapes_never_share_a_run(serve):
+    """The free dimension is the request's own: rows of 2 and rows of 3 cannot lie in one tensor."""
+    s = serve(config='models: {m: {path: "builtin:identity", parameters: {execute_delay_ms: "2"}}}')
+    rows = [[k] * (1 + k % 5) for k in range(1, 161)]
+    for want, r in zip(rows, burst(s, "m", rows)):
+        got = r.json()["data"]["prediction"]
+        assert got == (want if len(want) > 1 else want[0])
+
+
+def test_strings_of_different_lengths_share_runs(serve):
+    config = 'models: {m: {path: "builtin:identity", parameters: {datatype: BYTES, dims: "2", execute_delay_ms: "3"}}}'
+    s = serve(config=config)
+    rows = [[f"row {k} " + "ü" * (k % 97), ""] for k in range(160)]
+    for want, r in zip(rows, burst(s, "m", rows)):
+        assert r.json()["data"]["prediction"] == want
+    m = s.model("m")
+    assert m["rows"] / m["runs"] > 2, m
+
+
+def test_a_bad_request_in_a_batch_spoils_nothing(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", parameters: {execute_delay_ms: "3"}}}')
+    rows = [[k, k] if k % 3 else [k, "x"] for k in range(150)]
+    for k, (want, r) in enumerate(zip(rows, burst(s, "m", rows))):
+        if k % 3:
+            assert r.status == 200 and r.json()["data"]["prediction"] == want
+        else:
+            assert r.status == 400 and "element 1" in r.json()["message"]
+
+
+def test_both_protocols_and_both_codings_share_runs(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", parameters: {dims: "2", execute_delay_ms: "5"}}}')
+
+    def check_json(k):
+        return lambda r: None if r.json().get("outputs", [{}])[0].get("data") == [k, -k] else str(r)
+
+    def check_binary(k):
+        want = struct.pack("<2f", k, -k)
+        return lambda r: None if r.status == 200 and r.body.endswith(want) else str(r)
+
+    requests = []
+    for k in range(1, 9):
+        requests.append(("/predict", predict_body("m", [k, -k]), quern.expect_prediction([k, -k])))
+        requests.append(("/v2/models/m/infer", quern.json.dumps(quern.infer_body([k, -k])).encode(), check_json(k)))
+    with Load(s, requests, connections=12) as load:
+        time.sleep(1.5)
+    assert load.failures == [] and load.ok > 100
+    m = s.model("m")
+    assert m["rows"] / m["runs"] > 1.5, m
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("model", ["bad_mean0", "bad_softmax0", "bad_cumsum0", "bad_scale_input", "bad_fixed", "bad_total"])
+def test_model_whose_rows_influence_each_other_never_shares_a_run(serve, model):
+    s = serve(DATA / f"{model}.onnx")
+    m = s.model(model)
+    assert m["state"] == "ready" and m["may_share"] is False and m["batch_reason"], m
+    body = {
+        "inputs": [
+            {"name": t["name"], "shape": [abs(d) for d in t["shape"]], "datatype": t["datatype"], "data": None}
+            for t in m["inputs"]
+        ]
+    }
+
+    def filled(k):
+        for t in body["inputs"]:
+            n = 1
+            for d in t["shape"]:
+                n *= d
+            t["data"] = [k + 0.25 * e for e in range(n)]
+        return quern.json.dumps(body).encode()
+
+    path = f"/v2/models/{model}/infer"
+    alone = [s.post(path, filled(k)).json()["outputs"] for k in range(8)]
+    requests = [(path, filled(k), lambda r, want=alone[k]: None if r.json().get("outputs") == want else str(r)) for k in range(8)]
+    with Load(s, requests, connections=8) as load:
+        time.sleep(0.7)
+    assert load.failures == [] and load.ok > 50
+    m = s.model(model)
+    assert m["rows"] == m["runs"], m
+
+
+@pytest.mark.onnx
+def test_sharable_model_of_the_engine_shares_runs_with_right_answers(serve):
+    s = serve(DATA / "mlp.onnx")
+    m = s.model("mlp")
+    assert m["may_share"] is True, m["batch_reason"]
+    rows = [[k * 0.1, 1 - k * 0.2, k % 3, 0.5] for k in range(96)]
+    alone = [s.predict("mlp", row).json()["data"]["prediction"] for row in rows]
+    before = s.model("mlp")
+    for want, r in zip(alone, burst(s, "mlp", rows, pipelined=32)):
+        assert r.json()["data"]["prediction"] == pytest.approx(want, rel=1e-5, abs=1e-6)
+    m = s.model("mlp")
+    rows_run, runs = m["rows"] - before["rows"], m["runs"] - before["runs"]
+    assert rows_run == 96 and rows_run / runs > 1.5, (rows_run, runs)
+
+
+def test_inline_models_batch_too(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", isolation: inline}}')
+    rows = [[k, -k] for k in range(64)]
+    for want, r in zip(rows, burst(s, "m", rows, pipelined=32)):
+        assert r.json()["data"]["prediction"] == want
+    m = s.model("m")
+    assert m["rows"] == 64 and m["runs"] < 64, m
