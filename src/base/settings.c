@@ -169,7 +169,7 @@ static enum err_code bind_pairs(struct bind *b, const struct setting *s, struct 
     struct setting_pair *ints = list.items;
     struct setting_text_pair *texts = list.items;
     const struct node *item = n->first;
-    for (size_t i = 0; i < list.len; i++, item = item->next) {
+    for (size_t i = 0; item && i < list.len; i++, item = item->next) {
         size_t before = path_push(b, item->key, false);
         char *name = arena_try_alloc(b->arena, item->key.n + 1);
         if (!name)
@@ -247,7 +247,7 @@ static enum err_code bind_map(struct bind *b, const struct setting *s, struct se
         return b->err->code;
     unsigned char *items = list.items;
     const struct node *child = n->first;
-    for (size_t i = 0; i < list.len; i++, child = child->next) {
+    for (size_t i = 0; child && i < list.len; i++, child = child->next) {
         size_t before = path_push(b, child->key, false);
         if (bind_map_item(b, s, items + i * s->item_size, child))
             return b->err->code;

@@ -107,13 +107,18 @@ static enum err_code take_key(struct tree *t, const yaml_event_t *e)
     return ERR_OK;
 }
 
-static enum err_code add_node(struct tree *t, const yaml_event_t *e, enum node_kind kind, struct node **out)
+/* NULL: an error was set. */
+static struct node *add_node(struct tree *t, const yaml_event_t *e, enum node_kind kind)
 {
-    if (++t->items > SETTINGS_ITEMS_MAX)
-        return fail_mark(t, &e->start_mark, "more than 10000 keys and list items", "");
+    if (++t->items > SETTINGS_ITEMS_MAX) {
+        (void)fail_mark(t, &e->start_mark, "more than 10000 keys and list items", "");
+        return NULL;
+    }
     struct node *n = arena_try_alloc(t->arena, sizeof *n);
-    if (!n)
-        return err_set(t->err, ERR_TOO_LARGE, "%s: not enough memory to read it", t->name);
+    if (!n) {
+        (void)err_set(t->err, ERR_TOO_LARGE, "%s: not enough memory to read it", t->name);
+        return NULL;
+    }
     *n = (struct node){
         .kind = kind, .line = (uint32_t)e->start_mark.line + 1, .column = (uint32_t)e->start_mark.column + 1};
     if (t->has_key) {
@@ -133,16 +138,15 @@ static enum err_code add_node(struct tree *t, const yaml_event_t *e, enum node_k
         parent->last = n;
         parent->len++;
     }
-    *out = n;
-    return ERR_OK;
+    return n;
 }
 
 static enum err_code on_open(struct tree *t, const yaml_event_t *e, enum node_kind kind)
 {
     if (t->depth == SETTINGS_DEPTH_MAX)
         return fail_mark(t, &e->start_mark, "nested deeper than 16 levels", "");
-    struct node *n;
-    if (add_node(t, e, kind, &n))
+    struct node *n = add_node(t, e, kind);
+    if (!n)
         return t->err->code;
     t->open[t->depth++] = n;
     return ERR_OK;
@@ -169,8 +173,8 @@ static enum err_code check_duplicates(struct tree *t, const struct node *map)
 
 static enum err_code on_scalar(struct tree *t, const yaml_event_t *e)
 {
-    struct node *n;
-    if (add_node(t, e, NODE_SCALAR, &n))
+    struct node *n = add_node(t, e, NODE_SCALAR);
+    if (!n)
         return t->err->code;
     n->is_plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     return copy_text(t, e, &n->text);

@@ -179,7 +179,7 @@ static enum err_code parse_text(const struct setting *s, const char **out, struc
     char *copy = arena_try_alloc(a, text.n + 1);
     if (!copy)
         return err_set(err, ERR_TOO_LARGE, "not enough memory");
-    if (text.n)
+    if (text.p && text.n)
         memcpy(copy, text.p, text.n);
     copy[text.n] = '\0';
     *out = copy;

@@ -167,6 +167,7 @@ static int start(struct build *b, master_run_fn *run)
     b->running = &c;
     if (code == EXIT_FINE)
         code = run(&c, &o);
+    b->running = NULL;
     config_done(&c);
     return code;
 }

@@ -33,13 +33,13 @@ const char *config_join(struct arena *a, const char *base, const char *path)
     return arena_printf(a, "%s%s%s", base, strcmp(base, "/") == 0 ? "" : "/", path).p;
 }
 
-enum err_code config_cwd(struct arena *a, const char **out, struct err *err)
+const char *config_cwd(struct arena *a, struct err *err)
 {
     char cwd[PATH_MAX];
-    if (!getcwd(cwd, sizeof cwd))
-        return err_sys(err, ERR_IO, errno, "cannot tell the current folder");
-    *out = arena_cstr(a, str_c(cwd));
-    return ERR_OK;
+    if (getcwd(cwd, sizeof cwd))
+        return arena_cstr(a, str_c(cwd));
+    (void)err_sys(err, ERR_IO, errno, "cannot tell the current folder");
+    return NULL;
 }
 
 const char *config_data_default(struct arena *a)
@@ -161,8 +161,8 @@ enum err_code config_set(struct config *c, const char *key, const char *value, c
     if (settings_set(config_table, c, key, str_c(value), where, &c->arena, err))
         return err->code;
     if (strcmp(key, "data") == 0) {
-        const char *cwd;
-        if (config_cwd(&c->arena, &cwd, err))
+        const char *cwd = config_cwd(&c->arena, err);
+        if (!cwd)
             return err->code;
         c->data = config_join(&c->arena, cwd, c->data);
     }

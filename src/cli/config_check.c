@@ -84,8 +84,8 @@ static enum err_code check_listen(const struct config *c, size_t i, struct err *
 {
     const char *const *listen = c->listen.items;
     char host[64], path[32], why[160], remedy[200];
-    int port;
-    bool is_loopback;
+    int port = 0;
+    bool is_loopback = false;
     struct err inner = {0};
     (void)snprintf(path, sizeof path, c->listen.len > 1 ? "listen[%zu]" : "listen", i);
     if (config_address(listen[i], host, sizeof host, &port, &is_loopback, &inner)) {

@@ -12,8 +12,8 @@ void config_begin(struct config *c);
 enum err_code config_finish(struct config *c, const char *base, struct err *err);
 /* base/path, or path when it is absolute. */
 const char *config_join(struct arena *a, const char *base, const char *path);
-/* The folder that relative paths of the command line count from. */
-enum err_code config_cwd(struct arena *a, const char **out, struct err *err);
+/* The folder that relative paths of the command line count from; NULL with err set when it is gone. */
+const char *config_cwd(struct arena *a, struct err *err);
 /* A folder <model>/<version>/model.onnx: the file of the wanted version, or of the greatest one that has a file when wanted is
  * NULL. ERR_NOT_FOUND when the folder has no such thing. */
 enum err_code config_version_file(struct arena *a, const char *dir, const char *wanted, const char **out_file,

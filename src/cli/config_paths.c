@@ -191,8 +191,8 @@ static enum err_code add_version_folder(struct found *f, struct str name, const 
 static enum err_code add_folder(struct found *f, const char *path, const char *origin)
 {
     struct arena names_arena;
-    const char **names;
-    size_t len, before = f->len;
+    const char **names = NULL;
+    size_t len = 0, before = f->len;
     enum err_code code = add_version_folder(f, folder_name(path), path);
     if (code != ERR_NOT_FOUND)
         return code;
@@ -234,7 +234,8 @@ static enum err_code add_path(struct found *f, const char *arg)
 static enum err_code from_paths(struct config *c, const char *const *paths, size_t paths_len, struct err *err)
 {
     struct found f = {.c = c, .err = err};
-    if (config_cwd(&c->arena, &f.cwd, err))
+    f.cwd = config_cwd(&c->arena, err);
+    if (!f.cwd)
         return err->code;
     f.models = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
     f.origins = arena_array(&c->arena, const char *, CONFIG_MODELS_MAX);

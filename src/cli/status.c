@@ -196,8 +196,8 @@ static bool is_running(const char *data, int64_t pid, struct arena *a)
 enum err_code status_read(const char *data, struct arena *a, struct status *out, struct err *err)
 {
     const char *path = arena_printf(a, "%s/run/status.json", data).p;
-    struct str text;
-    struct status status;
+    struct str text = {0};
+    struct status status = {0};
     if (file_read(path, STATUS_BYTES_MAX, a, &text, err))
         return err->code;
     if (status_parse(text, a, &status, err))
