@@ -21,9 +21,10 @@ static bool find_open(const struct exec *x, struct exec_block *out, uint64_t *ou
             uint32_t i = (uint32_t)__builtin_ctzll(open) % LANE_BLOCKS;
             struct block_shm *b = &shm->lane[lane].blocks[i];
             uint64_t state = atomic_load_explicit(&b->state, memory_order_acquire);
-            if (block_phase_of(state) != BLOCK_OPEN || b->order >= best)
+            uint64_t order = atomic_load_explicit(&b->order, memory_order_relaxed);
+            if (block_phase_of(state) != BLOCK_OPEN || order >= best)
                 continue;
-            best = b->order;
+            best = order;
             *out = (struct exec_block){.lane = lane, .block = i, .gen = block_gen_of(state)};
             *out_state = state;
         }

@@ -249,7 +249,7 @@ static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
     for (uint32_t k = 0; k < l->desc->inputs_len; k++)
         tell_input(&b->in[k], l->desc->has_batch_dim, row0, rows, &shm->in[k]);
     shm->rows = rows;
-    shm->order = b->opened_ns;
+    atomic_store_explicit(&shm->order, b->opened_ns, memory_order_relaxed);
     atomic_store_explicit(&shm->aborted, 0, memory_order_relaxed);
     atomic_store_explicit(&shm->claimed_ns, 0, memory_order_relaxed);
     b->kill_asked = b->cancel_asked = false;

@@ -65,7 +65,7 @@ struct block_tensor_shm {
 
 struct block_shm {
     alignas(64) _Atomic uint64_t state;
-    uint64_t order;           /* edge: which block first, smaller is sooner */
+    _Atomic uint64_t order;   /* edge: which block first, smaller is sooner; workers look before they claim */
     uint32_t rows;            /* edge: rows of this run (1 without a batch dimension) */
     _Atomic uint32_t aborted; /* edge: nobody waits any more */
     uint32_t status;          /* worker: enum err_code of the run */
