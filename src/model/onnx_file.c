@@ -59,6 +59,8 @@ static unsigned long long offset_of(const struct walk *w, const char *at)
 
 static enum err_code bad_wire(struct walk *w, const char *at, enum onnx_message in)
 {
+    if (at == w->bytes.p)
+        return err_set(w->err, ERR_INVALID, "not an ONNX model: the file does not even begin like one");
     return err_set(w->err, ERR_INVALID, "the file is damaged or cut off: no whole field at byte %llu (in a %s)",
                    offset_of(w, at), onnx_message_name(in));
 }

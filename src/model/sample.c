@@ -64,7 +64,7 @@ static void put(enum dtype t, unsigned char *out, double f, uint64_t whole)
     case DT_MAX_:
         break;
     }
-    CHECK(!"a type with sample values");
+    check_failed("a type with sample values", __FILE__, __LINE__);
 }
 
 void sample_fill(enum dtype t, size_t n, const struct sample_style *style, void *out)

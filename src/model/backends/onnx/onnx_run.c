@@ -214,8 +214,10 @@ enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err)
     do {
         struct values v;
         run->out_used = used;
-        memset(v.in, 0, sizeof v.in[0] * m->inputs_len);
-        memset(v.out, 0, sizeof v.out[0] * m->outputs_len);
+        for (uint32_t i = 0; i < m->inputs_len; i++) /* the rest of both arrays stays unused */
+            v.in[i] = NULL;
+        for (uint32_t i = 0; i < m->outputs_len; i++)
+            v.out[i] = NULL;
         code = run_once(m, run, &v, err);
         release(m, &v);
     } while (code == ERR_BACKEND && stop_placing(m, err));

@@ -48,11 +48,11 @@ static void on_log(void *arg, enum ort_log_level level, const char *category, co
     LOG_AT(level >= ORT_LOG_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "onnxruntime", LOG_S("message", message));
 }
 
-/* "1.17.3" or newer. */
-static bool version_is_enough(const char *text)
+bool ort_version_is_enough(const char *text)
 {
-    unsigned major = 0, minor = 0;
-    return sscanf(text, "%u.%u", &major, &minor) == 2 && (major > 1 || minor >= ORT_API_VERSION_USED);
+    struct str rest, major = str_cut(str_c(text), '.', &rest), minor = str_cut(rest, '.', &rest);
+    uint64_t a, b;
+    return str_to_u64(major, &a) && str_to_u64(minor, &b) && (a > 1 || (a == 1 && b >= ORT_API_VERSION_USED));
 }
 
 static enum err_code find_api(void *handle, const char *path, struct err *err)
@@ -63,7 +63,7 @@ static enum err_code find_api(void *handle, const char *path, struct err *err)
         return err_set(err, ERR_BACKEND, "%s is not ONNX Runtime: OrtGetApiBase is missing", path);
     const struct ort_api_base *base = get_base();
     (void)snprintf(version, sizeof version, "%.31s", base->GetVersionString());
-    const struct ort_api *found = version_is_enough(version) ? base->GetApi(ORT_API_VERSION_USED) : NULL;
+    const struct ort_api *found = ort_version_is_enough(version) ? base->GetApi(ORT_API_VERSION_USED) : NULL;
     if (found == NULL) {
         (void)err_set(err, ERR_BACKEND, "ONNX Runtime %s is too old: 1.%d or newer is needed", version,
                       ORT_API_VERSION_USED);

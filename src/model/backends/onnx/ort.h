@@ -11,6 +11,8 @@ enum err_code ort_open(const char *engine_dir, struct err *err);
 const struct ort_api *ort_api(void);
 const struct ort_env *ort_env(void);
 const char *ort_version(void);
+/* "1.17.3" and newer are. */
+bool ort_version_is_enough(const char *text);
 
 /* Turns a status into an error and releases it; NULL gives ERR_OK. Texts lose the library's source places and, where hidden is not NULL, that folder. */
 enum err_code ort_check(struct ort_status *status, const char *hidden, struct err *err, enum err_code code);
