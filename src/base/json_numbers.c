@@ -102,24 +102,33 @@ static const char *store_bool(const char *p, const char *end, unsigned char *out
 }
 
 /* Reads one element at p (p < end). NULL: not an element of this type, or out of its range. */
-static inline const char *store(enum json_num type, const char *p, const char *end, unsigned char *out)
+__attribute__((always_inline)) static inline const char *store(enum json_num type, const char *p, const char *end,
+                                                               unsigned char *out)
 {
     struct num_decimal d;
     if (type == JSON_F32) {
-        const char *stop = num_scan(p, end, &d);
+        const char *stop = num_scan_here(p, end, &d);
         if (UNLIKELY(!stop))
             return NULL;
-        float f = num_finish_f32(&d, p, stop);
+        float f;
+        if (UNLIKELY(!num_easy_f32(&d, &f))) {
+            f = num_hard_f32(&d, p, stop);
+            stop = isinf(f) ? NULL : stop;
+        }
         memcpy(out, &f, sizeof f);
-        return UNLIKELY(isinf(f)) ? NULL : stop;
+        return stop;
     }
     if (is_float(type)) {
-        const char *stop = num_scan(p, end, &d);
+        const char *stop = num_scan_here(p, end, &d);
         if (UNLIKELY(!stop))
             return NULL;
-        double v = num_finish_f64(&d, p, stop);
+        double v;
+        if (UNLIKELY(!num_easy_f64(&d, &v))) {
+            v = num_hard_f64(&d, p, stop);
+            stop = isinf(v) ? NULL : stop;
+        }
         put_float(type, v, out);
-        return UNLIKELY(isinf(v) || (type != JSON_F64 && !half_in_range(type, out))) ? NULL : stop;
+        return UNLIKELY(type != JSON_F64 && !half_in_range(type, out)) ? NULL : stop;
     }
     if (type == JSON_BOOL8)
         return store_bool(p, end, out);
@@ -159,14 +168,14 @@ __attribute__((always_inline)) static inline enum run_stop run_of(enum json_num 
         out += size;
         n++;
         p = next;
-        if (p >= end || *p != ',') {
+        if (*p != ',' || p >= end) {
             stop = RUN_AFTER;
             break;
         }
         p++;
-        p += p < end && *p == ' '; /* Python writes ", " */
+        p += *p == ' '; /* Python writes ", " */
     }
-    run->at = p;
+    run->at = p < end ? p : end; /* a space behind the end was padding */
     run->n = n;
     return stop;
 }

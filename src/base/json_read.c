@@ -293,8 +293,8 @@ static bool whole(struct json_reader *r, const char *what, bool *negative, uint6
 
 bool json_i64(struct json_reader *r, int64_t *out)
 {
-    bool negative;
-    uint64_t v;
+    bool negative = false;
+    uint64_t v = 0;
     const char *place = r->at;
     if (!whole(r, "a whole number of 64 bits", &negative, &v))
         return false;
@@ -306,8 +306,8 @@ bool json_i64(struct json_reader *r, int64_t *out)
 
 bool json_u64(struct json_reader *r, uint64_t *out)
 {
-    bool negative;
-    uint64_t v;
+    bool negative = false;
+    uint64_t v = 0;
     const char *place = r->at;
     if (!whole(r, "a whole number, not negative, of 64 bits", &negative, &v))
         return false;

@@ -149,13 +149,11 @@ const char *json_skip_number(const char *p, const char *end)
     p += p < end && *p == '-';
     if (p >= end || !num_is_digit(*p))
         return NULL;
-    if (*p == '0') {
+    const char *first = p++;
+    while (p < end && num_is_digit(*p))
         p++;
-        if (p < end && num_is_digit(*p))
-            return NULL;
-    } else {
-        p = skip_digits(p, end);
-    }
+    if (*first == '0' && p > first + 1)
+        return NULL;
     if (p < end && *p == '.') {
         const char *frac = p + 1;
         if ((p = skip_digits(frac, end)) == frac)

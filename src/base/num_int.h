@@ -68,9 +68,13 @@ static inline bool num_is_digit(char c)
 /* The whole grammar, byte by byte, never reading at or behind end. NULL: no number. */
 const char *num_scan_careful(const char *p, const char *end, struct num_decimal *d);
 
+/* num_scan_here for callers that are not hot. */
+const char *num_scan(const char *p, const char *end, struct num_decimal *d);
+
 /* The same for the usual number; looks at most BUF_PAD bytes ahead of p, without regard to end, and hands over to num_scan_careful whatever
  * is long or touches the end. */
-static inline const char *num_scan(const char *start, const char *end, struct num_decimal *d)
+__attribute__((always_inline)) static inline const char *num_scan_here(const char *start, const char *end,
+                                                                       struct num_decimal *d)
 {
     const char *p = start;
     d->negative = *p == '-';
@@ -79,30 +83,32 @@ static inline const char *num_scan(const char *start, const char *end, struct nu
     if (UNLIKELY(mant > 9))
         return NULL;
     p++;
-    ptrdiff_t digits = 0;
-    if (mant != 0) {
-        const char *first = p - 1, *limit = p + NUM_DIGITS_MAX;
-        while (num_is_digit(*p) && p < limit)
-            mant = mant * 10 + (uint64_t)(*p++ - '0');
-        digits = p - first;
-    }
+    const char *first = p - 1, *limit = p + NUM_DIGITS_MAX;
+    while (num_is_digit(*p) && p < limit)
+        mant = mant * 10 + (uint64_t)(*p++ - '0');
+    ptrdiff_t digits = p - first;
+    if (UNLIKELY(digits > 1 && *first == '0')) /* wrong, unless the second digit lies behind the end */
+        return num_scan_careful(start, end, d);
     int32_t exp10 = 0;
     if (*p == '.') {
         const char *frac = ++p;
         uint64_t w = num_load8(p), non = num_nondigits(w);
-        for (int block = 0; non == 0 && block < 3; block++) {
+        if (non == 0) {
             mant = mant * 100000000 + num_join8(w - NUM_ASCII_ZERO);
-            p += 8;
-            w = num_load8(p);
+            w = num_load8(p += 8);
             non = num_nondigits(w);
+            if (LIKELY(non == 0)) {
+                mant = mant * 100000000 + num_join8(w - NUM_ASCII_ZERO);
+                w = num_load8(p += 8);
+                non = num_nondigits(w);
+                if (UNLIKELY(non == 0))
+                    return num_scan_careful(start, end, d);
+            }
         }
-        if (UNLIKELY(non == 0))
-            return num_scan_careful(start, end, d);
+        /* 0 to 7 digits are left; no branch on how many, for it would be guessed wrongly half the time. */
         int tail_bits = __builtin_ctzll(non) & ~7;
-        if (tail_bits != 0) {
-            mant = mant * num_pow10_u64[tail_bits / 8] + num_join8((w - NUM_ASCII_ZERO) << (64 - tail_bits));
-            p += tail_bits / 8;
-        }
+        mant = mant * num_pow10_u64[tail_bits / 8] + num_join8((w - NUM_ASCII_ZERO) << (56 - tail_bits) << 8);
+        p += tail_bits / 8;
         if (UNLIKELY(p == frac))
             return num_scan_careful(start, end, d);
         exp10 = (int32_t)(frac - p);
@@ -113,19 +119,17 @@ static inline const char *num_scan(const char *start, const char *end, struct nu
         bool minus = *e == '-';
         e += minus || *e == '+';
         int32_t x = 0;
-        const char *limit = e + 4, *first = e;
-        while (num_is_digit(*e) && e < limit)
+        const char *e_limit = e + 4, *e_first = e;
+        while (num_is_digit(*e) && e < e_limit)
             x = x * 10 + (*e++ - '0');
-        if (UNLIKELY(e == first || num_is_digit(*e)))
+        if (UNLIKELY(e == e_first || num_is_digit(*e)))
             return num_scan_careful(start, end, d);
         exp10 += minus ? -x : x;
         p = e;
     }
     if (UNLIKELY(digits > NUM_DIGITS_MAX)) { /* zeros in front do not count */
-        const char *z = start + d->negative;
-        if (*z++ == '0')
-            while (*z == '0' || *z == '.')
-                digits -= *z++ == '0';
+        for (const char *z = first; *z == '0' || *z == '.'; z++)
+            digits -= *z == '0';
         if (digits > NUM_DIGITS_MAX)
             return num_scan_careful(start, end, d);
     }
@@ -137,9 +141,9 @@ static inline const char *num_scan(const char *start, const char *end, struct nu
     return p;
 }
 
-/* One rounding step for a format of `bits` significant bits and exponents emin..emax. False: too near to call, or not a normal number.
+/* One rounding step for a format of `bits` significant bits, for d->mant > 0. False: too near to call.
  * On success value = *m * 2^(*e - bits + 1), where *m may have reached 2^bits by rounding up. */
-static inline bool num_round(const struct num_decimal *d, int bits, int emin, int emax, uint64_t *m, int *e)
+__attribute__((always_inline)) static inline bool num_round(const struct num_decimal *d, int bits, uint64_t *m, int *e)
 {
     int lz = __builtin_clzll(d->mant);
     num_u128 product = (num_u128)(d->mant << lz) * num_powers[d->exp10 - NUM_POWER_MIN][0];
@@ -150,38 +154,44 @@ static inline bool num_round(const struct num_decimal *d, int bits, int emin, in
     uint64_t error = 2 + ((uint64_t)d->cut << lz);
     uint64_t rest = hi & ((UINT64_C(1) << shift) - 1), half = UINT64_C(1) << (shift - 1);
     *m = (hi >> shift) + (rest > half);
-    return !(rest <= half && rest + error > half) && *e >= emin && *e <= emax;
+    /* Too near is 0 <= half - rest < error: one comparison, for a branch on which half it is would be guessed wrongly every other time. */
+    return half - rest >= error;
 }
 
-/* Everything that num_round declines: zero, subnormal, out of range, near a tie. start..stop is the number's text. */
+/* Everything else: zero, very small and very large, near a tie. start..stop is the number's text. */
 float num_hard_f32(const struct num_decimal *d, const char *start, const char *stop);
 double num_hard_f64(const struct num_decimal *d, const char *start, const char *stop);
 
-static inline float num_finish_f32(const struct num_decimal *d, const char *start, const char *stop)
+/* Exponents at which every mantissa of 64 bits gives a normal number, neither too small nor too large. */
+#define NUM_F32_EXP_MIN (-37)
+#define NUM_F32_EXP_MAX 18
+#define NUM_F64_EXP_MIN (-307)
+#define NUM_F64_EXP_MAX 288
+
+/* The usual number; false: num_hard_f32 is needed. */
+static inline bool num_easy_f32(const struct num_decimal *d, float *out)
 {
     uint64_t m;
     int e;
-    if (UNLIKELY(d->mant == 0 || d->exp10 < -65 || d->exp10 > 38 || !num_round(d, 24, -126, 127, &m, &e)))
-        return num_hard_f32(d, start, stop);
-    /* Adding lets a mantissa that was rounded up to 2^24 carry into the exponent, up to infinity. */
-    uint32_t u = (uint32_t)((uint64_t)(e + 126) << 23) + (uint32_t)m;
+    if (UNLIKELY(d->mant == 0 || d->exp10 < NUM_F32_EXP_MIN || d->exp10 > NUM_F32_EXP_MAX || !num_round(d, 24, &m, &e)))
+        return false;
+    /* Adding lets a mantissa that was rounded up to 2^24 carry into the exponent. */
+    uint32_t u = ((uint32_t)(e + 126) << 23) + (uint32_t)m;
     u |= (uint32_t)d->negative << 31;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
+    memcpy(out, &u, sizeof u);
+    return true;
 }
 
-static inline double num_finish_f64(const struct num_decimal *d, const char *start, const char *stop)
+static inline bool num_easy_f64(const struct num_decimal *d, double *out)
 {
     uint64_t m;
     int e;
-    if (UNLIKELY(d->mant == 0 || d->exp10 < NUM_POWER_MIN || d->exp10 > 308 || !num_round(d, 53, -1022, 1023, &m, &e)))
-        return num_hard_f64(d, start, stop);
+    if (UNLIKELY(d->mant == 0 || d->exp10 < NUM_F64_EXP_MIN || d->exp10 > NUM_F64_EXP_MAX || !num_round(d, 53, &m, &e)))
+        return false;
     uint64_t u = ((uint64_t)(e + 1022) << 52) + m;
     u |= (uint64_t)d->negative << 63;
-    double f;
-    memcpy(&f, &u, sizeof f);
-    return f;
+    memcpy(out, &u, sizeof u);
+    return true;
 }
 
 #endif

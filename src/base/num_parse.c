@@ -90,6 +90,11 @@ const char *num_scan_careful(const char *p, const char *end, struct num_decimal 
     return p;
 }
 
+const char *num_scan(const char *p, const char *end, struct num_decimal *d)
+{
+    return num_scan_here(p, end, d);
+}
+
 /* The number again as "digits e exponent", for the C library: without a decimal point its result does not depend on the locale. 800 digits
  * decide every double (the longest exact midpoint has 767); a 1 stands for what is cut behind them. */
 #define HARD_DIGITS 800
@@ -199,8 +204,8 @@ const char *num_parse_f64(const char *p, const char *end, double *out)
     if (p >= end)
         return NULL;
     const char *stop = num_scan(p, end, &d);
-    if (stop)
-        *out = num_finish_f64(&d, p, stop);
+    if (stop && !num_easy_f64(&d, out))
+        *out = num_hard_f64(&d, p, stop);
     return stop;
 }
 
@@ -210,7 +215,7 @@ const char *num_parse_f32(const char *p, const char *end, float *out)
     if (p >= end)
         return NULL;
     const char *stop = num_scan(p, end, &d);
-    if (stop)
-        *out = num_finish_f32(&d, p, stop);
+    if (stop && !num_easy_f32(&d, out))
+        *out = num_hard_f32(&d, p, stop);
     return stop;
 }

@@ -86,10 +86,13 @@ static void on_done(struct infer *i)
     c->req->on_cancel = NULL;
     c->t_encode_ns = clock_now_ns();
     note_stages(c);
-    if (i->err.code != ERR_OK)
-        c->ops->fail(c->req, &i->err);
-    else
+    if (i->err.code == ERR_OK) {
         c->ops->answer(c);
+        return;
+    }
+    if (i->err.code == ERR_INVALID && !i->err.remedy[0])
+        err_remedy(&i->err, "GET /v2/models/%s/sample shows requests that this model takes", c->info->name);
+    c->ops->fail(c->req, &i->err);
 }
 
 static void on_cancel(struct http_req *req, void *arg)

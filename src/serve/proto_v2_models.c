@@ -104,7 +104,7 @@ void proto_v2_ready(struct http_req *req, const struct route_match *m, void *arg
 
 void proto_v2_model_ready(struct http_req *req, const struct route_match *m, void *arg)
 {
-    struct served *model;
+    struct served *model = NULL;
     struct err err;
     if (proto_find(arg, m, &model, &err) == ERR_OK) {
         http_respond_json(req, 200, STR("{\"ready\":true}"));
@@ -148,7 +148,7 @@ static void put_versions(struct json_writer *w, struct serve *s, const char *nam
 /* The model of the path, which has a description; answers the error otherwise. */
 static const struct served_info *described(struct http_req *req, const struct route_match *m, struct serve *s)
 {
-    struct served *model;
+    struct served *model = NULL;
     struct err err;
     if (proto_find(s, m, &model, &err) == ERR_OK) {
         const struct served_info *info = served_info(model);

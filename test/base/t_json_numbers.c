@@ -120,6 +120,21 @@ TEST(json_numbers_wrong_elements)
     EXPECT_CSTR(error_of(JSON_F32, "[[[[[[[[1]]]]]]]]", 8), "");
 }
 
+TEST(json_numbers_end_where_the_text_ends)
+{
+    static const char *const behind[] = {",3]", " 3]", "]", ", 3]", "3]", ".5]", "e5]", "\0"};
+    for (size_t i = 0; i < ARRAY_LEN(behind); i++) {
+        for (int cut = 2; cut <= 4; cut++) { /* "[1", "[1,", "[1,2" */
+            float f[8];
+            start("[1,2");
+            (void)strcpy((char *)(uintptr_t)r.start + cut, behind[i]);
+            r.end = r.start + cut;
+            EXPECT(!json_numbers(&r, JSON_F32, f, 8, &count, NULL));
+            EXPECT(strstr(r.err.text, "expected ',' or ']'") || strstr(r.err.text, "the text ends inside an array"));
+        }
+    }
+}
+
 TEST(json_numbers_more_than_expected_names_both)
 {
     EXPECT_CSTR(error_of(JSON_F32, "[1,2,3,4,5]", 3), "5 elements where 3 are expected");
