@@ -334,7 +334,8 @@ void lane_compact(struct lane_block *b)
         for (uint32_t k = 0; k < l->desc->inputs_len && at != i->row0; k++) {
             unsigned char *rows = base + b->in[k].off;
             if (b->in[k].given)
-                memmove(rows + at * b->in[k].row_bytes, rows + i->row0 * b->in[k].row_bytes, i->rows * b->in[k].row_bytes);
+                memmove(rows + at * b->in[k].row_bytes, rows + i->row0 * b->in[k].row_bytes,
+                        i->rows * b->in[k].row_bytes);
         }
         i->row0 = at;
         at += i->rows;

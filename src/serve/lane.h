@@ -15,8 +15,9 @@ enum lane_use {
     LANE_ORPHAN,    /* RUNNING for an edge that died; not ours until it ends */
 };
 
-#define LANE_CURRENT_MAX     8
-#define LANE_URGENT_RESERVED 4 /* blocks that only the most urgent priority may take: it never waits behind a full lane */
+#define LANE_CURRENT_MAX 8
+#define LANE_URGENT_RESERVED                                                                                           \
+    4 /* blocks that only the most urgent priority may take: it never waits behind a full lane */
 
 struct lane;
 
@@ -40,8 +41,8 @@ struct lane_block {
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
     uint32_t live;
     uint64_t opened_ns;
-    uint64_t order; /* smallest of its requests' */
-    uint32_t life;  /* when it became current, for choosing the oldest */
+    uint64_t order;      /* smallest of its requests' */
+    uint32_t life;       /* when it became current, for choosing the oldest */
     uint32_t deaths;     /* workers that crashed on it */
     struct infer *alone; /* after two deaths requests run one by one: this one now */
     bool kill_asked, cancel_asked;
