@@ -22,16 +22,18 @@ static bool find_open(struct exec *x, struct exec_block *out, uint64_t *out_stat
             uint32_t i = (uint32_t)__builtin_ctzll(open) % LANE_BLOCKS;
             struct block_shm *b = &shm->lane[lane].blocks[i];
             uint64_t state = atomic_load_explicit(&b->state, memory_order_acquire);
-            if (block_phase_of(state) != BLOCK_OPEN || b->order >= best)
+            uint64_t order = atomic_load_explicit(&b->order, memory_order_relaxed);
+            if (block_phase_of(state) != BLOCK_OPEN || order >= best)
                 continue;
-            if (b->ready_ns != 0 && now == 0)
+            uint64_t ready = atomic_load_explicit(&b->ready_ns, memory_order_relaxed);
+            if (ready != 0 && now == 0)
                 now = clock_now_ns();
-            if (b->ready_ns > now && !x->is_draining) { /* it waits for more rows */
-                if (x->next_ready_ns == 0 || b->ready_ns < x->next_ready_ns)
-                    x->next_ready_ns = b->ready_ns;
+            if (ready > now && !x->is_draining) { /* it waits for more rows */
+                if (x->next_ready_ns == 0 || ready < x->next_ready_ns)
+                    x->next_ready_ns = ready;
                 continue;
             }
-            best = b->order;
+            best = order;
             *out = (struct exec_block){.lane = lane, .block = i, .gen = block_gen_of(state)};
             *out_state = state;
         }

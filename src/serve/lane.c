@@ -313,8 +313,9 @@ static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
     for (uint32_t k = 0; k < l->desc->inputs_len; k++)
         tell_input(&b->in[k], l->desc->has_batch_dim, row0, b->run_rows, &shm->in[k]);
     shm->rows = b->run_rows;
-    shm->order = b->order;
-    shm->ready_ns = l->desc->may_share ? batch_ready_ns(l->policy, rows, b->rows_max, b->opened_ns) : 0;
+    atomic_store_explicit(&shm->order, b->order, memory_order_relaxed);
+    uint64_t ready = l->desc->may_share ? batch_ready_ns(l->policy, rows, b->rows_max, b->opened_ns) : 0;
+    atomic_store_explicit(&shm->ready_ns, ready, memory_order_relaxed);
     atomic_store_explicit(&shm->aborted, 0, memory_order_relaxed);
     atomic_store_explicit(&shm->claimed_ns, 0, memory_order_relaxed);
     b->kill_asked = b->cancel_asked = false;

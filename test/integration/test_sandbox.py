@@ -1,10 +1,10 @@
 """A worker meets a stranger's file: it opens no socket, writes nothing outside its data folder, reads nothing that is not its own."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
-import subprocess
 import time
 
 import pytest
@@ -29,23 +29,29 @@ def test_worker_is_closed_in(serve):
         assert "Seccomp:\t2" in lines
 
 
+def descriptors(pid):
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 def test_worker_holds_no_network_socket_and_no_file_for_writing(serve):
     s = serve(DATA / "iris.onnx") if quern_has_engine() else serve("builtin:identity")
     name = s.status()["models"][0]["name"]
     assert s.predict(name, FLOWER).status == 200
     pid = worker_of(s, name)
-    sockets = subprocess.run(["ls", "-l", f"/proc/{pid}/fd"], capture_output=True, text=True).stdout
-    inodes = set(re.findall(r"socket:\[(\d+)\]", sockets))
+    inodes = {m.group(1) for t in descriptors(pid).values() if (m := re.match(r"socket:\[(\d+)\]", t))}
     for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
         rows = pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         assert not inodes & {row.split()[9] for row in rows}, f"a {table} socket"
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        target = os.readlink(f"/proc/{pid}/fd/{fd}")
+    for fd, target in descriptors(pid).items():
         flags = re.search(r"flags:\s+(\d+)", pathlib.Path(f"/proc/{pid}/fdinfo/{fd}").read_text()).group(1)
         is_written = int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
         is_file = target.startswith("/") and not target.startswith(("/memfd:", "/dev/null", "/dev/shm"))
         # Descriptor 2 is the log that the master was given.
-        assert not (is_written and is_file and int(fd) > 2), f"{fd} -> {target}"
+        assert not (is_written and is_file and fd > 2), f"{fd} -> {target}"
 
 
 def test_children_inherit_only_what_they_are_given(serve):
@@ -53,8 +59,7 @@ def test_children_inherit_only_what_they_are_given(serve):
     os.set_inheritable(write_end, True)
     s = serve("builtin:identity")
     for pid in s.pids("worker") + s.pids("edge"):
-        pipes = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert os.readlink(f"/proc/self/fd/{read_end}") not in pipes
+        assert os.readlink(f"/proc/self/fd/{read_end}") not in descriptors(pid).values()
     os.close(read_end)
     os.close(write_end)
 
