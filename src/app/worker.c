@@ -254,6 +254,15 @@ static bool spin_for_work(const struct worker *w, uint32_t seen)
     return false;
 }
 
+/* Until work comes, or until a batch that waits for more rows has waited long enough. */
+static uint64_t wait_ns(const struct worker *w)
+{
+    uint64_t ready = w->exec.next_ready_ns, now = clock_now_ns();
+    if (ready == 0 || ready > now + WAIT_NS)
+        return WAIT_NS;
+    return ready > now ? ready - now : 0;
+}
+
 static void *run_loop(void *arg)
 {
     struct worker *w = arg;
@@ -261,12 +270,13 @@ static void *run_loop(void *arg)
     uint64_t bit = UINT64_C(1) << w->index;
     for (;;) {
         uint32_t seen = atomic_load(&shm->work);
+        w->exec.is_draining = atomic_load(&w->draining);
         if (run_one(w) || spin_for_work(w, seen))
             continue;
         if (atomic_load(&w->draining))
             break;
         atomic_fetch_or(&shm->waiting, bit);
-        futex_wait(&shm->work, seen, WAIT_NS);
+        futex_wait(&shm->work, seen, wait_ns(w));
         atomic_fetch_and(&shm->waiting, ~bit);
     }
     return NULL;

@@ -80,6 +80,7 @@ enum err_code err_set_at(struct err *err, enum err_code code, int sys, const cha
     err->file = file;
     err->line = line;
     err->remedy[0] = '\0';
+    err->retry_after_ms = 0;
     str_copy(err->text, sizeof err->text, str_c(text));
     return code;
 }

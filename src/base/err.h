@@ -35,7 +35,8 @@ struct err {
     const char *file; /* where it was set */
     int line;
     char text[360];
-    char remedy[240]; /* what the reader can do; may be empty */
+    char remedy[240];        /* what the reader can do; may be empty */
+    uint32_t retry_after_ms; /* when trying again may help; 0 = not known */
 };
 
 #define err_set(err, code, ...) err_set_at((err), (code), 0, __FILE__, __LINE__, __VA_ARGS__)

@@ -278,21 +278,30 @@ void http_stream_end(struct http_req *req)
 
 /* ---- Errors ---- */
 
-static void respond_error(struct http_req *req, int status, const char *text, const char *remedy)
+struct http_header http_retry_after(const struct err *err, char *out, size_t out_size)
+{
+    (void)snprintf(out, out_size, "%u", (err->retry_after_ms + 999) / 1000 > 0 ? (err->retry_after_ms + 999) / 1000 : 1);
+    return (struct http_header){STR("Retry-After"), str_c(out)};
+}
+
+static void respond_error(struct http_req *req, int status, const struct err *err)
 {
     struct buf b;
     buf_init(&b, 16384);
     struct json_writer w;
     jw_init(&w, &b);
     jw_object(&w);
-    jw_kv_c(&w, "error", text);
+    jw_kv_c(&w, "error", err->text);
     jw_kv_i64(&w, "code", status);
-    if (remedy[0] != '\0')
-        jw_kv_c(&w, "remedy", remedy);
+    if (err->remedy[0] != '\0')
+        jw_kv_c(&w, "remedy", err->remedy);
+    if (err->retry_after_ms > 0)
+        jw_kv_u64(&w, "retry_after_ms", err->retry_after_ms);
     jw_kv_c(&w, "request_id", req->id);
     jw_object_end(&w);
     buf_char(&b, '\n');
-    static const struct http_header retry = {{"Retry-After", 11}, {"1", 1}};
+    char seconds[16];
+    struct http_header retry = http_retry_after(err, seconds, sizeof seconds);
     struct str body = buf_view(&b);
     http_respond(req, status, STR("application/json"), &retry, status == 429 || status == 503, &body, 1);
     buf_done(&b);
@@ -300,10 +309,10 @@ static void respond_error(struct http_req *req, int status, const char *text, co
 
 void http_respond_err(struct http_req *req, const struct err *err)
 {
-    respond_error(req, err_http_status(err->code), err->text, err->remedy);
+    respond_error(req, err_http_status(err->code), err);
 }
 
 void answer_refusal(struct exchange *x, int status, const struct err *err)
 {
-    respond_error(&x->req, status, err->text, err->remedy);
+    respond_error(&x->req, status, err);
 }

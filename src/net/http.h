@@ -67,6 +67,8 @@ void http_respond_json(struct http_req *req, int status, struct str json);
 void http_respond_text(struct http_req *req, int status, struct str text);
 /* {"error": text, "code": status, "remedy": ..., "request_id": ...}, the form of all our APIs but /predict. */
 void http_respond_err(struct http_req *req, const struct err *err);
+/* The Retry-After header for 429 and 503: whole seconds, at least 1. Its value lies in out. */
+struct http_header http_retry_after(const struct err *err, char *out, size_t out_size);
 
 /* Chunked answers whose end is not known (server-sent events). stream_write returns false when the client does not keep up (more than
  * 1 MiB waiting) or is gone; then only stream_end is left to call. */

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "serve/internal_int.h"
 
+#define RUN_NS_MAX (UINT64_C(3600) * NS_PER_S) /* a longer one is a clock gone wrong */
+
 static struct block_shm *shm_of(const struct lane_block *b)
 {
     return &b->lane->map->shm->lane[b->lane->index].blocks[b->index];
@@ -128,8 +130,16 @@ static void take_status(struct served *m, const struct lane_block *b, uint32_t r
     err_remedy(err, "%s", remedy);
 }
 
-static void count_run(const struct served *m, uint32_t rows)
+/* Counts the run, and learns what runs of its size cost. */
+static void count_run(struct served *m, const struct lane_block *b, uint32_t rows)
 {
+    const struct block_shm *shm = shm_of(b);
+    uint64_t claimed = atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed), done = shm->done_ns;
+    if (shm->status == ERR_OK && claimed > 0 && done > claimed && done - claimed < RUN_NS_MAX) {
+        cost_learn(&m->schedule.cost, b->run_rows, done - claimed);
+        atomic_store_explicit(&m->shared->cost_a_ns, (uint64_t)m->schedule.cost.a_ns, memory_order_relaxed);
+        atomic_store_explicit(&m->shared->cost_b_ns, (uint64_t)m->schedule.cost.b_ns, memory_order_relaxed);
+    }
     if (!m->shared->runs)
         return;
     metric_add(m->shared->runs, m->serve->thread, 1);
@@ -153,13 +163,12 @@ void answer_block(struct served *m, struct lane_block *b)
     struct infer *alone = b->alone;
     bool was_alone = b->deaths >= ALONE_AFTER_DEATHS && b->rows > 0;
     m->lane.published &= ~(1u << b->index);
-    if (m->lane.current == b)
-        m->lane.current = NULL;
+    lane_close(b);
     b->use = LANE_ANSWERING;
     if (was_alone && alone) {
-        take_status(m, b, alone->rows, &err);
-        count_run(m, alone->rows);
-        answer(m, b, alone, &err, 0, alone->rows);
+        take_status(m, b, b->run_rows, &err);
+        count_run(m, b, alone->rows);
+        answer(m, b, alone, &err, 0, b->run_rows);
         next_alone(m, b);
         return;
     }
@@ -167,11 +176,10 @@ void answer_block(struct served *m, struct lane_block *b)
         next_alone(m, b);
         return;
     }
-    uint32_t rows = m->info.desc->has_batch_dim ? b->rows : 1;
-    take_status(m, b, rows, &err);
-    count_run(m, rows);
+    take_status(m, b, b->run_rows, &err);
+    count_run(m, b, m->info.desc->has_batch_dim ? b->rows : 1);
     while (b->first)
-        answer(m, b, b->first, &err, b->first->row0, rows);
+        answer(m, b, b->first, &err, b->first->row0, b->run_rows);
     lane_release(b);
 }
 
@@ -191,8 +199,7 @@ static void quarantine(struct served *m, struct lane_block *b, struct infer *i)
 void recover_block(struct served *m, struct lane_block *b, bool is_crash)
 {
     m->lane.published &= ~(1u << b->index);
-    if (m->lane.current == b)
-        m->lane.current = NULL;
+    lane_close(b);
     b->gen++;
     b->use = LANE_ANSWERING;
     if (is_crash)
@@ -209,12 +216,24 @@ void recover_block(struct served *m, struct lane_block *b, bool is_crash)
     m->is_dirty = true;
 }
 
+/* The others still wait for the run: if it has not begun, it goes on without the rows that nobody wants. */
+static void shrink_block(struct served *m, struct lane_block *b)
+{
+    bool is_plain = b->deaths < ALONE_AFTER_DEATHS && m->info.desc->has_batch_dim;
+    if (!is_plain || (b->use != LANE_FILLING && (b->use != LANE_PUBLISHED || !lane_take_back(b))))
+        return;
+    lane_compact(b);
+    m->is_dirty = true; /* the next flush publishes it */
+}
+
 void abandon_block(struct served *m, struct lane_block *b)
 {
     if (b->live > 0 && b->alone)
         return;
-    if (b->live > 0 && b->deaths < ALONE_AFTER_DEATHS)
-        return; /* others still wait for this run */
+    if (b->live > 0 && b->deaths < ALONE_AFTER_DEATHS) {
+        shrink_block(m, b);
+        return;
+    }
     if (b->use == LANE_FILLING) {
         if (b->live == 0)
             lane_release(b);

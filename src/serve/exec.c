@@ -11,10 +11,11 @@ static struct block_shm *block_of(const struct exec *x, const struct exec_block 
 }
 
 /* The OPEN block with the smallest order, with the state word it was seen in. */
-static bool find_open(const struct exec *x, struct exec_block *out, uint64_t *out_state)
+static bool find_open(struct exec *x, struct exec_block *out, uint64_t *out_state)
 {
     struct segment_shm *shm = x->segment->shm;
-    uint64_t best = UINT64_MAX;
+    uint64_t best = UINT64_MAX, now = 0;
+    x->next_ready_ns = 0;
     for (uint32_t lane = 0; lane < x->segment->lanes; lane++) {
         uint64_t open = atomic_load_explicit(&shm->lane[lane].open, memory_order_acquire);
         for (; open != 0; open &= open - 1) {
@@ -24,6 +25,14 @@ static bool find_open(const struct exec *x, struct exec_block *out, uint64_t *ou
             uint64_t order = atomic_load_explicit(&b->order, memory_order_relaxed);
             if (block_phase_of(state) != BLOCK_OPEN || order >= best)
                 continue;
+            uint64_t ready = atomic_load_explicit(&b->ready_ns, memory_order_relaxed);
+            if (ready != 0 && now == 0)
+                now = clock_now_ns();
+            if (ready > now && !x->is_draining) { /* it waits for more rows */
+                if (x->next_ready_ns == 0 || ready < x->next_ready_ns)
+                    x->next_ready_ns = ready;
+                continue;
+            }
             best = order;
             *out = (struct exec_block){.lane = lane, .block = i, .gen = block_gen_of(state)};
             *out_state = state;

@@ -11,8 +11,11 @@ struct exec {
     const struct backend *backend;
     void *instance;
     const struct model_desc *desc;
-    uint32_t pid; /* owner mark in block states */
-    int index;    /* instance number, for counters */
+    uint32_t pid;     /* owner mark in block states */
+    int index;        /* instance number, for counters */
+    bool is_draining; /* nothing waits for more rows any more */
+    uint64_t
+        next_ready_ns; /* when exec_claim found nothing: a block that waits for more rows may be claimed then; 0 = none */
     struct backend_tensor in[MODEL_TENSORS_MAX], out[MODEL_TENSORS_MAX];
 };
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "serve/internal_int.h"
 
+#define RETRY_MS_MAX      60000u
 #define BIG_REQUEST_BYTES (256u << 10) /* decoding it takes long: rows that are ready do not wait for it */
 
 static enum infer_outcome outcome_of(enum err_code code)
@@ -40,17 +41,25 @@ static enum infer_outcome outcome_of(enum err_code code)
     return OUTCOME_CLIENT_ERROR;
 }
 
+/* Into its place by order. New requests belong near the end, so the walk begins there. */
 static void waiting_push(struct served *m, struct infer *i)
 {
+    struct infer *before = m->waiting_last;
+    while (before && before->order > i->order)
+        before = before->prev;
     i->state = INFER_WAITING;
-    i->next = NULL;
-    i->prev = m->waiting_last;
-    if (m->waiting_last)
-        m->waiting_last->next = i;
+    i->prev = before;
+    i->next = before ? before->next : m->waiting_first;
+    if (i->next)
+        i->next->prev = i;
+    else
+        m->waiting_last = i;
+    if (before)
+        before->next = i;
     else
         m->waiting_first = i;
-    m->waiting_last = i;
     m->waiting++;
+    m->rows += i->rows;
 }
 
 static void waiting_unlink(struct served *m, struct infer *i)
@@ -64,6 +73,7 @@ static void waiting_unlink(struct served *m, struct infer *i)
     else
         m->waiting_last = i->prev;
     m->waiting--;
+    m->rows -= i->rows;
 }
 
 static void show_load(struct served *m)
@@ -71,6 +81,7 @@ static void show_load(struct served *m)
     int t = m->serve->thread;
     atomic_store_explicit(&m->shared->load[t].queued, m->waiting, memory_order_relaxed);
     atomic_store_explicit(&m->shared->load[t].in_flight, m->placed, memory_order_relaxed);
+    atomic_store_explicit(&m->shared->load[t].rows, m->rows, memory_order_relaxed);
 }
 
 void infer_end(struct infer *i)
@@ -84,13 +95,14 @@ void infer_end(struct infer *i)
             lane_unlink(i);
         i->block = b; /* done() may read strings from it; it is released by our caller, afterwards */
         m->placed--;
+        m->rows -= i->rows;
     }
     if (i->state != INFER_NEW)
         m->serve->busy--;
     i->state = INFER_ENDED;
     show_load(m);
     struct metric *counted = m->shared->outcome[outcome_of(i->err.code)];
-    if (counted)
+    if (counted && !i->part_of)
         metric_add(counted, m->serve->thread, 1);
     i->done(i);
 }
@@ -112,6 +124,12 @@ static bool is_quarantined(struct served *m, const struct infer *i, const struct
     return quarantine_has(&m->shared->quarantine, print, clock_now_ns());
 }
 
+static void expect_by(struct served *m, const struct infer *i)
+{
+    if (i->deadline_ns < m->next_deadline_ns)
+        m->next_deadline_ns = i->deadline_ns;
+}
+
 static void placed(struct served *m, struct lane_block *b, struct infer *i)
 {
     if (i->state == INFER_WAITING)
@@ -121,9 +139,9 @@ static void placed(struct served *m, struct lane_block *b, struct infer *i)
     i->state = INFER_PLACED;
     lane_commit(b, i);
     m->placed++;
+    m->rows += i->rows;
     m->is_dirty = true;
-    if (i->deadline_ns < m->next_deadline_ns)
-        m->next_deadline_ns = i->deadline_ns;
+    expect_by(m, i);
     if (b->rows >= b->rows_max)
         lane_publish(b);
 }
@@ -159,10 +177,25 @@ static bool place(struct served *m, struct infer *i)
     return true;
 }
 
+/* The most urgent one of the urgent, when the first must leave the last blocks to them. */
+static struct infer *first_urgent(const struct served *m)
+{
+    struct infer *i = m->waiting_first;
+    while (i && i->priority > 1)
+        i = i->next;
+    return i;
+}
+
 void infer_pump(struct served *m)
 {
-    while (m->waiting_first && place(m, m->waiting_first))
-        ;
+    struct infer *i;
+    while ((i = m->waiting_first) != NULL) {
+        if (place(m, i))
+            continue;
+        i = i->priority > 1 ? first_urgent(m) : NULL;
+        if (!i || !place(m, i))
+            break;
+    }
     show_load(m);
 }
 
@@ -176,6 +209,58 @@ static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
     return n;
 }
 
+static uint32_t rows_ahead(const struct served *m)
+{
+    uint32_t rows = m->rows;
+    for (int t = 0; t < LANE_THREADS_MAX; t++)
+        if (t != m->serve->thread)
+            rows += atomic_load_explicit(&m->shared->load[t].rows, memory_order_relaxed);
+    return rows;
+}
+
+/* What cannot be in time is refused now, with the time after which it could be. */
+static enum err_code check_deadline(struct served *m, struct infer *i)
+{
+    uint32_t ahead = rows_ahead(m);
+    if (ahead == 0)
+        return ERR_OK;
+    uint64_t finish =
+        schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, m->lane.row_cap, m->info.instances_ready);
+    if (finish <= i->deadline_ns)
+        return ERR_OK;
+    uint64_t late_ms = (finish - i->deadline_ns) / NS_PER_MS + 1;
+    err_set(&i->err, ERR_BUSY,
+            "model '%s' would answer in %llu ms, after the request's deadline: %u rows are ahead of it", m->info.name,
+            (unsigned long long)((finish - i->t_submit_ns) / NS_PER_MS), ahead);
+    i->err.retry_after_ms = (uint32_t)(late_ms < RETRY_MS_MAX ? late_ms : RETRY_MS_MAX);
+    return err_remedy(&i->err, "try again after %u ms, or allow more time", i->err.retry_after_ms);
+}
+
+static enum err_code check_queue(struct served *m, struct infer *i)
+{
+    if (m->waiting < m->shared->limits.queue_max)
+        return ERR_OK;
+    double drain_ns =
+        cost_run_ns(&m->schedule.cost, 1) * m->waiting / (m->info.instances_ready > 0 ? m->info.instances_ready : 1);
+    uint64_t ms = (uint64_t)(drain_ns / (double)NS_PER_MS) + 1;
+    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
+    i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
+    return err_remedy(&i->err, "try again later, or give the model more instances");
+}
+
+static void set_order(struct served *m, struct infer *i)
+{
+    if (i->priority == 0)
+        i->priority = m->shared->limits.priority_default;
+    i->priority = i->priority < 1 ? 1 : i->priority > SCHEDULE_PRIORITY_MAX ? SCHEDULE_PRIORITY_MAX : i->priority;
+    struct schedule_ask ask = {.now_ns = i->t_submit_ns,
+                               .deadline_ns = i->deadline_ns,
+                               .client = i->client,
+                               .priority = i->priority,
+                               .rows = i->rows};
+    i->order = schedule_order(&m->schedule, &ask, m->lane.row_cap, m->info.instances_ready);
+}
+
 static enum err_code admit(struct served *m, struct infer *i)
 {
     if (m->info.state != SERVED_READY) {
@@ -185,11 +270,13 @@ static enum err_code admit(struct served *m, struct infer *i)
     }
     if (infer_check(i, &i->err) || infer_rows(i, &i->rows, &i->err))
         return i->err.code;
-    if (m->waiting >= m->shared->limits.queue_max) {
-        err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting,
-                m->info.name);
-        return err_remedy(&i->err, "try again later, or give the model more instances");
+    if (i->part_of) { /* its whole was admitted, and ordered */
+        i->order = i->part_of->order;
+        return ERR_OK;
     }
+    if (check_queue(m, i) || check_deadline(m, i))
+        return i->err.code;
+    set_order(m, i);
     return ERR_OK;
 }
 
@@ -208,19 +295,27 @@ void infer_submit(struct infer *i)
         infer_end(i);
         return;
     }
+    if (split_is_due(i)) {
+        split_submit(i);
+        return;
+    }
     if (request_bytes(i, m->info.desc->inputs_len) > BIG_REQUEST_BYTES)
         serve_flush(m->serve);
-    if (m->waiting_first || !place(m, i)) {
-        waiting_push(m, i);
+    bool must_wait = m->waiting_first != NULL;
+    if (must_wait || !place(m, i)) {
         m->serve->busy++;
-        if (i->deadline_ns < m->next_deadline_ns)
-            m->next_deadline_ns = i->deadline_ns;
+        expect_by(m, i);
+        waiting_push(m, i);
     }
+    if (must_wait)
+        infer_pump(m); /* it may be more urgent than what waits */
     show_load(m);
 }
 
 void infer_cancel(struct infer *i)
 {
+    if (i->state == INFER_SPLIT)
+        split_cancel(i);
     if (i->state != INFER_WAITING && i->state != INFER_PLACED)
         return;
     struct served *m = i->model;

@@ -53,6 +53,8 @@ struct infer {
     enum err_code (*decode)(struct infer *i, struct err *err);
     void (*done)(struct infer *i);
     void *owner;
+    uint32_t priority;      /* 1 is most urgent; 0 = the model's default (schedule.h) */
+    uint64_t client;        /* who asks, for fairness; 0 = unknown */
     uint64_t deadline_ns;   /* clock_now_ns time; 0 = the model's default */
     const char *request_id; /* for crash reports and logs */
     /* set by serve */
@@ -64,6 +66,9 @@ struct infer {
     /* private to serve */
     struct infer *next, *prev;
     struct lane_block *block;
+    struct split *split;   /* of a request in parts */
+    struct infer *part_of; /* a part of a request with more rows than a run takes (split.c) */
+    uint64_t order;        /* smaller runs sooner */
     uint32_t row0, rows;
     uint32_t heap_at, heap_end, state;
 };

@@ -6,14 +6,16 @@
 
 #include "serve/exec.h"
 #include "serve/lane.h"
+#include "serve/schedule.h"
 #include "serve/serve.h"
+#include "serve/split.h"
 
 #define INFER_ROWS_MAX  65536 /* rows of one request; memory limits come on top */
 #define CRASH_KILLS_MAX 3     /* a request that was in so many crashed runs is quarantined */
 #define ALONE_AFTER_DEATHS                                                                                             \
     2 /* from this crash on, the requests of a batch run one by one, to find the one that kills */
 
-enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_ENDED };
+enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_SPLIT, INFER_ENDED };
 
 struct served {
     struct serve *serve;
@@ -24,8 +26,9 @@ struct served {
     struct lane lane;
     struct segment_map private_map;             /* inline */
     struct exec *exec;                          /* inline */
-    struct infer *waiting_first, *waiting_last; /* no block was free */
-    uint32_t waiting, placed;
+    struct infer *waiting_first, *waiting_last; /* no block was free; ascending order */
+    uint32_t waiting, placed, rows;             /* rows: of both */
+    struct schedule schedule;
     bool is_dirty;                              /* rows were added since the last flush */
     uint64_t next_deadline_ns;                  /* no earlier one among its requests */
     struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */

@@ -39,13 +39,15 @@ static void adopt(struct lane_block *b)
     b->lane->unused |= 1u << b->index;
 }
 
-void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc)
+void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc,
+               const struct batch_policy *policy)
 {
     memset(l, 0, sizeof *l);
     l->map = map;
     l->index = index;
     l->desc = desc;
-    l->row_cap = desc->may_share ? desc->max_batch : 1;
+    l->policy = policy;
+    l->row_cap = desc->may_share ? batch_cap(policy, desc->max_batch) : 1;
     atomic_store(&map->shm->lane[index].open, 0);
     for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
         struct lane_block *b = &l->blocks[i];
@@ -97,8 +99,7 @@ static uint64_t heap_need(const struct lane *l, const struct infer *i)
 
 static bool has_room(const struct lane_block *b, const struct infer *i)
 {
-    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->in_cap &&
-           same_shapes(b, i);
+    return b->rows + i->rows <= b->rows_max && b->heap_at + heap_need(b->lane, i) <= b->lane->map->in_cap;
 }
 
 /* Lays out the input area for rows_max rows: tensors one after the other, strings behind them. False when it does not fit. */
@@ -143,31 +144,65 @@ static void point_inputs(const struct lane_block *b, struct infer *i)
     for (uint32_t k = 0; k < l->desc->inputs_len; k++) {
         struct infer_tensor *t = &i->in[k];
         const struct lane_tensor *in = &b->in[k];
-        t->data = base + in->off + b->rows * in->row_bytes;
+        t->data = base + in->off + i->row0 * in->row_bytes;
         t->bytes = t->given ? in->row_bytes * i->rows : 0;
     }
-    i->heap_at = (uint32_t)b->heap_at;
-    i->heap_end = (uint32_t)(b->heap_at + heap_need(l, i));
 }
 
+static void reserve_heap(const struct lane_block *b, struct infer *i)
+{
+    i->heap_at = (uint32_t)b->heap_at;
+    i->heap_end = (uint32_t)(b->heap_at + heap_need(b->lane, i));
+}
+
+void lane_close(struct lane_block *b)
+{
+    for (int i = 0; i < LANE_CURRENT_MAX; i++)
+        if (b->lane->current[i] == b)
+            b->lane->current[i] = NULL;
+}
+
+/* The current block of the request's shape and priority, ours and with room; closes one that has none. */
 static struct lane_block *shared_with_room(struct lane *l, const struct infer *i)
 {
-    struct lane_block *b = l->current;
-    if (!b)
+    for (int c = 0; c < LANE_CURRENT_MAX; c++) {
+        struct lane_block *b = l->current[c];
+        if (!b || b->priority != i->priority || !same_shapes(b, i))
+            continue;
+        if (has_room(b, i) && (b->use == LANE_FILLING || lane_take_back(b)))
+            return b;
+        if (b->use == LANE_FILLING)
+            lane_publish(b); /* full: it goes as it is */
+        lane_close(b);
         return NULL;
-    if (b->use == LANE_FILLING ? has_room(b, i) : b->use == LANE_PUBLISHED && has_room(b, i) && lane_take_back(b))
-        return b;
-    if (b->use == LANE_FILLING)
-        lane_publish(b); /* full, or another shape: it goes as it is */
-    l->current = NULL;
+    }
     return NULL;
+}
+
+/* A place among the current blocks; the oldest gives way. */
+static void make_current(struct lane *l, struct lane_block *b)
+{
+    int place = 0;
+    for (int c = 0; c < LANE_CURRENT_MAX; c++) {
+        if (!l->current[c]) {
+            place = c;
+            break;
+        }
+        if (l->current[c]->life < l->current[place]->life)
+            place = c;
+    }
+    if (l->current[place] && l->current[place]->use == LANE_FILLING)
+        lane_publish(l->current[place]);
+    b->life = ++l->lives;
+    l->current[place] = b;
 }
 
 enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err)
 {
     struct lane_block *b = l->desc->may_share ? shared_with_room(l, i) : NULL;
     if (!b) {
-        if (l->unused == 0)
+        uint32_t keep = i->priority > 1 ? LANE_URGENT_RESERVED : 0;
+        if ((uint32_t)__builtin_popcount(l->unused) <= keep)
             return LANE_FULL;
         b = &l->blocks[__builtin_ctz(l->unused)]; /* the lowest: its pages are warm */
         if (!lay_out_best(b, i)) {
@@ -180,13 +215,16 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         b->use = LANE_FILLING;
         b->rows = 0;
         b->opened_ns = clock_now_ns();
+        b->order = UINT64_MAX;
+        b->priority = i->priority;
         set_state(b, BLOCK_FILLING);
         if (l->desc->may_share)
-            l->current = b;
+            make_current(l, b);
     }
     i->row0 = b->rows;
     i->block = b;
     point_inputs(b, i);
+    reserve_heap(b, i);
     *out = b;
     return LANE_ROOM;
 }
@@ -194,6 +232,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
 void lane_commit(struct lane_block *b, struct infer *i)
 {
     b->rows += i->rows;
+    b->order = i->order < b->order ? i->order : b->order;
     b->heap_at = ROUND_UP(i->heap_at, 8u);
     i->next = NULL;
     i->prev = b->last;
@@ -241,15 +280,42 @@ static void tell_input(const struct lane_tensor *in, bool has_rows, uint32_t row
         out->dims[0] = rows;
 }
 
+/* Rows that only fill the run up to an allowed size are copies of its first row: valid values for every model. */
+static void pad_rows(const struct lane_block *b, uint32_t row0, uint32_t rows, uint32_t run_rows)
+{
+    const struct lane *l = b->lane;
+    unsigned char *base = segment_in(l->map, l->index, b->index);
+    for (uint32_t k = 0; k < l->desc->inputs_len && run_rows > rows; k++) {
+        const struct lane_tensor *in = &b->in[k];
+        unsigned char *first = base + in->off + row0 * in->row_bytes;
+        for (uint32_t r = rows; r < run_rows && in->given; r++)
+            memcpy(first + r * in->row_bytes, first, in->row_bytes);
+    }
+}
+
+/* Padding needs room behind the rows: the rows of one request among others have none. */
+static uint32_t run_size(const struct lane_block *b, uint32_t row0, uint32_t rows)
+{
+    const struct lane *l = b->lane;
+    if (!l->desc->may_share || row0 + rows != b->rows)
+        return rows;
+    uint32_t padded = batch_padded(l->policy, rows);
+    return row0 + padded <= b->rows_max ? padded : rows;
+}
+
 /* Fills the control part for rows [row0, row0 + rows) and opens the block. Without a batch dimension rows is 1. */
 static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
 {
     struct lane *l = b->lane;
     struct block_shm *shm = shm_of(b);
+    b->run_rows = run_size(b, row0, rows);
+    pad_rows(b, row0, rows, b->run_rows);
     for (uint32_t k = 0; k < l->desc->inputs_len; k++)
-        tell_input(&b->in[k], l->desc->has_batch_dim, row0, rows, &shm->in[k]);
-    shm->rows = rows;
-    atomic_store_explicit(&shm->order, b->opened_ns, memory_order_relaxed);
+        tell_input(&b->in[k], l->desc->has_batch_dim, row0, b->run_rows, &shm->in[k]);
+    shm->rows = b->run_rows;
+    atomic_store_explicit(&shm->order, b->order, memory_order_relaxed);
+    uint64_t ready = l->desc->may_share ? batch_ready_ns(l->policy, rows, b->rows_max, b->opened_ns) : 0;
+    atomic_store_explicit(&shm->ready_ns, ready, memory_order_relaxed);
     atomic_store_explicit(&shm->aborted, 0, memory_order_relaxed);
     atomic_store_explicit(&shm->claimed_ns, 0, memory_order_relaxed);
     b->kill_asked = b->cancel_asked = false;
@@ -257,6 +323,26 @@ static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
     l->published |= 1u << b->index;
     set_state(b, BLOCK_OPEN);
     atomic_fetch_or_explicit(&l->map->shm->lane[l->index].open, UINT64_C(1) << b->index, memory_order_release);
+}
+
+void lane_compact(struct lane_block *b)
+{
+    const struct lane *l = b->lane;
+    unsigned char *base = segment_in(l->map, l->index, b->index);
+    uint32_t at = 0;
+    CHECK(b->use == LANE_FILLING && l->desc->has_batch_dim);
+    for (struct infer *i = b->first; i; i = i->next) {
+        for (uint32_t k = 0; k < l->desc->inputs_len && at != i->row0; k++) {
+            unsigned char *rows = base + b->in[k].off;
+            if (b->in[k].given)
+                memmove(rows + at * b->in[k].row_bytes, rows + i->row0 * b->in[k].row_bytes,
+                        i->rows * b->in[k].row_bytes);
+        }
+        i->row0 = at;
+        at += i->rows;
+        point_inputs(b, i);
+    }
+    b->rows = at;
 }
 
 static void note_ids(struct lane_block *b, const struct infer *from, uint32_t max)
@@ -317,14 +403,14 @@ void lane_release(struct lane_block *b)
     struct lane *l = b->lane;
     CHECK(b->live == 0);
     give_back(b);
-    if (l->current == b)
-        l->current = NULL;
+    lane_close(b);
     l->published &= ~(1u << b->index);
     l->orphans &= ~(1u << b->index);
     l->unused |= 1u << b->index;
     b->gen++;
     b->use = LANE_UNUSED;
     b->deaths = 0;
+    b->rows = 0;
     b->alone = NULL;
     b->first = b->last = NULL;
     set_state(b, BLOCK_FREE);

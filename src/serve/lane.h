@@ -3,6 +3,7 @@
 #ifndef SERVE_LANE_H
 #define SERVE_LANE_H
 
+#include "serve/batch.h"
 #include "serve/infer.h"
 #include "serve/segment.h"
 
@@ -13,6 +14,10 @@ enum lane_use {
     LANE_ANSWERING, /* DONE, results being handed out */
     LANE_ORPHAN,    /* RUNNING for an edge that died; not ours until it ends */
 };
+
+#define LANE_CURRENT_MAX 8
+#define LANE_URGENT_RESERVED                                                                                           \
+    4 /* blocks that only the most urgent priority may take: it never waits behind a full lane */
 
 struct lane;
 
@@ -29,11 +34,15 @@ struct lane_block {
     uint32_t index, gen;
     enum lane_use use;
     uint32_t rows, rows_max;    /* used, room */
+    uint32_t run_rows;          /* of the published run: rows, padded */
+    uint32_t priority;          /* of its requests: they do not mix */
     uint64_t heap_at;           /* next free byte of the input area behind the tensors */
     struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
     uint32_t live;
     uint64_t opened_ns;
+    uint64_t order;      /* smallest of its requests' */
+    uint32_t life;       /* when it became current, for choosing the oldest */
     uint32_t deaths;     /* workers that crashed on it */
     struct infer *alone; /* after two deaths requests run one by one: this one now */
     bool kill_asked, cancel_asked;
@@ -45,13 +54,17 @@ struct lane {
     uint32_t index;   /* of the lane in the segment */
     uint32_t row_cap; /* most rows of a shared block */
     struct lane_block blocks[LANE_BLOCKS];
-    struct lane_block
-        *current; /* shared block that takes rows: FILLING, or PUBLISHED and perhaps still OPEN; NULL: none */
+    const struct batch_policy *policy;
+    /* Shared blocks that take rows, one for each shape and priority: FILLING, or PUBLISHED and perhaps still OPEN. A request of another shape does not
+     * close a batch; when all places are taken the oldest gives way. */
+    struct lane_block *current[LANE_CURRENT_MAX];
+    uint32_t lives;
     uint32_t unused, published, orphans; /* bit masks of blocks */
 };
 
 /* Takes over whatever an earlier edge left in the lane. */
-void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc);
+void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc,
+               const struct batch_policy *policy);
 void lane_done(struct lane *l);
 
 enum lane_room { LANE_ROOM, LANE_FULL, LANE_TOO_LARGE };
@@ -68,6 +81,10 @@ void lane_unlink(struct infer *i);
 /* FILLING or ANSWERING to OPEN, with all its rows, or the rows of one request. */
 void lane_publish(struct lane_block *b);
 void lane_publish_alone(struct lane_block *b, struct infer *i);
+/* The block takes no more rows. */
+void lane_close(struct lane_block *b);
+/* A FILLING block some of whose requests were given up: moves the rows of the others together, so that nothing runs for nobody. */
+void lane_compact(struct lane_block *b);
 /* OPEN back to us, if no worker has claimed it. */
 bool lane_take_back(struct lane_block *b);
 void lane_release(struct lane_block *b);

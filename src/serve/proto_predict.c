@@ -25,10 +25,13 @@ static void predict_fail(struct http_req *req, const struct err *err)
     jw_kv_c(&w, "message", err->text);
     if (err->code != ERR_OK && err->remedy[0])
         jw_kv_c(&w, "remedy", err->remedy);
+    if (err->retry_after_ms > 0)
+        jw_kv_u64(&w, "retry_after_ms", err->retry_after_ms);
     jw_kv_c(&w, "request_id", req->id);
     jw_object_end(&w);
     struct str body = buf_view(w.out);
-    struct http_header retry = {STR("Retry-After"), STR("1")};
+    char seconds[16];
+    struct http_header retry = http_retry_after(err, seconds, sizeof seconds);
     bool is_temporary = status == 429 || status == 503;
     http_respond(req, status, STR("application/json"), &retry, is_temporary, &body, 1);
 }

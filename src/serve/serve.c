@@ -142,9 +142,9 @@ static enum err_code make_ready(struct served *m, struct err *err)
     if (sh->is_inline && open_inline(m, err))
         return err->code;
     if (sh->is_inline)
-        lane_init(&m->lane, &m->private_map, 0, &sh->desc);
+        lane_init(&m->lane, &m->private_map, 0, &sh->desc, &sh->limits.batch);
     else
-        lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, &sh->desc);
+        lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, &sh->desc, &sh->limits.batch);
     m->has_lane = true;
     m->info.desc = &sh->desc;
     return ERR_OK;
@@ -315,11 +315,7 @@ static void flush_model(struct served *m)
 {
     m->is_dirty = false;
     struct lane *l = &m->lane;
-    if (l->desc->may_share) {
-        if (l->current && l->current->use == LANE_FILLING)
-            lane_publish(l->current);
-    }
-    for (uint32_t i = 0; i < LANE_BLOCKS && !l->desc->may_share; i++)
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++)
         if (l->blocks[i].use == LANE_FILLING)
             lane_publish(&l->blocks[i]);
     if (m->exec)

@@ -5,6 +5,7 @@
 
 #include "base/metric.h"
 #include "model/backend.h"
+#include "serve/batch.h"
 #include "serve/quarantine.h"
 #include "serve/segment.h"
 
@@ -19,8 +20,10 @@ enum infer_outcome {
 };
 
 struct model_limits {
-    uint64_t timeout_ns; /* default deadline of a request; a run that takes longer counts as hung */
-    uint32_t queue_max;  /* requests that may wait per thread beside those in blocks */
+    struct batch_policy batch;
+    uint32_t priority_default; /* of requests that name none: 1 ... */
+    uint64_t timeout_ns;       /* default deadline of a request; a run that takes longer counts as hung */
+    uint32_t queue_max;        /* requests that may wait per thread beside those in blocks */
 };
 
 struct model_shared {
@@ -37,8 +40,9 @@ struct model_shared {
     bool is_described;
     struct quarantine quarantine;
     _Atomic int threads_draining;
+    _Atomic uint64_t cost_a_ns, cost_b_ns; /* learned: a run of n rows takes about a + b n */
     struct {
-        alignas(64) _Atomic uint32_t queued, in_flight;
+        alignas(64) _Atomic uint32_t queued, in_flight, rows; /* rows: of both */
     } load[LANE_THREADS_MAX];
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];

@@ -188,7 +188,7 @@ TEST(a_batch_ends_at_max_batch)
     rig_done(&r);
 }
 
-TEST(a_request_with_more_rows_than_max_batch_runs_by_itself)
+TEST(a_request_with_more_rows_than_max_batch_is_split_and_joined)
 {
     struct rig r;
     struct req a, b;
@@ -200,8 +200,8 @@ TEST(a_request_with_more_rows_than_max_batch_runs_by_itself)
     rig_settle(&r);
     EXPECT_OK(a);
     EXPECT_OK(b);
-    EXPECT_EQ(b.batch_rows, 9);
-    EXPECT_EQ(r.state.runs, 2);
+    EXPECT_EQ(b.batch_rows, 4);
+    EXPECT_EQ(r.state.runs, 4); /* 1, then 4 + 4 + 1 */
     rig_done(&r);
 }
 

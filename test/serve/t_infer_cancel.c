@@ -351,6 +351,7 @@ TEST(a_request_submitted_by_a_timeout_has_its_deadline)
     rig_init(&r, NULL);
     req_make(&r, &first, 4, 1, 1);
     req_make(&r, &a, 1, 1, 1);
+    first.i->deadline_ns = rig_now_ns + 5 * NS_PER_MS; /* the nearer deadline runs first */
     a.i->deadline_ns = rig_now_ns + 10 * NS_PER_MS;
     a.on_done = submit_other;
     a.other = &next;

@@ -5,6 +5,8 @@
 #include "rig.h"
 #include "sys/fd.h"
 
+static const struct batch_policy plain; /* no waiting, no padding */
+
 struct bench {
     struct segment_map map;
     struct model_desc desc;
@@ -23,7 +25,7 @@ static void bench_init(struct bench *b, const struct rig_opt *opt)
     rig_describe(&b->desc, opt);
     if (segment_private(opt->area ? opt->area : 1 << 20, 1 << 20, &b->map, &b->err))
         FAIL("%s", b->err.text);
-    lane_init(&b->lane, &b->map, 0, &b->desc);
+    lane_init(&b->lane, &b->map, 0, &b->desc, &plain);
 }
 
 static void bench_done(struct bench *b)
@@ -295,7 +297,7 @@ TEST(a_new_lane_adopts_all_but_runs_in_progress)
     atomic_store(&b.map.shm->lane[0].blocks[claimed[1].block].state, block_state(claimed[1].gen, 9, BLOCK_DONE));
     lane_done(&b.lane);
 
-    lane_init(&b.lane, &b.map, 0, &b.desc);
+    lane_init(&b.lane, &b.map, 0, &b.desc, &plain);
     EXPECT_EQ(b.lane.orphans, 1u << claimed[0].block);
     EXPECT_EQ(b.lane.unused, ~(1u << claimed[0].block));
     EXPECT_EQ(atomic_load(&b.map.shm->lane[0].open), 0);
@@ -316,7 +318,7 @@ TEST(generations_wrap)
     bench_init(&b, &(struct rig_opt){0});
     lane_done(&b.lane);
     atomic_store(&b.map.shm->lane[0].blocks[0].state, block_state(UINT32_MAX, 0, BLOCK_FREE));
-    lane_init(&b.lane, &b.map, 0, &b.desc);
+    lane_init(&b.lane, &b.map, 0, &b.desc, &plain);
     struct lane_block *block = put(&b, item(&x, 1, 3));
     EXPECT_EQ(block->index, 0);
     EXPECT_EQ(block->gen, 0);

@@ -1,0 +1,55 @@
+#include "serve/schedule.h"
+
+#define FORGET      0.98 /* weight of all earlier samples at each new one: about the last 50 runs count */
+#define SAMPLES_MIN 3.0
+#define SPREAD_MIN  0.25 /* variance of rows below which the slope cannot be told from the offset */
+
+void cost_learn(struct cost *c, uint32_t rows, uint64_t run_ns)
+{
+    double r = rows, t = (double)run_ns;
+    c->n = c->n * FORGET + 1;
+    c->r = c->r * FORGET + r;
+    c->t = c->t * FORGET + t;
+    c->rr = c->rr * FORGET + r * r;
+    c->rt = c->rt * FORGET + r * t;
+    double mean_r = c->r / c->n, mean_t = c->t / c->n;
+    double variance = c->rr / c->n - mean_r * mean_r;
+    double slope = variance > SPREAD_MIN ? (c->rt / c->n - mean_r * mean_t) / variance : 0;
+    if (variance <= SPREAD_MIN) /* all runs of one size: keep the shape known so far, scale it to the mean */
+        slope = c->a_ns + c->b_ns > 0 ? c->b_ns * mean_t / (c->a_ns + c->b_ns * mean_r) : mean_t / mean_r;
+    double offset = mean_t - slope * mean_r;
+    if (slope < 0 || offset < 0) { /* noise: a line through the origin, or a constant */
+        offset = slope < 0 ? mean_t : 0;
+        slope = slope < 0 ? 0 : mean_t / mean_r;
+    }
+    c->a_ns = offset;
+    c->b_ns = slope;
+}
+
+double cost_run_ns(const struct cost *c, double rows)
+{
+    return c->n < SAMPLES_MIN ? 0 : c->a_ns + c->b_ns * rows;
+}
+
+uint64_t schedule_order(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances)
+{
+    uint64_t *tag = &s->tags[a->client * UINT64_C(0x9E3779B97F4A7C15) >> 54];
+    uint64_t start = *tag > a->now_ns ? *tag : a->now_ns;
+    double share = s->cost.a_ns * a->rows / (batch > 0 ? batch : 1) + s->cost.b_ns * a->rows;
+    share /= instances > 0 ? instances : 1;
+    *tag = start + (uint64_t)share;
+    uint64_t slack = a->deadline_ns > a->now_ns ? a->deadline_ns - a->now_ns : 0;
+    uint32_t level = a->priority > 0 ? a->priority - 1 : 0;
+    return start + level * SCHEDULE_AGE_NS + (slack < SCHEDULE_AGE_NS ? slack : SCHEDULE_AGE_NS);
+}
+
+uint64_t schedule_finish(const struct schedule *s, uint64_t now_ns, double rows_ahead, uint32_t rows, uint32_t batch,
+                         int instances)
+{
+    if (s->cost.n < SAMPLES_MIN || instances < 1)
+        return 0;
+    double size = batch > 0 ? batch : 1;
+    double runs = rows_ahead / size;
+    double ahead_ns = (runs * s->cost.a_ns + rows_ahead * s->cost.b_ns) / instances;
+    return now_ns + (uint64_t)(ahead_ns + cost_run_ns(&s->cost, rows));
+}
