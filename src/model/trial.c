@@ -10,8 +10,10 @@
 
 /* Made-up inputs above this are not worth their memory: such models are run as requests come. */
 #define IN_BYTES_MAX ((size_t)256 << 20)
-#define OUT_BYTES    ((uint64_t)64 << 20) /* mapped, touched only where written */
-#define TEXT_BYTES   64
+/* Room for outputs: mapped, touched only where written. The smaller one is for processes with a tight limit of memory. */
+#define OUT_BYTES     ((uint64_t)64 << 20)
+#define OUT_BYTES_MIN ((uint64_t)4 << 20)
+#define TEXT_BYTES    64
 
 /* Spread and sign of each row. Small, large, all positive: sums, maxima and normalisations over rows react to at least one of them. */
 static const struct {
@@ -175,11 +177,15 @@ enum err_code trial_init(struct trial *t, const struct backend *b, void *instanc
     t->desc = d;
     t->deadline_ns = deadline_ns;
     void *out;
-    enum err_code code = shm_map_private(OUT_BYTES, &out, err);
+    t->out_cap = OUT_BYTES;
+    enum err_code code = shm_map_private(t->out_cap, &out, err);
+    if (code != ERR_OK) {
+        t->out_cap = OUT_BYTES_MIN;
+        code = shm_map_private(t->out_cap, &out, err);
+    }
     if (code != ERR_OK)
         return code;
     t->out_base = out;
-    t->out_cap = OUT_BYTES;
     code = find_sizes(t, err);
     if (code != ERR_OK)
         trial_done(t);
