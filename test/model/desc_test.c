@@ -12,8 +12,8 @@ static struct model_desc sane(void)
     d.inputs_len = d.outputs_len = 1;
     d.max_batch = 8;
     d.has_batch_dim = d.may_share = 1;
-    strcpy(d.inputs[0].name, "x");
-    strcpy(d.outputs[0].name, "y");
+    (void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("x"));
+    (void)str_copy(d.outputs[0].name, sizeof d.outputs[0].name, STR("y"));
     d.inputs[0].dtype = d.outputs[0].dtype = DT_FP32;
     d.inputs[0].ndim = d.outputs[0].ndim = 2;
     d.inputs[0].dims[0] = d.outputs[0].dims[0] = -1;
@@ -43,8 +43,8 @@ TEST(hostile_description_is_refused)
 {
     EXPECT_REFUSED(memset(d.inputs[0].name, 'a', sizeof d.inputs[0].name));
     EXPECT_REFUSED(d.inputs[0].name[0] = 0);
-    EXPECT_REFUSED(strcpy(d.inputs[0].name, "a\nb"));
-    EXPECT_REFUSED(strcpy(d.inputs[0].name, "\xff"));
+    EXPECT_REFUSED((void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("a\nb")));
+    EXPECT_REFUSED((void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("\xff")));
     EXPECT_REFUSED(memset(d.batch_reason, 'a', sizeof d.batch_reason));
     EXPECT_REFUSED(memset(d.inputs[0].symbols[1], 'a', sizeof d.inputs[0].symbols[1]));
     EXPECT_REFUSED(d.inputs[0].dtype = 99);

@@ -109,8 +109,8 @@ static struct model_desc script_desc(void)
     struct model_desc d;
     memset(&d, 0, sizeof d);
     d.inputs_len = d.outputs_len = 1;
-    strcpy(d.inputs[0].name, "x");
-    strcpy(d.outputs[0].name, "y");
+    (void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("x"));
+    (void)str_copy(d.outputs[0].name, sizeof d.outputs[0].name, STR("y"));
     d.inputs[0].dtype = d.outputs[0].dtype = DT_FP32;
     d.inputs[0].ndim = d.outputs[0].ndim = 2;
     d.inputs[0].dims[0] = d.outputs[0].dims[0] = -1;
@@ -145,7 +145,7 @@ TEST(built_in_models_know_by_themselves)
     struct model_desc d = script_desc();
     d.may_share = d.has_batch_dim = 1;
     d.max_batch = 5;
-    strcpy(d.batch_reason, "known");
+    (void)str_copy(d.batch_reason, sizeof d.batch_reason, STR("known"));
     fail_above = 0;
     backend_probe_batching(&script, NULL, &d, 5 * NS_PER_S);
     EXPECT_EQ(d.may_share, 1);
