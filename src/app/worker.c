@@ -291,7 +291,8 @@ static void tell(enum channel_type type, struct str payload)
         _exit(EXIT_MASTER_GONE);
 }
 
-static void tell_failed(const struct err *e)
+/* Ends without exit handlers: those of an engine that is half loaded may crash or hang, and the sandbox is closed. */
+static _Noreturn void give_up(const struct err *e)
 {
     struct buf text;
     struct json_writer j;
@@ -302,7 +303,7 @@ static void tell_failed(const struct err *e)
     jw_kv_c(&j, "remedy", e->remedy);
     jw_object_end(&j);
     tell(CHANNEL_FAILED, buf_view(&text));
-    buf_done(&text);
+    _exit(1);
 }
 
 static void on_abort(struct worker *w, struct str payload)
@@ -372,10 +373,8 @@ int worker_main(int argc, char **argv)
     (void)snprintf(role, sizeof role, "worker %s@%s#%lld", w.model, w.version ? w.version : "1", (long long)w.index);
     log_init(role, LOG_LEVEL_WARN, LOG_PEOPLE, STDERR_FILENO);
     (void)prctl(PR_SET_NAME, "quern-worker");
-    if (load(&w, &err)) {
-        tell_failed(&err);
-        return 1;
-    }
+    if (load(&w, &err))
+        give_up(&err);
     w.exec = (struct exec){.segment = &w.segment,
                            .backend = w.backend,
                            .instance = w.instance,
@@ -385,8 +384,7 @@ int worker_main(int argc, char **argv)
     describe(&w);
     if (pthread_create(&runner, NULL, run_loop, &w) != 0) {
         err_set(&err, ERR_IO, "cannot start the run thread");
-        tell_failed(&err);
-        return 1;
+        give_up(&err);
     }
     tell(CHANNEL_READY, STR("{}"));
     lifecycle(&w, runner);
