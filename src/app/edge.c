@@ -396,7 +396,7 @@ static void on_channel(uv_poll_t *h, int status, int events)
 static void on_second(uv_timer_t *h)
 {
     struct edge *e = h->data;
-    history_sample(e->history, clock_wall_ms());
+    history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
 }
 
 static enum err_code start(struct edge *e, struct err *err)

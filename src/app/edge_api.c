@@ -116,56 +116,99 @@ static void write_http(struct json_writer *w, const struct edge *e)
     jw_object_end(w);
 }
 
-/* One process of the master's list, with what it costs right now. */
-static void write_process(struct json_writer *w, struct json_reader *r)
+/* One process of the master's list, with what it costs right now. w may be NULL: only the cost is asked for. */
+static uint64_t write_process(struct json_writer *w, struct json_reader *r)
 {
     struct str key, raw;
     struct proc_usage usage = {0};
     int64_t pid = 0;
-    jw_object(w);
+    if (w)
+        jw_object(w);
     json_object(r);
     while (json_key(r, &key) && json_skip(r, &raw)) {
-        jw_key_str(w, key);
-        jw_raw(w, raw);
+        if (w) {
+            jw_key_str(w, key);
+            jw_raw(w, raw);
+        }
         if (str_eq_c(key, "pid") && !str_to_i64(raw, &pid))
             pid = 0;
     }
     if (pid > 0)
         (void)proc_usage_read((int)pid, &usage);
-    jw_kv_u64(w, "rss_bytes", usage.rss_bytes);
-    jw_kv_u64(w, "cpu_ms", usage.cpu_ms);
-    jw_object_end(w);
+    if (w) {
+        jw_kv_u64(w, "rss_bytes", usage.rss_bytes);
+        jw_kv_u64(w, "cpu_ms", usage.cpu_ms);
+        jw_object_end(w);
+    }
+    return usage.rss_bytes;
 }
 
-static void write_processes(struct json_writer *w, struct json_reader *r)
+/* The list of processes; returns their resident memory together. */
+static uint64_t write_processes(struct json_writer *w, struct json_reader *r)
 {
-    jw_key(w, "processes");
-    jw_array(w);
+    uint64_t rss = 0;
+    if (w)
+        jw_array(w);
     json_array(r);
     while (json_item(r))
-        write_process(w, r);
-    jw_array_end(w);
+        rss += write_process(w, r);
+    if (w)
+        jw_array_end(w);
+    return rss;
+}
+
+/* The master's status file, with the padding that the JSON reader needs; false when there is none. buf_done the copy. */
+static bool read_master_status(const struct edge *e, struct arena *a, struct buf *copy)
+{
+    char path[600];
+    struct err err;
+    struct str text;
+    (void)snprintf(path, sizeof path, "%s/run/status.json", e->data);
+    buf_init(copy, STATUS_BYTES_MAX + BUF_PAD);
+    if (file_read(path, STATUS_BYTES_MAX, a, &text, &err))
+        return false;
+    buf_str(copy, text);
+    buf_pad(copy);
+    return true;
+}
+
+uint64_t edge_rss_all(struct edge *e)
+{
+    struct arena a;
+    struct buf copy;
+    struct json_reader r;
+    struct str key;
+    uint64_t rss = 0;
+    arena_init(&a, 1 << 14, 2 * STATUS_BYTES_MAX);
+    if (read_master_status(e, &a, &copy)) {
+        json_init(&r, buf_view(&copy), 32);
+        json_object(&r);
+        while (json_key(&r, &key)) {
+            if (str_eq_c(key, "processes"))
+                rss = write_processes(NULL, &r);
+            else
+                json_skip(&r, NULL);
+        }
+    }
+    buf_done(&copy);
+    arena_done(&a);
+    return rss;
 }
 
 /* What the master wrote to its status file: processes and crash reports. */
 static void write_master_part(struct json_writer *w, const struct edge *e, struct arena *a)
 {
-    char path[600];
-    struct err err;
-    struct str text, key, crashes = STR("[]");
+    struct str key, crashes = STR("[]");
     struct json_reader r;
-    (void)snprintf(path, sizeof path, "%s/run/status.json", e->data);
+    struct buf copy;
     bool has_processes = false;
-    if (file_read(path, STATUS_BYTES_MAX, a, &text, &err) == ERR_OK) {
-        struct buf copy; /* with the padding that the reader needs */
-        buf_init(&copy, STATUS_BYTES_MAX + BUF_PAD);
-        buf_str(&copy, text);
-        buf_pad(&copy);
+    if (read_master_status(e, a, &copy)) {
         json_init(&r, buf_view(&copy), 32);
         json_object(&r);
         while (json_key(&r, &key)) {
-            if (str_eq_c(key, "processes")) {
-                write_processes(w, &r);
+            if (str_eq_c(key, "processes") && !has_processes) {
+                jw_key(w, "processes");
+                (void)write_processes(w, &r);
                 has_processes = true;
             } else if (str_eq_c(key, "crashes") && json_skip(&r, &crashes)) {
                 crashes = arena_str_dup(a, crashes);
@@ -173,8 +216,8 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
                 json_skip(&r, NULL);
             }
         }
-        buf_done(&copy);
     }
+    buf_done(&copy);
     if (!has_processes) {
         jw_key(w, "processes");
         jw_raw(w, STR("[]"));
@@ -328,14 +371,17 @@ static bool has_tag(struct str list, struct str etag)
 
 static void send_asset(struct http_req *req, const struct asset *a)
 {
-    struct http_header extra[5] = {{STR("etag"), a->etag},
+    struct http_header extra[6] = {{STR("etag"), a->etag},
                                    {STR("cache-control"), STR("no-cache")},
                                    {STR("content-security-policy"), STR(ASSET_CSP)},
                                    {STR("x-content-type-options"), STR("nosniff")},
-                                   {STR("vary"), STR("accept-encoding")}};
+                                   {STR("vary"), STR("accept-encoding")},
+                                   {STR("content-encoding"), STR("gzip")}};
     struct str seen = http_header_get(req, "if-none-match");
     bool is_fresh = seen.p && has_tag(seen, a->etag);
-    http_respond(req, is_fresh ? 304 : 200, a->type, extra, ARRAY_LEN(extra), &a->data, is_fresh ? 0 : 1);
+    bool is_packed = !is_fresh && a->gzip.n > 0 && http_accepts_gzip(req);
+    http_respond(req, is_fresh ? 304 : 200, a->type, extra, is_packed ? 6 : 5, is_packed ? &a->gzip : &a->data,
+                 is_fresh ? 0 : 1);
 }
 
 void edge_handle(struct http_req *req, void *arg)

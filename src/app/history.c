@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "base/metric_window.h"
-#include "sys/cpu.h"
 
 #define SERIES_MAX 256 /* models shown in charts */
 
@@ -92,13 +91,12 @@ static void sample(struct series *s, struct step *out)
     s->look = now;
 }
 
-void history_sample(struct history *h, uint64_t now_ms)
+void history_sample(struct history *h, uint64_t now_ms, uint64_t rss_bytes)
 {
-    struct proc_usage usage;
     pthread_mutex_lock(&h->lock);
     for (size_t i = 0; i < h->series_len; i++)
         sample(h->series[i], &h->series[i]->steps[h->at]);
-    h->rss[h->at] = proc_usage_read(0, &usage) ? usage.rss_bytes : 0;
+    h->rss[h->at] = rss_bytes;
     h->at = (h->at + 1) % HISTORY_STEPS;
     h->len += h->len < HISTORY_STEPS;
     h->end_ms = now_ms;

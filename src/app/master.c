@@ -276,7 +276,7 @@ int master_run(struct config *c, const struct master_options *o)
     if (start(&m, &err)) {
         (void)fprintf(stderr, "quern: %s\n", err.text);
         if (err.remedy[0])
-            (void)fprintf(stderr, "  remedy: %s\n", err.remedy);
+            (void)fprintf(stderr, "  %s\n", err.remedy);
         return exit_code_for(&err, &m);
     }
     greet(&m);

@@ -97,6 +97,7 @@ static enum err_code build_config(struct config *out, void *arg, struct err *err
     b->is_usage = code != ERR_OK;
     if (!code)
         code = config_check(&c, err);
+    b->is_usage = b->is_usage || (code != ERR_OK && b->is_serve && !b->running);
     if (!code && b->running)
         code = check_reload(b->running, &c, err);
     if (code) {

@@ -176,8 +176,6 @@ static enum err_code check_file(const struct config *c, const struct model_confi
         why = strerror(errno);
     else if (!S_ISREG(st.st_mode))
         why = "not a regular file";
-    else if (st.st_size == 0)
-        why = "the file is empty";
     if (!why)
         return ERR_OK;
     (void)snprintf(text, sizeof text, "cannot read %.200s: %.80s", m->path, why);

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "net/coding_int.h"
+#include "net/exchange_int.h"
 #include "net/target_int.h"
 
 const char *http_method_name(enum http_method m)
@@ -90,4 +92,9 @@ void http_respond_json(struct http_req *req, int status, struct str json)
 void http_respond_text(struct http_req *req, int status, struct str text)
 {
     http_respond(req, status, STR("text/plain; charset=utf-8"), NULL, 0, &text, 1);
+}
+
+bool http_accepts_gzip(struct http_req *req)
+{
+    return coding_accepts_gzip(exchange_of(req)->head.accept_encoding);
 }

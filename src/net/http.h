@@ -55,6 +55,8 @@ const char *http_status_text(int status); /* "Not Found"; "" for a status that w
 
 /* Value of a header (name in lower case), or an empty str with p == NULL. */
 struct str http_header_get(const struct http_req *req, const char *name);
+/* Accept-Encoding allows gzip: for handlers that keep a compressed form. */
+bool http_accepts_gzip(struct http_req *req);
 /* First value of a query parameter, percent-decoded into the arena; p == NULL when absent. */
 struct str http_query_get(struct http_req *req, const char *name);
 

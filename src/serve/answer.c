@@ -249,6 +249,7 @@ void abandon_block(struct served *m, struct lane_block *b)
     if (block_phase_of(state) != BLOCK_RUNNING)
         return; /* DONE: the next collect frees it */
     b->cancel_asked = true;
+    b->cancel_asked_ns = clock_now_ns();
     atomic_store_explicit(&shm_of(b)->aborted, 1, memory_order_relaxed);
     if (m->serve->hooks.cancel_run)
         m->serve->hooks.cancel_run(m->serve->hooks.arg, m->shared->id, block_owner_of(state), m->lane.index, b->index,

@@ -208,7 +208,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         if (!lay_out_best(b, i)) {
             err_set(err, ERR_TOO_LARGE, "the request's tensors need more than the %llu bytes of a batch block",
                     (unsigned long long)l->map->in_cap);
-            err_remedy(err, "send fewer rows at once, or raise http.body_bytes_max");
+            err_remedy(err, "send fewer rows at once, or raise http.body_max");
             return LANE_TOO_LARGE;
         }
         l->unused &= ~(1u << b->index);

@@ -46,6 +46,7 @@ struct lane_block {
     uint32_t deaths;     /* workers that crashed on it */
     struct infer *alone; /* after two deaths requests run one by one: this one now */
     bool kill_asked, cancel_asked;
+    uint64_t cancel_asked_ns;
 };
 
 struct lane {

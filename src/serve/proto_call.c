@@ -59,7 +59,7 @@ struct proto_call *proto_call_new(struct http_req *req, struct serve *serve, con
     c->req = req;
     c->serve = serve;
     json_init(&c->reader, req->body, JSON_DEPTH_MAX);
-    c->reader.allow_nan = true;
+    c->reader.allow_nan = ops->allow_nan;
     return c;
 }
 

@@ -25,6 +25,7 @@ struct proto_ops {
     enum err_code (*resume)(struct proto_call *c, struct err *err);
     void (*answer)(struct proto_call *c);
     void (*fail)(struct http_req *req, const struct err *err);
+    bool allow_nan; /* bare NaN and Infinity in JSON, as Triton's clients send them */
 };
 
 struct proto_call {

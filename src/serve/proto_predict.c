@@ -254,7 +254,7 @@ static enum err_code give_inputs(struct proto_call *c, const struct predict *p, 
     struct json_reader *r = &c->reader; /* the body has been read to its end */
     struct str key;
     json_init(r, p->inputs, JSON_DEPTH_MAX);
-    r->allow_nan = true;
+    r->allow_nan = c->ops->allow_nan;
     r->start = c->req->body.p; /* places in errors count from the body's first byte */
     if (json_object(r))
         while (json_key(r, &key) && give_named(c, r, key))

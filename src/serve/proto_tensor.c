@@ -84,7 +84,7 @@ static enum err_code read_text(struct proto_call *c, int k, struct err *err)
     }
     struct json_reader *r = &c->reader; /* the request itself has been read to its end */
     json_init(r, text, JSON_DEPTH_MAX);
-    r->allow_nan = true;
+    r->allow_nan = c->ops->allow_nan;
     if (is_array)
         r->start = c->req->body.p; /* places in errors count from the body's first byte */
     if (proto_read_elements(c, k, r, err) != ERR_OK)

@@ -455,7 +455,7 @@ static void fail(struct http_req *req, const struct err *err)
 
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg)
 {
-    static const struct proto_ops ops = {.resume = resume, .answer = proto_v2_answer, .fail = fail};
+    static const struct proto_ops ops = {.resume = resume, .answer = proto_v2_answer, .fail = fail, .allow_nan = true};
     struct proto_call *c = proto_call_new(req, arg, &ops);
     if (!c)
         return;
@@ -478,7 +478,7 @@ void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg
     *q = (struct v2_request){.binary = binary, .v2.wanted = (struct v2_wanted *)(void *)(q + 1)};
     c->protocol = q;
     json_init(&c->reader, json, JSON_DEPTH_MAX);
-    c->reader.allow_nan = true;
+    c->reader.allow_nan = c->ops->allow_nan;
     if (read_request(c, is_raw, &err) != ERR_OK)
         proto_call_fail(c, &err);
     else

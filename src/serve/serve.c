@@ -10,6 +10,7 @@
 #include "serve/internal_int.h"
 #include "sys/futex.h"
 
+#define ABORT_NS          (250 * NS_PER_MS) /* for a backend that can give up a run, before its worker is killed */
 #define INLINE_AREA_BYTES (64u << 20)
 
 struct serve *serve_new(int thread, const struct serve_hooks *hooks)
@@ -448,6 +449,8 @@ static void check_hang(struct served *m, struct lane_block *b, uint64_t now_ns)
     uint64_t claimed = atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed);
     bool runs = block_phase_of(state) == BLOCK_RUNNING && claimed != 0;
     if (!runs || b->kill_asked || now_ns < claimed + m->shared->limits.timeout_ns)
+        return;
+    if (b->cancel_asked && now_ns < b->cancel_asked_ns + ABORT_NS)
         return;
     b->kill_asked = true;
     char reason[160];

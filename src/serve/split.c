@@ -169,7 +169,7 @@ static enum err_code decode_whole(struct split *s, struct err *err)
     if (total > w->model->lane.map->shm->in_cap) {
         err_set(err, ERR_TOO_LARGE, "the request's tensors need %llu bytes, more than the limit of %llu",
                 (unsigned long long)total, (unsigned long long)w->model->lane.map->shm->in_cap);
-        return err_remedy(err, "send fewer rows at once, or raise http.body_bytes_max");
+        return err_remedy(err, "send fewer rows at once, or raise http.body_max");
     }
     s->in = malloc(total + 1);
     CHECK(s->in);
