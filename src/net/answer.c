@@ -280,7 +280,8 @@ void http_stream_end(struct http_req *req)
 
 struct http_header http_retry_after(const struct err *err, char *out, size_t out_size)
 {
-    (void)snprintf(out, out_size, "%u", (err->retry_after_ms + 999) / 1000 > 0 ? (err->retry_after_ms + 999) / 1000 : 1);
+    (void)snprintf(out, out_size, "%u",
+                   (err->retry_after_ms + 999) / 1000 > 0 ? (err->retry_after_ms + 999) / 1000 : 1);
     return (struct http_header){STR("Retry-After"), str_c(out)};
 }
 
