@@ -151,9 +151,12 @@ static size_t put_decimal(struct decimal d, char *out)
         return (size_t)n + 1;
     }
     if (point > -5 && point <= 0) {
-        memcpy(out, "0.0000", 6);
-        put_digits(d.digits, out + 2 - point + n);
-        return (size_t)(2 - point + n);
+        int len = 2 - point + n;
+        out[0] = '0';
+        out[1] = '.';
+        memset(out + 2, '0', 4);
+        put_digits(d.digits, out + len);
+        return (size_t)len;
     }
     put_digits(d.digits, out + n + 1);
     out[0] = out[1];
@@ -168,10 +171,9 @@ static size_t put_decimal(struct decimal d, char *out)
 
 static size_t put_special(bool is_nan, bool negative, char *out)
 {
-    const char *text = is_nan ? "NaN" : negative ? "-Infinity" : "Infinity";
-    size_t n = strlen(text);
-    memcpy(out, text, n);
-    return n;
+    struct str text = is_nan ? STR("NaN") : negative ? STR("-Infinity") : STR("Infinity");
+    memcpy(out, text.p, text.n);
+    return text.n;
 }
 
 size_t num_format_f32(float v, char *out)

@@ -164,8 +164,8 @@ static bool put_raw_curl(const struct served_info *m, const char *address, struc
     uint64_t n;
     if (m->desc->inputs_len != 1 || spec->dtype == DT_BYTES || !count_elements(spec, &n))
         return false;
-    buf_printf(out, "head -c %llu /dev/zero | curl -s http://%s/v2/models/",
-               (unsigned long long)(n * dtype_size((enum dtype)spec->dtype)), address);
+    n *= dtype_size((enum dtype)spec->dtype);
+    buf_printf(out, "head -c %llu /dev/zero | curl -s http://%s/v2/models/", (unsigned long long)n, address);
     put_percent(out, m->name);
     buf_c(out, "/infer -H 'Inference-Header-Content-Length: 0' --data-binary @- -o answer.bin");
     return true;

@@ -127,7 +127,7 @@ TEST(json_numbers_end_where_the_text_ends)
         for (int cut = 2; cut <= 4; cut++) { /* "[1", "[1,", "[1,2" */
             float f[8];
             start("[1,2");
-            (void)strcpy((char *)(uintptr_t)r.start + cut, behind[i]);
+            memcpy((char *)(uintptr_t)r.start + cut, behind[i], strlen(behind[i]) + 1);
             r.end = r.start + cut;
             EXPECT(!json_numbers(&r, JSON_F32, f, 8, &count, NULL));
             EXPECT(strstr(r.err.text, "expected ',' or ']'") || strstr(r.err.text, "the text ends inside an array"));
