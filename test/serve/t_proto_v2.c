@@ -107,6 +107,15 @@ TEST(v2_several_inputs_strings_and_scalars)
            "\"shape\":[2,3],\"data\":[1,2,3,4,5,6]}]}");
 }
 
+TEST(v2_nan_is_taken_as_clients_write_it)
+{
+    expect(IRIS,
+           "{\"inputs\":[{\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"data\":[NaN,-Infinity,1,2]}],"
+           "\"outputs\":[{\"name\":\"probabilities\"}]}",
+           "{\"model_name\":\"iris\",\"model_version\":\"1\",\"outputs\":[{\"name\":\"probabilities\",\"datatype\":"
+           "\"FP32\",\"shape\":[1,3],\"data\":[NaN,-Infinity,1]}]}");
+}
+
 TEST(v2_errors_of_the_request)
 {
 #define X(members) "{\"inputs\":[{" members "}]}"
