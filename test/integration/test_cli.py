@@ -59,7 +59,7 @@ def test_every_command_has_help(command):
         (("serve", "builtin:identity", "--lisen", "x"), ["--lisen", "--listen"]),
         (("serve", "builtin:identity", "--threads"), ["--threads"]),
         (("serve", "builtin:identity", "--threads", "many"), ["--threads", "many"]),
-        (("serve", "builtin:identity", "--listen", "nonsense"), ["--listen"]),
+        (("serve", "builtin:identity", "--listen", "nonsense"), ["listen", "nonsense"]),
         (("serve", "builtin:identity", "--isolation", "none"), ["--isolation", "inline", "process"]),
         (("status", "--jsno"), ["--json"]),
         (("check", "a", "b"), []),
@@ -310,6 +310,31 @@ def test_engine_that_is_not_one(serve, tmp_path):
     assert iris["state"] == "failed" and "onnxruntime" in iris["reason"].lower(), iris
     assert s.predict("good", [1]).status == 200
     assert cli("engine", "verify", "onnxruntime", env={**os.environ, **env}).returncode != EXIT_FINE
+
+
+FAKE_ENGINE = """
+#include <stdint.h>
+#include <stddef.h>
+static const void *api(uint32_t version) { return version > 10 ? NULL : "x"; }
+static const char *name(void) { return "1.10.0"; }
+static const struct { const void *(*get)(uint32_t); const char *(*version)(void); } base = {api, name};
+const void *OrtGetApiBase(void) { return &base; }
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_engine_too_old(serve, tmp_path):
+    version = json.loads(cli("version", "--features", "--json").stdout)["engines"][0]["version"]
+    folder = tmp_path / "engines/onnxruntime" / version
+    folder.mkdir(parents=True)
+    library = folder / f"libonnxruntime.so.{version}"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-"], input=FAKE_ENGINE, text=True, check=True)
+    env = {**no_engine(tmp_path), "QUERN_ENGINE_DIR": str(tmp_path / "engines")}
+    s = serve(config=f"models: {{iris: {quern.DATA}/iris.onnx, good: 'builtin:identity'}}", env=env)
+    iris = s.model("iris")
+    assert iris["state"] == "failed" and "1.10.0" in iris["reason"], iris
+    assert "quern engine install onnxruntime" in iris["reason"]
+    assert s.predict("good", [1]).status == 200
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")

@@ -1,7 +1,9 @@
 """HTTP/1.1 as clients in the wild speak it, through the whole program."""
 
+import contextlib
 import gzip
 import json
+import random
 import re
 import socket
 import time
@@ -172,6 +174,25 @@ def test_ambiguity_is_refused_and_the_connection_closed(identity, raw):
         r = c.receive()
         assert r.status in (400, 501, 505), r
         assert c.is_closed(), "what follows must not be taken for a request"
+
+
+def test_random_bytes_never_hurt(identity):
+    rng = random.Random(3)
+    pids = identity.pids("edge")
+    good = encode("POST", "/predict", predict_body("identity", [1]), {"Transfer-Encoding": "chunked"})
+    for _ in range(400):
+        with identity.client(5) as c:
+            data = bytearray(good if rng.random() < 0.7 else rng.randbytes(rng.randrange(1, 300)))
+            for _ in range(rng.randint(0, 4)):
+                at = rng.randrange(len(data))
+                data[at : at + rng.randint(0, 3)] = rng.randbytes(rng.randint(0, 3))
+            with contextlib.suppress(OSError):
+                c.send(bytes(data))
+                c.sock.shutdown(socket.SHUT_WR)
+                while c.sock.recv(4096):
+                    pass
+    assert identity.predict("identity", [1]).status == 200
+    assert identity.pids("edge") == pids and not identity.status()["crashes"]
 
 
 def test_head_limits(identity):

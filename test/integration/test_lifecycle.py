@@ -353,3 +353,45 @@ def test_reload_that_changes_nothing_restarts_nothing(serve):
         s.reload()
     assert s.pids("worker") + s.pids("edge") == pids
     assert json.dumps(s.status()["crashes"]) == "[]"
+
+
+def descriptors(pid):
+    return len(quern.os.listdir(f"/proc/{pid}/fd"))
+
+
+def mappings(pid):
+    with open(f"/proc/{pid}/maps") as f:
+        return f.read().count("memfd:")
+
+
+def test_reloads_and_deaths_leave_nothing_behind(serve):
+    s = serve(config=reload_config(0), threads=2)
+    (edge,) = s.pids("edge")
+    master = s.master_pid
+
+    def churn(n):
+        for k in range(1, n + 1):
+            s.write_config(reload_config(k))
+            before = s.pids("worker")
+            s.reload()
+            wait_until(lambda: s.pids("worker") not in ([], before) and len(s.processes("worker")) == 1, 5, "a replacement")
+            assert s.predict("echo", [k, k]).status == 200
+        for _ in range(n):
+            (worker,) = wait_until(lambda: s.pids("worker"), 5, "a worker")
+            quern.kill(worker)
+            wait_until(lambda: s.pids("worker") not in ([], [worker]), 5, "the next worker")
+            time.sleep(0.11)  # a life of more than 100 ms: no back-off
+        with s.client() as c:
+            c.request("GET", "/v2")
+
+    churn(2)
+    time.sleep(0.2)
+    before = descriptors(master), descriptors(edge), mappings(master), mappings(edge)
+    churn(8)
+
+    def same():
+        now = descriptors(master), descriptors(edge), mappings(master), mappings(edge)
+        return all(a <= b + 1 for a, b in zip(now, before))
+
+    wait_until(same, 5, f"as few descriptors and mappings as before {before}")
+    assert s.pids("edge") == [edge]
