@@ -42,6 +42,23 @@ models:
     wait_until(lambda: s.model("echo")["instances_ready"] == instances, 5, "all instances again")
 
 
+@pytest.mark.onnx
+def test_worker_of_an_engine_killed_every_200_ms_even_while_it_loads_costs_no_request(serve):
+    s = serve(quern.DATA / "iris.onnx")
+    killed = []
+    flower = [("/predict", predict_body("iris", [5.1, 3.5, 1.4, 0.2]), expect_prediction(0))]
+    with Load(s, flower, connections=4) as load:
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            time.sleep(0.2)
+            for p in s.processes("worker"):
+                if p["pid"] and p["pid"] not in killed:
+                    kill(p["pid"])
+                    killed.append(p["pid"])
+    assert load.failures == [] and load.ok > 50
+    assert len(killed) >= 8 / SLOW
+
+
 def test_worker_killed_in_the_middle_of_a_run_costs_the_request_only_time(serve):
     s = serve(config='models: {slow: {path: "builtin:delay", parameters: {execute_delay_ms: "400"}}}')
     (pid,) = s.pids("worker")
