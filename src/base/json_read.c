@@ -48,6 +48,7 @@ static void write_path(const struct json_reader *r, char *out, size_t out_size)
     }
 }
 
+ATTR_PRINTF(4, 0)
 static void fail(struct json_reader *r, enum err_code code, const char *place, const char *fmt, va_list args)
 {
     char path[200], text[240];
