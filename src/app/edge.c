@@ -19,6 +19,7 @@
 #include "sys/fd.h"
 #include "sys/shm.h"
 
+#define STUCK_NS         (10 * NS_PER_S)
 #define TICK_MS          10
 #define EXIT_MASTER_GONE 3
 
@@ -79,6 +80,7 @@ static void on_prepare(uv_prepare_t *h)
 static void on_check(uv_check_t *h)
 {
     struct edge_thread *t = h->data;
+    atomic_store_explicit(&t->alive_ns, uv_now(&t->loop) * NS_PER_MS, memory_order_relaxed);
     atomic_store_explicit(&t->edge->doorbell->thread[t->index].sleeping, 0, memory_order_relaxed);
 }
 
@@ -334,6 +336,7 @@ static enum err_code wait_launch(struct edge *e, struct err *err)
 static void init_thread(struct edge *e, int index)
 {
     struct edge_thread *t = &e->threads[index];
+    atomic_store(&t->alive_ns, clock_now_ns());
     struct serve_hooks hooks = {.kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .arg = t};
     t->edge = e;
     t->index = index;
@@ -366,6 +369,16 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+/* The heartbeat's answer: only if every thread's loop has turned lately. Threads that sleep are woken once a second for that. */
+static void pong(struct edge *e)
+{
+    uint64_t now = clock_now_ns();
+    for (int i = 0; i < e->threads_len; i++)
+        if (atomic_load_explicit(&e->threads[i].alive_ns, memory_order_relaxed) + STUCK_NS < now)
+            return; /* the master draws its conclusion */
+    edge_tell(e, CHANNEL_PONG, STR("{}"));
+}
+
 static void on_channel(uv_poll_t *h, int status, int events)
 {
     struct edge *e = h->data;
@@ -385,6 +398,8 @@ static void on_channel(uv_poll_t *h, int status, int events)
             edge_on_died(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_RELOADED) {
             edge_on_reloaded(e, e->msg.payload);
+        } else if (e->msg.type == CHANNEL_PING) {
+            pong(e);
         } else if (e->msg.type == CHANNEL_DRAIN) {
             atomic_store(&e->draining, true);
             edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_DRAIN});
@@ -396,6 +411,8 @@ static void on_channel(uv_poll_t *h, int status, int events)
 static void on_second(uv_timer_t *h)
 {
     struct edge *e = h->data;
+    for (int i = 1; i < e->threads_len; i++)
+        (void)uv_async_send(&e->threads[i].inbox_async);
     history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
 }
 

@@ -52,6 +52,7 @@ struct edge_thread {
     struct router *router;
     struct serve *serve;
     int bell_fd;
+    _Atomic uint64_t alive_ns;  /* when its loop last turned */
     struct http_req *reloading; /* waits for the master's answer */
     struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
 };

@@ -16,7 +16,8 @@
 #include "sys/spawn.h"
 
 #define EDGE_START_NS  (10 * NS_PER_S)
-#define EDGE_TRIES_MAX 10
+#define PING_EVERY_NS  (2 * NS_PER_S)
+#define PONG_WITHIN_NS (15 * NS_PER_S) /* generous: a machine under overload is slow, not dead */
 
 const char *child_state_name(enum child_state s)
 {
@@ -111,6 +112,7 @@ void child_start(struct master *m, struct child *c)
     c->channel = -1;
     c->kill_reason[0] = '\0';
     c->is_crash_kill = false;
+    c->pinged_ns = 0;
     if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
         start_failed(m, c, &err);
         return;
@@ -271,7 +273,9 @@ static void on_message(struct master *m, struct child *c)
     struct told t;
     arena_init(&a, 1024, 1 << 16);
     read_told(m->msg.payload, &a, &t);
-    if (m->msg.type == CHANNEL_READY)
+    if (m->msg.type == CHANNEL_PONG)
+        c->pinged_ns = 0;
+    else if (m->msg.type == CHANNEL_READY)
         on_ready(m, c, &t);
     else if (m->msg.type == CHANNEL_FAILED)
         on_failed(m, c, &t);
@@ -420,8 +424,33 @@ static void watch_memory(struct child *c)
     child_kill(c, reason, true);
 }
 
+/* A process that is frozen or stuck outside a run neither dies nor works: only the heartbeat tells. */
+static void ping(struct master *m, struct child *c, uint64_t now_ns)
+{
+    if (c->state != CHILD_READY || c->pid == 0)
+        return;
+    if (c->pinged_ns == 0) {
+        c->pinged_ns = now_ns;
+        child_send(m, c, CHANNEL_PING, STR("{}"), NULL, 0);
+    } else if (now_ns > c->pinged_ns + PONG_WITHIN_NS) {
+        c->pinged_ns = now_ns;
+        child_kill(c, "did not answer the heartbeat for 15 seconds: frozen or stuck", false);
+    }
+}
+
+static void ping_all(struct master *m, uint64_t now_ns)
+{
+    m->next_ping_ns = now_ns + PING_EVERY_NS;
+    ping(m, &m->edge, now_ns);
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            ping(m, &l->children[i], now_ns);
+}
+
 void children_tick(struct master *m, uint64_t now_ns)
 {
+    if (now_ns >= m->next_ping_ns && !m->stopping)
+        ping_all(m, now_ns);
     bool watch = now_ns >= m->next_watch_ns;
     if (watch)
         m->next_watch_ns = now_ns + 200 * NS_PER_MS;
@@ -450,7 +479,7 @@ static uint64_t next_of(const struct child *c, uint64_t next)
 
 uint64_t children_next_ns(const struct master *m, uint64_t now_ns)
 {
-    uint64_t next = next_of(&m->edge, now_ns + 5 * NS_PER_S);
+    uint64_t next = next_of(&m->edge, m->stopping ? now_ns + NS_PER_S : m->next_ping_ns);
     for (const struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++) {
             next = next_of(&l->children[i], next);

@@ -31,6 +31,7 @@ struct child {
     struct restart restart;
     uint64_t start_at_ns; /* CHILD_WAITING */
     uint64_t kill_at_ns;  /* give up waiting for ready, or for the end of a drain; 0: no limit */
+    uint64_t pinged_ns;   /* heartbeat on its way; 0: none */
     uint64_t since_ms;
     char reason[600];      /* why it failed, or why it last died */
     char kill_reason[240]; /* we killed it: why */
@@ -78,7 +79,7 @@ struct master {
     bool has_cgroup;      /* more than one class is in use */
     struct life *lives;
     uint32_t next_segment;
-    uint64_t started_at_ms, next_watch_ns;
+    uint64_t started_at_ms, next_watch_ns, next_ping_ns;
     bool stopping, status_dirty, edge_was_ready;
     int exit_code;
     char *crashes[MASTER_CRASHES_SHOWN]; /* JSON texts, newest first */

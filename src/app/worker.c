@@ -340,6 +340,8 @@ static void lifecycle(struct worker *w, pthread_t runner)
         if (got == CHANNEL_EMPTY)
             continue;
         channel_msg_close(&w->msg);
+        if (w->msg.type == CHANNEL_PING)
+            tell(CHANNEL_PONG, STR("{}"));
         if (w->msg.type == CHANNEL_ABORT)
             on_abort(w, w->msg.payload);
         if (w->msg.type != CHANNEL_DRAIN)

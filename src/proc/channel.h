@@ -20,6 +20,7 @@ enum channel_type {
     CHANNEL_DRAIN,      /* finish what you have, then end */
     CHANNEL_ABORT,      /* to worker: give up the run of block {lane, block, gen} */
     CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD */
+    CHANNEL_PING,       /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */
     CHANNEL_FAILED,     /* cannot: {text, remedy}; restarting would not help */
@@ -27,6 +28,7 @@ enum channel_type {
     CHANNEL_KILL,       /* edge: worker {pid} hangs: {reason} */
     CHANNEL_CANCEL,     /* edge: pass on as CHANNEL_ABORT */
     CHANNEL_DRAINED,    /* nothing is in flight any more */
+    CHANNEL_PONG,
     CHANNEL_TYPE_MAX_
 };
 
