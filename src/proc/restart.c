@@ -22,6 +22,7 @@ void restart_started(struct restart *r, uint64_t now_ns)
 void restart_ready(struct restart *r, uint64_t now_ns)
 {
     r->ready_ns = now_ns;
+    r->was_ready = true;
     r->unready_deaths = 0;
 }
 
@@ -30,7 +31,7 @@ bool restart_died(struct restart *r, uint64_t now_ns, uint64_t *out_at_ns)
     r->restarts++;
     if (r->ready_ns == 0) {
         r->unready_deaths++;
-        if (r->unready_deaths >= RESTART_TRIES)
+        if (r->unready_deaths >= RESTART_TRIES && !r->was_ready)
             return false;
         *out_at_ns = now_ns + doubled(UNREADY_DELAY_NS, r->unready_deaths - 1, UNREADY_DELAY_MAX_NS);
         return true;

@@ -61,6 +61,19 @@ def test_worker_of_an_engine_killed_even_while_it_loads_costs_no_request(serve):
     assert {"starting", "ready"} <= set(states) and len(killed) >= 8 / SLOW
 
 
+@pytest.mark.onnx
+def test_model_that_was_ready_is_not_given_up_however_often_it_is_killed(serve):
+    """Memory is short, say, and the kernel kills it again and again while it loads."""
+    s = serve(quern.DATA / "iris.onnx")
+    for _ in range(7):
+        (worker,) = wait_until(lambda: [p["pid"] for p in s.processes("worker") if p["pid"]], 10, "a worker", every=0.001)
+        kill(worker)
+        wait_until(lambda: s.processes("worker")[0]["pid"] != worker, 5, "its end in the status", every=0.001)
+    r = s.predict("iris", [5.1, 3.5, 1.4, 0.2])  # waits for it
+    assert r.status == 200, r
+    assert s.processes("worker")[0]["restarts"] == 7
+
+
 def test_worker_killed_in_the_middle_of_a_run_costs_the_request_only_time(serve):
     s = serve(config='models: {slow: {path: "builtin:delay", parameters: {execute_delay_ms: "400"}}}')
     (pid,) = s.pids("worker")
