@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -170,12 +172,30 @@ static const int denied[] = {
     SCMP_SYS(linkat),
 };
 
+/* Calls that are harmless towards ourselves only. Threads are clones too: a process is one without CLONE_THREAD; clone3 hides its
+ * flags behind a pointer, and the C library goes back to clone when there is none. */
+static int deny_towards_others(scmp_filter_ctx ctx)
+{
+    const uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
+    const scmp_datum_t self = (scmp_datum_t)getpid();
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_NE, self));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_sigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_tgsigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
+    /* Typing into the terminal that we were started from. */
+    return rc ? rc
+              : seccomp_rule_add(ctx, refuse, SCMP_SYS(ioctl), 1,
+                                 SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)TIOCSTI));
+}
+
 static enum err_code enter_seccomp(struct err *err)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     if (!ctx)
         return err_set(err, ERR_IO, "sandbox: cannot create a seccomp filter");
-    int rc = 0;
+    int rc = deny_towards_others(ctx);
     for (size_t i = 0; i < ARRAY_LEN(denied) && rc == 0; i++) {
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), denied[i], 0);
         if (rc == -EDOM || rc == -EINVAL) /* not a call of this architecture */

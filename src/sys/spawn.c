@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -59,8 +62,10 @@ static void child(const struct spawn *s, pid_t parent, int report_fd)
         struct rlimit lim = {.rlim_cur = s->data_bytes_max, .rlim_max = s->data_bytes_max};
         (void)setrlimit(RLIMIT_DATA, &lim);
     }
-    if (place_fds(s->fds, s->fds_len))
+    if (place_fds(s->fds, s->fds_len)) {
+        (void)syscall(SYS_close_range, 3 + (unsigned)s->fds_len, UINT_MAX, CLOSE_RANGE_CLOEXEC); /* kernel 5.11 */
         (void)execv(s->exe, (char *const *)(uintptr_t)s->argv);
+    }
     int e = errno;
     (void)!write(report_fd, &e, sizeof e);
     _exit(127);
@@ -86,10 +91,16 @@ enum err_code spawn_child(const struct spawn *s, int *out_pid, struct err *err)
         return err_sys(err, ERR_IO, fork_errno, "cannot start a process");
     }
     int e = 0;
-    ssize_t n = read(pipe_fds[0], &e, sizeof e); /* ends with nothing when exec succeeded */
+    ssize_t n;
+    do
+        n = read(pipe_fds[0], &e, sizeof e); /* ends with nothing when exec succeeded */
+    while (n < 0 && errno == EINTR);
     (void)fd_close(pipe_fds[0]);
-    if (n == (ssize_t)sizeof e)
+    if (n == (ssize_t)sizeof e) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) /* nobody else knows of it */
+            ;
         return err_sys(err, ERR_IO, e, "cannot execute %s", s->exe);
+    }
     *out_pid = pid;
     return ERR_OK;
 }

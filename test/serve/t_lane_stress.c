@@ -31,7 +31,9 @@ struct edge {
 };
 
 static struct rig rig;
-static _Atomic uint32_t stop;
+static _Atomic uint32_t stop, edges_finished;
+static uint32_t death_every;                  /* claims; 0: never */
+static _Atomic uint32_t dead[EDGES][WORKERS]; /* pids, as the master tells them to each edge thread */
 
 static enum err_code decode(struct infer *i, struct err *err)
 {
@@ -82,35 +84,64 @@ static void submit(struct edge *e)
         infer_cancel(&s->i);
 }
 
+static void hear_of_deaths(struct edge *e, int thread)
+{
+    for (int w = 0; w < WORKERS; w++) {
+        uint32_t pid = atomic_exchange(&dead[thread][w], 0);
+        if (pid)
+            serve_worker_died(e->serve, rig.shared->id, pid, false);
+    }
+}
+
 static void *edge_main(void *arg)
 {
     struct edge *e = arg;
+    int thread = e->serve->thread;
     while (e->answered < REQUESTS) {
         for (uint32_t n = 0; n < 1 + e->submitted % 11 && e->free && e->submitted < REQUESTS; n++)
             submit(e);
         serve_flush(e->serve);
+        hear_of_deaths(e, thread);
         if (!serve_collect(e->serve))
             (void)sched_yield();
         if (e->submitted % 64 == 0)
             serve_tick(e->serve, clock_now_ns());
     }
-    while (serve_is_busy(e->serve)) /* cancelled runs */
+    atomic_fetch_add(&edges_finished, 1);
+    while (serve_is_busy(e->serve) || atomic_load(&edges_finished) < EDGES) { /* workers wait until all hear them */
+        hear_of_deaths(e, thread);
         if (!serve_collect(e->serve))
             (void)sched_yield();
+    }
     return NULL;
+}
+
+/* Leaves its block RUNNING; the next life has another pid. */
+static void die(struct exec *x)
+{
+    for (int t = 0; t < EDGES; t++)
+        while (atomic_load(&dead[t][x->index]) && !atomic_load(&stop)) /* still news of the last death */
+            (void)sched_yield();
+    for (int t = 0; t < EDGES; t++)
+        atomic_store(&dead[t][x->index], x->pid);
+    x->pid += WORKERS;
 }
 
 /* As a worker process does it: look, then sleep on the word that edges change. */
 static void *worker_main(void *arg)
 {
     struct exec *x = arg;
+    uint32_t claims = 0;
     struct segment_shm *shm = x->segment->shm;
     uint64_t bit = UINT64_C(1) << x->index;
     while (!atomic_load(&stop)) {
         uint32_t seen = atomic_load(&shm->work);
         struct exec_block b;
         if (exec_claim(x, &b)) {
-            EXPECT(exec_run(x, &b));
+            if (death_every && ++claims % death_every == 0)
+                die(x);
+            else
+                EXPECT(exec_run(x, &b));
             continue;
         }
         atomic_fetch_or(&shm->waiting, bit);
@@ -135,7 +166,7 @@ static void edge_init(struct edge *e, int thread)
     }
 }
 
-TEST_SLOW(every_result_is_right_with_threads_on_both_sides, 60)
+static void run_all(void)
 {
     static struct edge edges[EDGES];
     struct exec workers[WORKERS];
@@ -169,6 +200,19 @@ TEST_SLOW(every_result_is_right_with_threads_on_both_sides, 60)
     EXPECT(states[0].runs > 0);
     EXPECT(states[1].runs > 0);
     EXPECT_EQ(rig.kills, 0);
+    for (uint32_t w = 0; w < WORKERS && death_every; w++)
+        EXPECT(workers[w].pid > RIG_DEAD_PID + 20 * WORKERS); /* it did die */
     serve_free(edges[1].serve);
     rig_done(&rig);
+}
+
+TEST_SLOW(every_result_is_right_with_threads_on_both_sides, 60)
+{
+    run_all();
+}
+
+TEST_SLOW(every_result_is_right_while_workers_die, 60)
+{
+    death_every = 50;
+    run_all();
 }
