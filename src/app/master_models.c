@@ -14,7 +14,8 @@
 #include "serve/segment.h"
 #include "sys/fd.h"
 
-#define AREA_BYTES_MIN (1u << 20)
+#define AREA_BYTES_MIN (UINT64_C(1) << 20)
+#define AREA_BYTES_MAX (UINT64_C(2) << 30) /* offsets in a block have 32 bits */
 
 /* ---- payloads ---- */
 
@@ -214,7 +215,8 @@ static enum err_code life_start(struct master *m, struct snapshot *s, const stru
     CHECK(l);
     *l =
         (struct life){.snapshot = s, .config = c, .segment = ++m->next_segment, .segment_fd = -1, .replaces = replaces};
-    uint64_t area = s->config.http.body_bytes_max > AREA_BYTES_MIN ? s->config.http.body_bytes_max : AREA_BYTES_MIN;
+    uint64_t area = s->config.http.body_bytes_max;
+    area = area < AREA_BYTES_MIN ? AREA_BYTES_MIN : area > AREA_BYTES_MAX ? AREA_BYTES_MAX : area;
     if (c->isolation == ISOLATION_PROCESS && segment_create((uint32_t)m->threads, area, area, &l->segment_fd, err)) {
         free(l);
         return err->code;
