@@ -298,8 +298,9 @@ class Server:
 
         wait_until(is_ready, seconds, f"ready; log: {self.output()[1][-2000:]}", every=0.005)
         # The master writes its status a moment after it told the edge; tests read process numbers from it.
-        settled = lambda: not any(p["state"] == "starting" for p in self.status()["processes"] if p["instance"] == 0)
-        wait_until(settled, 5, "the status after ready")
+        # So do further instances, which are no condition of "ready".
+        settled = lambda: not any(p["state"] == "starting" for p in self.status()["processes"])
+        wait_until(settled, seconds, "the status after ready")
 
     def client(self, timeout=20.0):
         return Client(self.address, timeout)

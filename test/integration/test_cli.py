@@ -171,7 +171,7 @@ def test_options_of_serve(serve):
     threads = [t for t in os.listdir(f"/proc/{s.pids('edge')[0]}/task")]
     assert len(threads) == 2
     s = serve("builtin:identity", extra=["--instances", "3"])
-    assert len(s.pids("worker")) == 3
+    wait_until(lambda: len(s.pids("worker")) == 3, 5, "three instances")
 
 
 def test_listen_several_addresses(serve):
