@@ -180,10 +180,10 @@ static int deny_towards_others(scmp_filter_ctx ctx)
     const scmp_datum_t self = (scmp_datum_t)getpid();
     int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_NE, self));
-    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_sigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self));
-    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_tgsigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self));
-    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_NE, self, 0));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_sigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self, 0));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(rt_tgsigqueueinfo), 1, SCMP_A0(SCMP_CMP_NE, self, 0));
+    rc = rc ? rc : seccomp_rule_add(ctx, refuse, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0, 0));
     /* Typing into the terminal that we were started from. */
     return rc ? rc
               : seccomp_rule_add(ctx, refuse, SCMP_SYS(ioctl), 1,
