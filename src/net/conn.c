@@ -500,12 +500,24 @@ static const char too_many[] =
     "Retry-After: 1\r\nConnection: close\r\n\r\n"
     "{\"error\":\"too many connections\",\"code\":503}\r\n";
 
-/* The client that was idle longest makes room; without one the new client is told to come back. */
+/* Who may be closed for a new client: the one that was idle longest; else the one whose head has been on its way longest, if it has been
+ * for a second: sockets that send nothing must not lock everybody out, and no answer was promised to them. */
+static struct deadline *least_missed(struct server *s)
+{
+    struct deadline *d = deadline_first(&s->deadlines[DEADLINE_IDLE]);
+    if (d)
+        return d;
+    d = deadline_first(&s->deadlines[DEADLINE_HEAD]);
+    uint64_t began_ns = d ? d->at_ns - s->limits.head_timeout_ns : 0;
+    return d && began_ns + NS_PER_S <= clock_now_ns() ? d : NULL;
+}
+
+/* False: nobody makes room, the new client was told to come back. */
 static bool make_room(struct server *s, int fd)
 {
     if (s->conns_len < s->limits.connections_max)
         return true;
-    struct deadline *d = deadline_first(&s->deadlines[DEADLINE_IDLE]);
+    struct deadline *d = least_missed(s);
     if (d) {
         conn_close((struct http_conn *)(void *)((char *)d - offsetof(struct http_conn, read_deadline)));
         return true;

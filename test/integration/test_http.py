@@ -258,7 +258,6 @@ def test_more_connections_than_allowed(serve):
         c.close()
 
 
-@pytest.mark.xfail(strict=True, reason="only idle connections make room, not those that never sent a head")
 def test_silent_connections_do_not_lock_new_clients_out(serve):
     s = serve(config='{http: {connections_max: 20}, models: {identity: {path: "builtin:identity"}}}')
     held = [s.client() for _ in range(20)]
