@@ -9,7 +9,7 @@
 static const struct {
     const char *backend;
     struct engine_need need;
-} needs[] = {{"onnx", {"onnxruntime", "ONNX Runtime"}}};
+} needs[] = {{"onnx", {"onnxruntime", "ONNX Runtime"}}, {"tflite", {"litert", "LiteRT"}}};
 
 const struct engine_need *engine_needed(const char *backend)
 {

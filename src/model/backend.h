@@ -68,7 +68,7 @@ struct backend {
 
 const struct backend *backend_by_name(struct str name); /* NULL: none; backend_names lists them for error texts */
 const struct backend *backend_by_path(struct str path); /* by extension */
-const char *backend_names(void);                        /* "onnx, identity, delay, repeat, crash" */
+const char *backend_names(void);                        /* "onnx, tflite, identity, delay, repeat, crash" */
 
 /* Which requests may share a run. A backend that knows it sets these fields in describe, with batch_reason: then this does nothing. Else looks at the described shapes, then runs made-up rows alone and together and compares. Sets has_batch_dim,
  * may_share, max_batch and batch_reason of d. In the sandbox, after describe. A run that fails in the probe means "never shared", with

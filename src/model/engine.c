@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "model/backends/tflite/litert.h"
 #include "model/engine_int.h"
 #include "sys/fd.h"
 
@@ -18,16 +19,29 @@ static const struct engine_build onnxruntime_build = {
     .wheel_sha256 = "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d",
     .lib_sha256 = "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
 };
+static const struct engine_build litert_build = {
+    .wheel_platform = "manylinux_2_27_x86_64",
+    .wheel_sha256 = "1f15078a6725d2357d9de9221664c29afa0545d807559c5f7199ce5e40b96b23",
+    .lib_sha256 = "eec47eb35e2924b3166015887e652a58edc9af823ae38e02bf83bef2548300bb",
+};
 #define ONNXRUNTIME_BUILD &onnxruntime_build
+#define LITERT_BUILD      &litert_build
 #elif defined(__aarch64__)
 static const struct engine_build onnxruntime_build = {
     .wheel_platform = "manylinux_2_28_aarch64",
     .wheel_sha256 = "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c",
     .lib_sha256 = "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
 };
+static const struct engine_build litert_build = {
+    .wheel_platform = "manylinux_2_27_aarch64",
+    .wheel_sha256 = "853fc608f96da87bd5f3458465dfb9abbf18d5ae6b94eceacead407146f175ae",
+    .lib_sha256 = "b57687dc234d2b8b0598aef5a9c961ed24263df8f8b3f56adbee1cff618e544b",
+};
 #define ONNXRUNTIME_BUILD &onnxruntime_build
+#define LITERT_BUILD      &litert_build
 #else
 #define ONNXRUNTIME_BUILD NULL
+#define LITERT_BUILD      NULL
 #endif
 
 static const struct engine_pin pins[] = {
@@ -36,7 +50,18 @@ static const struct engine_pin pins[] = {
         .package = "onnxruntime",
         .lib_name = "libonnxruntime.so.1.32.0",
         .lib_in_wheel = "onnxruntime/capi/libonnxruntime.so.1.32.0",
+        .wheel_megabytes = 28,
+        .tell = engine_onnxruntime_tell,
         .build = ONNXRUNTIME_BUILD,
+    },
+    {
+        .info = {.name = "litert", .version = "2.3.0", .used_for = "TensorFlow Lite models (.tflite)"},
+        .package = "ai_edge_litert",
+        .lib_name = "libLiteRt.so",
+        .lib_in_wheel = "ai_edge_litert/libLiteRt.so",
+        .wheel_megabytes = 22,
+        .tell = litert_tell,
+        .build = LITERT_BUILD,
     },
 };
 
@@ -55,7 +80,7 @@ const struct engine_pin *engine_pin(const char *name, struct err *err)
         if (strcmp(pins[i].info.name, name) == 0)
             return &pins[i];
     (void)err_set(err, ERR_NOT_FOUND, "there is no engine '%s'", name);
-    (void)err_remedy(err, "known: onnxruntime");
+    (void)err_remedy(err, "known: onnxruntime, litert");
     return NULL;
 }
 

@@ -197,7 +197,8 @@ static enum err_code install_locked(struct install *in, struct err *err)
         return code;
     if (mkdtemp(in->tmp) == NULL)
         return err_sys(err, ERR_IO, errno, "cannot make a folder in %s", in->base);
-    say(in, "fetching with pip (28 MB)");
+    (void)fprintf(stderr, "%s %s: fetching with pip (%u MB)\n", in->pin->info.name, in->pin->info.version,
+                  in->pin->wheel_megabytes);
     code = check_pip(err);
     if (code == ERR_OK)
         code = fetch(in, err);

@@ -31,17 +31,24 @@ enum err_code engine_file_sha256(const char *path, char out_hex[65], struct err 
     return ERR_OK;
 }
 
+void engine_onnxruntime_tell(void *handle, char *out, size_t out_size)
+{
+    const struct ort_api_base *(*get_base)(void) = NULL;
+    *(void **)&get_base = dlsym(handle, "OrtGetApiBase");
+    if (get_base != NULL)
+        (void)snprintf(out, out_size, "%s", get_base()->GetVersionString());
+    else
+        (void)snprintf(out, out_size, "! %s", dlerror());
+}
+
 /* In the child: the answer is the version, or "! why not". */
-static void tell_version(const char *lib, int fd)
+static void tell_version(const struct engine_pin *pin, const char *lib, int fd)
 {
     char text[512];
     (void)setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     void *handle = dlopen(lib, RTLD_NOW | RTLD_LOCAL);
-    const struct ort_api_base *(*get_base)(void) = NULL;
     if (handle != NULL)
-        *(void **)&get_base = dlsym(handle, "OrtGetApiBase");
-    if (get_base != NULL)
-        (void)snprintf(text, sizeof text, "%s", get_base()->GetVersionString());
+        pin->tell(handle, text, sizeof text);
     else
         (void)snprintf(text, sizeof text, "! %s", dlerror());
     (void)!write(fd, text, strlen(text));
@@ -56,7 +63,7 @@ enum err_code engine_trial_load(const struct engine_pin *pin, const char *lib, s
     AUTO_FD in = fds[0];
     pid_t pid = fork();
     if (pid == 0)
-        tell_version(lib, fds[1]);
+        tell_version(pin, lib, fds[1]);
     (void)fd_close(fds[1]);
     if (pid < 0)
         return err_sys(err, ERR_IO, errno, "cannot start a process");

@@ -72,9 +72,11 @@ void sample_fill(enum dtype t, size_t n, const struct sample_style *style, void 
     CHECK(style->int_bound >= 1 && style->int_bound <= 100);
     uint64_t state = style->seed;
     size_t size = dtype_size(t);
+    /* Eight bits are pixels or quantised numbers: small ones only would all look alike to the network. */
+    bool is_dense = (t == DT_INT8 || t == DT_UINT8) && style->int_bound > 1;
+    uint32_t bound = is_dense ? UINT8_MAX : style->int_bound;
     for (size_t i = 0; i < n; i++) {
-        uint64_t whole =
-            i == 0 ? 1 + next_random(&state) % style->int_bound : next_random(&state) % (style->int_bound + 1);
+        uint64_t whole = i == 0 ? 1 + next_random(&state) % bound : next_random(&state) % (bound + 1);
         if (t == DT_BOOL)
             whole = i == 0 ? 1 : next_random(&state) & 1;
         put(t, (unsigned char *)out + i * size, next_float(&state, style), whole);

@@ -1,0 +1,174 @@
+/* What a model says of itself, and which of its shapes hold.
+ *
+ * Most files have a fixed first dimension of 1, though the network in them would take more rows. Where every input and output begins with 1, two rows
+ * are tried; if the engine takes them and the probe finds that rows do not influence each other, the model is served with a free number of rows.
+ * Otherwise it stays as the file says. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "model/backends/tflite/tflite_int.h"
+#include "model/trial.h"
+
+/* Trial runs stop being started after this. */
+#define LEARN_NS (10 * NS_PER_S)
+/* Most time for comparing rows run alone and together; each size of batch is compiled first. */
+#define PROBE_NS (50 * NS_PER_MS)
+
+static void fill_specs(const struct tflite_slot *slots, uint32_t len, struct tensor_spec *out)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        out[i] = slots[i].io.spec;
+        if (slots[i].is_real)
+            out[i].dtype = DT_FP32;
+    }
+}
+
+/* How raw values are meant, for people: behind the file's own words, as far as there is room. */
+static void add_scales(const struct tflite_slot *slots, uint32_t len, const char *side, struct model_desc *d)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        const struct tflite_io *io = &slots[i].io;
+        size_t used = strlen(d->description);
+        char text[200];
+        if (!io->is_quantized || slots[i].is_real)
+            continue;
+        (void)snprintf(text, sizeof text, "%s%s '%.60s' = (value - %d) * %.6g", used > 0 ? "; " : "", side,
+                       io->spec.name, io->zero, (double)io->scale);
+        if (used + strlen(text) < sizeof d->description)
+            memcpy(d->description + used, text, strlen(text) + 1);
+    }
+}
+
+static void fill(const struct tflite_model *m, struct model_desc *d)
+{
+    memset(d, 0, sizeof *d);
+    (void)str_copy(d->backend, sizeof d->backend, STR("tflite"));
+    (void)str_copy(d->platform, sizeof d->platform, STR("litert_tflite"));
+    (void)str_copy(d->description, sizeof d->description, str_c(m->info.description));
+    d->description[utf8_check(str_c(d->description))] = 0;
+    add_scales(m->inputs, m->inputs_len, "input", d);
+    add_scales(m->outputs, m->outputs_len, "output", d);
+    d->inputs_len = m->inputs_len;
+    d->outputs_len = m->outputs_len;
+    fill_specs(m->inputs, m->inputs_len, d->inputs);
+    fill_specs(m->outputs, m->outputs_len, d->outputs);
+    d->max_batch = (uint32_t)m->max_batch;
+    d->file_bytes = m->bytes_len;
+    d->load_ns = m->load_ns;
+}
+
+/* ---- what trial runs show ---- */
+
+static void relax(struct tensor_spec *s, const struct backend_tensor *seen)
+{
+    if (s->ndim != seen->ndim) {
+        s->ndim = seen->ndim;
+        for (int i = 0; i < s->ndim; i++)
+            s->dims[i] = -1;
+        return;
+    }
+    for (int i = 0; i < s->ndim; i++)
+        if (s->dims[i] != seen->dims[i])
+            s->dims[i] = -1;
+}
+
+/* Runs one row, then two: shapes of outputs that do not hold become free. False when the second run failed or outputs did not follow the number of
+ * rows. An error only when not even one row runs. */
+static enum err_code learn(struct tflite_model *m, struct model_desc *d, bool *rows_follow, struct err *err)
+{
+    static const int order[] = {0, 1};
+    struct trial t;
+    struct err ignored;
+    *rows_follow = true;
+    enum err_code code = trial_init(&t, &backend_tflite, m, d, clock_now_ns() + LEARN_NS, err);
+    if (code != ERR_OK)
+        return code;
+    for (uint32_t i = 0; i < d->outputs_len; i++) {
+        relax(&d->outputs[i], &t.out[i]);
+        *rows_follow = *rows_follow && t.out[i].ndim > 0 && t.out[i].dims[0] == 1;
+    }
+    *rows_follow = *rows_follow && trial_run(&t, order, 2, NULL, &ignored) == ERR_OK;
+    for (uint32_t i = 0; *rows_follow && i < d->outputs_len; i++) {
+        *rows_follow = t.out[i].ndim == d->outputs[i].ndim && t.out[i].dims[0] == 2;
+        if (*rows_follow)
+            relax(&d->outputs[i], &t.out[i]);
+    }
+    trial_done(&t);
+    return ERR_OK;
+}
+
+/* ---- batches ---- */
+
+static bool begins_with_one(const struct tensor_spec *s, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        if (s[i].ndim < 1 || s[i].dims[0] != 1)
+            return false;
+    return len > 0;
+}
+
+static void free_first(struct tensor_spec *s, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        s[i].dims[0] = -1;
+}
+
+/* More rows than the file says. Changes d only when it works. */
+static bool try_rows(struct tflite_model *m, struct model_desc *d, struct model_desc *work)
+{
+    struct err ignored;
+    bool rows_follow;
+    if (!begins_with_one(d->inputs, d->inputs_len) || !begins_with_one(d->outputs, d->outputs_len))
+        return false;
+    *work = *d;
+    free_first(work->inputs, work->inputs_len);
+    free_first(work->outputs, work->outputs_len);
+    if (learn(m, work, &rows_follow, &ignored) != ERR_OK || !rows_follow)
+        return false;
+    backend_probe_batching(&backend_tflite, m, work, PROBE_NS);
+    if (!work->may_share)
+        return false;
+    *d = *work;
+    return true;
+}
+
+static bool has_inner_free_dim(const struct model_desc *d)
+{
+    for (uint32_t i = 0; i < d->inputs_len; i++)
+        for (int k = 1; k < d->inputs[i].ndim; k++)
+            if (d->inputs[i].dims[k] == -1)
+                return true;
+    return false;
+}
+
+/* A model that the engine does not prepare cannot be served. One that only does not like made-up values, or sizes that we guessed, can. */
+static bool is_fatal(enum err_code code, const struct model_desc *d)
+{
+    return (code == ERR_INVALID || code == ERR_UNSUPPORTED) && !has_inner_free_dim(d);
+}
+
+enum err_code tflite_describe(void *instance, struct model_desc *out, struct err *err)
+{
+    struct tflite_model *m = instance;
+    struct model_desc *work = malloc(sizeof *work); /* too large for a stack */
+    bool rows_follow;
+    CHECK(work != NULL);
+    fill(m, out);
+    enum err_code code = ERR_OK;
+    if (!try_rows(m, out, work)) {
+        code = learn(m, out, &rows_follow, err);
+        if (!is_fatal(code, out)) {
+            code = ERR_OK;
+            backend_probe_batching(&backend_tflite, m, out, PROBE_NS);
+        }
+    }
+    free(work);
+    /* Sizes that only the probe needed. */
+    tflite_plans_done(m);
+    m->may_split = code == ERR_OK && out->may_share;
+    return code;
+}
