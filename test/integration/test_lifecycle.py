@@ -201,9 +201,9 @@ def test_ten_reloads_a_second_of_one_model_fail_no_request(serve):
         t.join()
     assert load.failures == [] and load.ok > 200
     assert len(seen - set(first)) >= 10 / SLOW, "too few replacements to prove anything"
-    wait_until(lambda: len([p for p in s.processes("worker") if p["pid"]]) == 1, 10, "the end of the old workers")
+    wait_until(lambda: len(quern.children(s.process.pid)) == 2, 10, "the end of the old workers")
+    wait_until(lambda: len(s.processes("worker")) == 1, 5, "their end in the status")
     assert not s.status()["crashes"]
-    assert len(quern.children(s.process.pid)) == 2
 
 
 def test_reload_changes_an_inline_model(serve):
