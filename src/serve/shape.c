@@ -48,16 +48,17 @@ static enum err_code check_input(const struct infer *i, uint32_t k, struct err *
     if (t->dtype != (enum dtype)spec->dtype)
         return err_set(err, ERR_INVALID, "inference input '%s' data-type is '%s', but model '%s' expects '%s'",
                        spec->name, dtype_name(t->dtype), info->name, dtype_name((enum dtype)spec->dtype));
+    uint64_t count;
+    bool fits = shape_fits(spec, t);
+    if (LIKELY(fits && tensor_count(t->dims, t->ndim, &count)))
+        return ERR_OK;
     char want[128], got[128];
     tensor_dims_format(spec->dims, spec->ndim, want, sizeof want);
     tensor_dims_format(t->dims, t->ndim, got, sizeof got);
-    if (!shape_fits(spec, t))
-        return err_set(err, ERR_INVALID, "unexpected shape for input '%s' for model '%s'. Expected %s, got %s.",
-                       spec->name, info->name, want, got);
-    uint64_t count;
-    if (!tensor_count(t->dims, t->ndim, &count))
+    if (fits)
         return err_set(err, ERR_INVALID, "shape %s of input '%s' has too many elements", got, spec->name);
-    return ERR_OK;
+    return err_set(err, ERR_INVALID, "unexpected shape for input '%s' for model '%s'. Expected %s, got %s.", spec->name,
+                   info->name, want, got);
 }
 
 enum err_code infer_check(const struct infer *i, struct err *err)
