@@ -41,6 +41,12 @@ def cli(*args, timeout=20, **kwargs):
     return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True, timeout=timeout, **kwargs)
 
 
+def engine(name="onnxruntime"):
+    """What the program knows of an engine: name, version, installed, path."""
+    engines = json.loads(cli("version", "--features", "--json").stdout)["engines"]
+    return next(e for e in engines if e["name"] == name)
+
+
 # ---- processes, by /proc ----
 
 

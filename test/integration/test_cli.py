@@ -39,7 +39,7 @@ def test_version_and_features():
         assert word in people
     f = json.loads(cli("version", "--features", "--json").stdout)
     assert f["version"] in r.stdout and f["cores"] >= 1 and f["limits"]["models"] >= 100
-    assert [e["name"] for e in f["engines"]] == ["onnxruntime"]
+    assert "onnxruntime" in [e["name"] for e in f["engines"]]
 
 
 @pytest.mark.parametrize("command", ["serve", "up", "check", "status", "engine", "version", "completion"])
@@ -299,7 +299,7 @@ def test_engine_missing_hurts_only_the_models_that_need_it(serve, tmp_path):
 def test_engine_that_is_not_one(serve, tmp_path):
     names = list((tmp_path / "unused").parent.glob("*"))
     assert names == []
-    version = json.loads(cli("version", "--features", "--json").stdout)["engines"][0]["version"]
+    version = quern.engine()["version"]
     folder = tmp_path / "engines/onnxruntime" / version
     folder.mkdir(parents=True)
     (folder / f"libonnxruntime.so.{version}").write_bytes(b"\x7fELF this is not a library")
@@ -324,7 +324,7 @@ const void *OrtGetApiBase(void) { return &base; }
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 def test_engine_too_old(serve, tmp_path):
-    version = json.loads(cli("version", "--features", "--json").stdout)["engines"][0]["version"]
+    version = quern.engine()["version"]
     folder = tmp_path / "engines/onnxruntime" / version
     folder.mkdir(parents=True)
     library = folder / f"libonnxruntime.so.{version}"

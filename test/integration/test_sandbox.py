@@ -38,7 +38,7 @@ def descriptors(pid):
 
 
 def test_worker_holds_no_network_socket_and_no_file_for_writing(serve):
-    s = serve(DATA / "iris.onnx") if quern_has_engine() else serve("builtin:identity")
+    s = serve(DATA / "iris.onnx") if quern.engine()["installed"] else serve("builtin:identity")
     name = s.status()["models"][0]["name"]
     assert s.predict(name, FLOWER).status == 200
     pid = worker_of(s, name)
@@ -62,10 +62,6 @@ def test_children_inherit_only_what_they_are_given(serve):
         assert os.readlink(f"/proc/self/fd/{read_end}") not in descriptors(pid).values()
     os.close(read_end)
     os.close(write_end)
-
-
-def quern_has_engine():
-    return '"installed":true' in quern.cli("version", "--features", "--json").stdout.replace(" ", "")
 
 
 def tree(*folders):
