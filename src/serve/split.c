@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "serve/internal_int.h"
 
+#define ALIGN 64u /* of each input: decoders write whole elements */
+
 struct part {
     struct infer infer;
     struct split *split;
@@ -18,12 +20,13 @@ struct split {
     struct part *parts;
     uint32_t parts_len, left;
     unsigned char *in;               /* the request's inputs, decoded once */
-    size_t *in_row;                  /* bytes of a row, by input */
+    size_t *in_off, *in_row;         /* by input: where it lies in `in`, bytes of a row */
     struct infer_tensor *in_tensors; /* inputs_len for each part */
     struct infer_tensor *out;        /* joined outputs; data from malloc */
     bool has_shapes;                 /* the first part has told the outputs' shapes */
     struct err err;                  /* the first that happened */
     uint64_t t_run_ns, t_ran_ns;
+    uint32_t attempts; /* of the part that needed most */
 };
 
 static bool has_strings(const struct model_desc *d)
@@ -51,6 +54,7 @@ static void split_free(struct split *s, uint32_t outputs_len)
         free(s->out[k].data);
     free(s->out);
     free(s->in);
+    free(s->in_off);
     free(s->in_row);
     free(s->in_tensors);
     free(s->parts);
@@ -67,6 +71,7 @@ static void finish(struct split *s)
     whole->t_run_ns = s->t_run_ns;
     whole->t_ran_ns = s->t_ran_ns;
     whole->batch_rows = whole->model->lane.row_cap;
+    whole->attempts = s->attempts;
     infer_end(whole);
     split_free(s, outputs_len);
 }
@@ -87,9 +92,9 @@ static bool take_shapes(struct split *s, const struct infer *i)
         s->out[k].bytes = i->out[k].bytes / i->rows * s->whole->rows;
         total += s->out[k].bytes;
     }
-    if (total > s->whole->model->lane.map->shm->out_cap) {
+    if (total > s->whole->model->lane.map->out_cap) {
         err_set(&s->err, ERR_TOO_LARGE, "the answer to %u rows needs %llu bytes, more than the limit of %llu",
-                s->whole->rows, (unsigned long long)total, (unsigned long long)s->whole->model->lane.map->shm->out_cap);
+                s->whole->rows, (unsigned long long)total, (unsigned long long)s->whole->model->lane.map->out_cap);
         err_remedy(&s->err, "send fewer rows at once");
         return false;
     }
@@ -129,6 +134,7 @@ static void part_done(struct infer *i)
 {
     struct part *p = i->owner;
     struct split *s = p->split;
+    s->attempts = i->attempts > s->attempts ? i->attempts : s->attempts;
     if (s->err.code == ERR_OK && i->err.code == ERR_OK)
         take_rows(s, p);
     else if (s->err.code == ERR_OK)
@@ -143,13 +149,10 @@ static enum err_code part_decode(struct infer *i, struct err *err)
 {
     struct part *p = i->owner;
     struct split *s = p->split;
-    const unsigned char *from = s->in;
     (void)err;
-    for (uint32_t k = 0; k < i->model->info.desc->inputs_len; k++) {
+    for (uint32_t k = 0; k < i->model->info.desc->inputs_len; k++)
         if (i->in[k].given)
-            memcpy(i->in[k].data, from + s->in_row[k] * p->row0, i->in[k].bytes);
-        from += s->in_row[k] * s->whole->rows;
-    }
+            memcpy(i->in[k].data, s->in + s->in_off[k] + s->in_row[k] * p->row0, i->in[k].bytes);
     return ERR_OK;
 }
 
@@ -164,20 +167,19 @@ static enum err_code decode_whole(struct split *s, struct err *err)
         if (t->given && !tensor_count(t->dims + 1, t->ndim - 1, &count))
             return err_set(err, ERR_INVALID, "input '%s' is too large", d->inputs[k].name);
         s->in_row[k] = t->given ? count * dtype_size(t->dtype) : 0;
-        total += s->in_row[k] * w->rows;
+        s->in_off[k] = ROUND_UP(total, ALIGN);
+        total = s->in_off[k] + s->in_row[k] * w->rows;
     }
-    if (total > w->model->lane.map->shm->in_cap) {
+    if (total > w->model->lane.map->in_cap) {
         err_set(err, ERR_TOO_LARGE, "the request's tensors need %llu bytes, more than the limit of %llu",
-                (unsigned long long)total, (unsigned long long)w->model->lane.map->shm->in_cap);
+                (unsigned long long)total, (unsigned long long)w->model->lane.map->in_cap);
         return err_remedy(err, "send fewer rows at once, or raise http.body_max");
     }
-    s->in = malloc(total + 1);
+    s->in = aligned_alloc(ALIGN, ROUND_UP(total + 1, ALIGN));
     CHECK(s->in);
-    unsigned char *at = s->in;
     for (uint32_t k = 0; k < d->inputs_len; k++) {
-        w->in[k].data = at;
+        w->in[k].data = s->in + s->in_off[k];
         w->in[k].bytes = s->in_row[k] * w->rows;
-        at += w->in[k].bytes;
     }
     return w->decode(w, err);
 }
@@ -220,7 +222,8 @@ void split_submit(struct infer *whole)
     CHECK(s);
     s->whole = whole;
     s->in_row = calloc(whole->model->info.desc->inputs_len + 1, sizeof *s->in_row);
-    CHECK(s->in_row);
+    s->in_off = calloc(whole->model->info.desc->inputs_len + 1, sizeof *s->in_off);
+    CHECK(s->in_row && s->in_off);
     if (decode_whole(s, &whole->err)) {
         split_free(s, 0);
         infer_end(whole);
