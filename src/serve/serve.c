@@ -131,6 +131,7 @@ static enum err_code open_inline(struct served *m, struct err *err)
     m->exec->segment = &m->private_map;
     m->exec->index = m->serve->thread;
     m->exec->instance = sh->instances[m->serve->thread];
+    m->exec->is_draining = true; /* nobody would come back when a batch has waited for more rows: it does not wait */
     return ERR_OK;
 }
 

@@ -192,6 +192,8 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
     (void)str_copy(r->shared->version, sizeof r->shared->version, STR("1"));
     r->shared->limits = (struct model_limits){.timeout_ns = RIG_TIMEOUT_MS * NS_PER_MS,
                                               .queue_max = opt->queue_max ? opt->queue_max : 8};
+    if (opt->batch)
+        r->shared->limits.batch = *opt->batch;
     r->shared->threads_draining = (int)(opt->lanes ? opt->lanes : 1);
     r->scale = opt->backend ? 1 : 2;
     if (opt->backend)
