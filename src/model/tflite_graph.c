@@ -104,8 +104,8 @@ static enum err_code check_inputs(struct lite_walk *w, const struct lite_graph *
                        o->op->name, o->inputs.len, o->outputs.len, o->op->inputs_min, o->op->outputs_min);
     for (uint32_t i = 0; i < o->inputs.len; i++) {
         int32_t t = flat_vector_i32(&w->f, o->inputs, i);
-        if (t == -1 && i >= o->op->inputs_min)
-            continue; /* an optional one that is left out */
+        if (t == -1 && i >= o->op->inputs_min && tflite_op_may_skip(o->code))
+            continue;
         if (t < 0 || (uint32_t)t >= g->tensors.len)
             return err_set(w->err, ERR_INVALID, "operator %u (%s) reads tensor %d, which its graph does not have",
                            o->index, o->op->name, t);
@@ -121,8 +121,6 @@ static enum err_code check_outputs(struct lite_walk *w, const struct lite_graph 
 {
     for (uint32_t i = 0; i < o->outputs.len; i++) {
         int32_t t = flat_vector_i32(&w->f, o->outputs, i);
-        if (t == -1 && i >= o->op->outputs_min)
-            continue;
         if (t < 0 || (uint32_t)t >= g->tensors.len)
             return err_set(w->err, ERR_INVALID, "operator %u (%s) writes tensor %d, which its graph does not have",
                            o->index, o->op->name, t);

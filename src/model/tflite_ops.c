@@ -230,6 +230,16 @@ const struct tflite_op *tflite_op(int32_t code)
     return code >= 0 && (size_t)code < ARRAY_LEN(ops) && ops[code].name != NULL ? &ops[code] : NULL;
 }
 
+bool tflite_op_may_skip(int32_t code)
+{
+    /* Convolutions and FULLY_CONNECTED: the bias. Recurrent networks: gates, projections, normalisation. */
+    static const uint8_t may[] = {3, 4, 9, 16, 24, 27, TFLITE_OP_CUSTOM, 35, 44, 46, 52, 67, 132, 141};
+    for (size_t i = 0; i < ARRAY_LEN(may); i++)
+        if (may[i] == code)
+            return true;
+    return false;
+}
+
 const struct tflite_op_calls *tflite_op_calls(int32_t code)
 {
     for (size_t i = 0; i < ARRAY_LEN(calls); i++)

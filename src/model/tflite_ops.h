@@ -22,6 +22,8 @@ struct tflite_op_calls {
 
 /* NULL: newer than the engine, or one that we do not serve (see .c). */
 const struct tflite_op *tflite_op(int32_t code);
+/* Whether inputs behind the first inputs_min may be left out (-1); others read them without asking. */
+bool tflite_op_may_skip(int32_t code);
 const struct tflite_op_calls *tflite_op_calls(int32_t code); /* NULL: calls none */
 
 #endif

@@ -32,6 +32,14 @@ static void read_scale(struct lite_walk *w, const struct lite_tensor *t, struct 
     io->is_quantized = io->scale > 0;
 }
 
+static bool name_ok(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f)
+            return false;
+    return name.n > 0 && utf8_check(name) == name.n;
+}
+
 static enum err_code read_io(struct lite_walk *w, const struct lite_graph *g, uint32_t index, struct str name,
                              const char *side, struct tflite_io *io)
 {
@@ -40,9 +48,9 @@ static enum err_code read_io(struct lite_walk *w, const struct lite_graph *g, ui
     enum err_code code = lite_tensor(w, g, index, &t);
     if (code != ERR_OK)
         return code;
-    if (name.n == 0 || utf8_check(name) != name.n || !str_copy(io->spec.name, sizeof io->spec.name, name))
-        return err_set(w->err, ERR_UNSUPPORTED, "the name of an %s is empty, over %d bytes or not UTF-8", side,
-                       TENSOR_NAME_MAX - 1);
+    if (!name_ok(name) || !str_copy(io->spec.name, sizeof io->spec.name, name))
+        return err_set(w->err, ERR_UNSUPPORTED, "the name of an %s is empty, over %d bytes or not printable UTF-8",
+                       side, TENSOR_NAME_MAX - 1);
     io->spec.dtype = (uint32_t)dtype_of(t.type);
     if (io->spec.dtype == DT_NONE)
         return err_set(w->err, ERR_UNSUPPORTED, "%s '%s' is %s, which is not served", side, lite_shown(name, shown),

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "model/backends/tflite/tflite_sizes.h"
 #include "onnx_rig.h"
 #include "tflite_rig.h"
 
@@ -333,6 +334,36 @@ TEST(lite_size_that_depends_on_values_is_refused)
     EXPECT_EQ(lite_load(&r, "size_by_value", NULL), ERR_UNSUPPORTED);
     EXPECT_CSTR(r.err.text, "the size of an output depends on values, not only on shapes; not supported");
     lite_free(&r);
+}
+
+/* ---- sizes ---- */
+
+/* What n rows cost when made of the chosen runs. */
+static double cost_of(const struct tflite_sizes *s, uint32_t n, double fixed, double per_row)
+{
+    double cost = 0;
+    while (n > 0) {
+        uint32_t size = tflite_next_size(s, n);
+        cost += fixed + per_row * size;
+        n -= size < n ? size : n;
+    }
+    return cost;
+}
+
+TEST(lite_runs_are_made_of_the_cheapest_sizes)
+{
+    struct tflite_sizes s;
+    tflite_sizes_choose(&s, 0, 1); /* only rows cost: none is run in vain */
+    for (uint32_t n = 1; n <= 200; n++)
+        EXPECT_NEAR(cost_of(&s, n, 0, 1), n, 1e-9);
+    tflite_sizes_choose(&s, 1000, 1); /* only runs cost: one for all */
+    EXPECT_EQ(tflite_next_size(&s, 5), 6);
+    EXPECT_EQ(tflite_next_size(&s, 9), 12);
+    EXPECT_EQ(tflite_next_size(&s, 64), 64);
+    EXPECT_EQ(tflite_next_size(&s, 65), 64);
+    tflite_sizes_choose(&s, 36, 13); /* an MLP, in microseconds */
+    for (uint32_t n = 1; n <= 64; n++)
+        EXPECT(cost_of(&s, n, 36, 13) <= 1.35 * (36 + 13.0 * n));
 }
 
 /* ---- ending a run ---- */

@@ -140,14 +140,16 @@ static int add_text(struct litert_options *o, const char *id, const char *text)
     return status;
 }
 
-enum err_code litert_make_options(int threads, struct litert_options **out, struct err *err)
+enum err_code litert_make_options(int threads, int weights, struct litert_options **out, struct err *err)
 {
-    char cpu[64];
+    char cpu[96];
     struct litert_options *o;
     int status = api.CreateOptions(&o);
     if (status != LITERT_OK)
         return err_set(err, ERR_BACKEND, "LiteRT gives no options (status %d)", status);
-    (void)snprintf(cpu, sizeof cpu, "num_threads = %d\n", threads > 0 ? threads : 1);
+    int n = snprintf(cpu, sizeof cpu, "num_threads = %d\n", threads > 0 ? threads : 1);
+    if (weights >= 0)
+        (void)snprintf(cpu + n, sizeof cpu - (size_t)n, "weight_cache_file_descriptor = %d\n", weights);
     status = api.SetOptionsHardwareAccelerators(o, LITERT_ACCELERATOR_CPU);
     if (status == LITERT_OK)
         status = add_text(o, "xnnpack", cpu);

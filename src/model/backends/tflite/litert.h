@@ -12,8 +12,9 @@ const struct litert_api *litert_api(void);
 struct litert_env *litert_env(void);
 const char *litert_version(void);
 
-/* Options to compile a model with, for so many threads. */
-enum err_code litert_make_options(int threads, struct litert_options **out, struct err *err);
+/* Options to compile a model with, for so many threads. weights: a memory file in which compiled models of the same model share their packed weights,
+ * or -1; the library closes it. */
+enum err_code litert_make_options(int threads, int weights, struct litert_options **out, struct err *err);
 /* An error in words: what was tried, and what the compiled model's log (may be NULL) says, without paths. Empties that log. */
 enum err_code litert_fail(int status, struct litert_compiled *compiled, const char *what, enum err_code code,
                           struct err *err);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,10 +22,10 @@ static void unload(void *instance)
 {
     struct tflite_model *m = instance;
     tflite_plans_done(m);
-    if (m->options != NULL)
-        m->api->DestroyOptions(m->options);
     if (m->model != NULL)
         m->api->DestroyModel(m->model);
+    if (m->weights >= 0)
+        (void)fd_close(m->weights);
     free(m->bytes);
     free(m->scratch);
     free(m);
@@ -161,10 +162,11 @@ static enum err_code load_model(struct tflite_model *m, const struct backend_loa
         code = read_file(m, opt->path, err);
     if (code == ERR_OK)
         code = tflite_check((struct str){(char *)m->bytes, m->bytes_len}, signature, &m->info, err);
-    if (code == ERR_OK)
-        code = litert_make_options(opt->threads, &m->options, err);
     if (code != ERR_OK)
         return code;
+    m->weights = memfd_create("quern-weights", MFD_CLOEXEC);
+    if (m->weights < 0)
+        return err_sys(err, ERR_IO, errno, "cannot make memory for weights");
     int status = m->api->CreateModelFromBuffer(litert_env(), m->bytes, m->bytes_len, &m->model);
     if (status != LITERT_OK)
         return litert_fail(status, NULL, "LiteRT does not take the model", ERR_INVALID, err);
@@ -185,6 +187,8 @@ static enum err_code load(const struct backend_load *opt, void **out_instance, s
     CHECK(m != NULL);
     m->api = litert_api();
     m->max_batch = opt->max_batch;
+    m->threads = opt->threads;
+    m->weights = -1;
     enum err_code code = load_model(m, opt, err);
     if (code != ERR_OK) {
         unload(m);
@@ -201,9 +205,13 @@ static void abort_run(void *instance)
     atomic_store_explicit(&((struct tflite_model *)instance)->is_aborted, true, memory_order_release);
 }
 
+/* The file, and the weights as the engine has packed them. */
 static uint64_t memory(void *instance)
 {
-    return ((struct tflite_model *)instance)->bytes_len;
+    const struct tflite_model *m = instance;
+    struct stat st;
+    uint64_t packed = fstat(m->weights, &st) == 0 ? (uint64_t)st.st_size : 0;
+    return m->bytes_len + packed;
 }
 
 const struct backend backend_tflite = {

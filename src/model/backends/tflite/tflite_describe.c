@@ -13,10 +13,13 @@
 #include "model/backends/tflite/tflite_int.h"
 #include "model/trial.h"
 
-/* Trial runs stop being started after this. */
-#define LEARN_NS (10 * NS_PER_S)
+/* Trial runs end after this. */
+#define LEARN_NS (5 * NS_PER_S)
 /* Most time for comparing rows run alone and together; each size of batch is compiled first. */
 #define PROBE_NS (50 * NS_PER_MS)
+/* For the cost of a run: runs are repeated until one of these is reached. */
+#define MEASURE_RUNS 5
+#define MEASURE_NS   (2 * NS_PER_MS)
 
 static void fill_specs(const struct tflite_slot *slots, uint32_t len, struct tensor_spec *out)
 {
@@ -151,6 +154,42 @@ static bool is_fatal(enum err_code code, const struct model_desc *d)
     return (code == ERR_INVALID || code == ERR_UNSUPPORTED) && !has_inner_free_dim(d);
 }
 
+/* Shortest of a few runs of n rows, in nanoseconds; 0: it failed. */
+static uint64_t time_rows(struct trial *t, uint32_t n)
+{
+    static const int order[TRIAL_ROWS] = {0, 1, 2, 3, 4, 5, 6, 7};
+    struct err ignored;
+    uint64_t best = UINT64_MAX, spent = 0;
+    for (int i = 0; i < MEASURE_RUNS && spent < MEASURE_NS; i++) {
+        uint64_t start = clock_now_ns();
+        if (trial_run(t, order, n, NULL, &ignored) != ERR_OK)
+            return 0;
+        uint64_t took = clock_now_ns() - start;
+        spent += took;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+/* What a run costs beside its rows decides of which sizes runs are made. Slow models are not measured: such costs are nothing to them. */
+static void choose_sizes(struct tflite_model *m, const struct model_desc *d)
+{
+    struct trial t;
+    struct err ignored;
+    uint64_t one = 0, many = 0;
+    tflite_sizes_choose(&m->sizes, 0, 1);
+    if (trial_init(&t, &backend_tflite, m, d, clock_now_ns() + LEARN_NS, &ignored) != ERR_OK)
+        return;
+    one = time_rows(&t, 1);
+    if (one > 0 && one < MEASURE_NS)
+        many = time_rows(&t, TRIAL_ROWS);
+    trial_done(&t);
+    if (many <= one)
+        return;
+    double per_row = (double)(many - one) / (TRIAL_ROWS - 1), fixed = (double)one - per_row;
+    tflite_sizes_choose(&m->sizes, fixed > 0 ? fixed : 0, per_row);
+}
+
 enum err_code tflite_describe(void *instance, struct model_desc *out, struct err *err)
 {
     struct tflite_model *m = instance;
@@ -158,6 +197,7 @@ enum err_code tflite_describe(void *instance, struct model_desc *out, struct err
     bool rows_follow;
     CHECK(work != NULL);
     fill(m, out);
+    m->deadline_ns = clock_now_ns() + LEARN_NS; /* a loop may not end for made-up values */
     enum err_code code = ERR_OK;
     if (!try_rows(m, out, work)) {
         code = learn(m, out, &rows_follow, err);
@@ -167,8 +207,11 @@ enum err_code tflite_describe(void *instance, struct model_desc *out, struct err
         }
     }
     free(work);
-    /* Sizes that only the probe needed. */
+    if (code == ERR_OK && out->may_share)
+        choose_sizes(m, out);
+    /* Sizes that only these trials needed. */
     tflite_plans_done(m);
     m->may_split = code == ERR_OK && out->may_share;
+    m->deadline_ns = 0;
     return code;
 }

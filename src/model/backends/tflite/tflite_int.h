@@ -6,9 +6,10 @@
 
 #include "model/backends/tflite/litert.h"
 #include "model/backends/tflite/tflite.h"
+#include "model/backends/tflite/tflite_sizes.h"
 #include "model/tflite_file.h"
 
-/* Shapes for which the model is kept compiled. Eight sizes of batch (see tflite_run.c) and as many of other kinds. */
+/* Shapes for which the model is kept compiled: all sizes of tflite_sizes.c, and a few others. */
 #define TFLITE_PLANS_MAX 16
 
 /* The model compiled for one shape of all its inputs. */
@@ -31,13 +32,15 @@ struct tflite_slot {
 struct tflite_model {
     const struct litert_api *api;
     struct litert_model *model;
-    struct litert_options *options;
     unsigned char *bytes; /* the file; the engine reads it until the end */
     size_t bytes_len;
     struct tflite_info info;
     size_t signature;
     bool wants_real;
+    int threads;
+    int weights;    /* packed weights, shared by all plans: a memory file */
     bool may_split; /* rows are independent of each other: a run may be made in pieces */
+    struct tflite_sizes sizes;
     int64_t max_batch;
     uint64_t load_ns;
     uint32_t inputs_len, outputs_len;
@@ -47,6 +50,7 @@ struct tflite_model {
     unsigned char *scratch; /* tensors that cannot lie in the block as they are */
     size_t scratch_cap, scratch_used;
     _Atomic bool is_aborted;
+    uint64_t deadline_ns; /* of runs while the model is described; 0: none */
 };
 
 /* The plan for these dimensions of the inputs (our order), compiled if there is none. Valid until the next call. */

@@ -1,9 +1,11 @@
 /* Compiled models, one for each shape of the inputs. To compile takes from a tenth of a millisecond to some ten, and each has working memory and packed
  * weights of its own; so a few are kept, and the one that was not used for the longest time goes. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "model/backends/tflite/tflite_int.h"
 
 static bool is_for(const struct tflite_model *m, const struct tflite_plan *p, const int32_t (*in_dims)[LITERT_DIMS_MAX])
@@ -29,9 +31,12 @@ void tflite_plans_done(struct tflite_model *m)
         drop(m, &m->plans[i]);
 }
 
+/* Called by the engine between operators. */
 static bool is_cancelled(void *arg)
 {
-    return atomic_load_explicit((_Atomic bool *)arg, memory_order_acquire);
+    const struct tflite_model *m = arg;
+    return atomic_load_explicit(&m->is_aborted, memory_order_acquire) ||
+           (m->deadline_ns != 0 && clock_now_ns() > m->deadline_ns);
 }
 
 /* A free dimension must be given before anything else, even where it keeps the size that the file says. */
@@ -75,6 +80,22 @@ static enum err_code read_outputs(struct tflite_model *m, struct tflite_plan *p,
     return ERR_OK;
 }
 
+/* The library closes the descriptor that it is given. */
+static enum err_code create(struct tflite_model *m, struct tflite_plan *p, struct err *err)
+{
+    struct litert_options *options;
+    int weights = fcntl(m->weights, F_DUPFD_CLOEXEC, 3);
+    enum err_code code = litert_make_options(m->threads, weights, &options, err);
+    if (code != ERR_OK)
+        return code;
+    int status = m->api->CreateCompiledModel(litert_env(), m->model, options, &p->compiled);
+    m->api->DestroyOptions(options);
+    if (status == LITERT_OK)
+        return ERR_OK;
+    p->compiled = NULL;
+    return litert_fail(status, NULL, "LiteRT does not take the model", ERR_INVALID, err);
+}
+
 static enum err_code compile(struct tflite_model *m, struct tflite_plan *p, const int32_t (*in_dims)[LITERT_DIMS_MAX],
                              struct err *err)
 {
@@ -83,15 +104,13 @@ static enum err_code compile(struct tflite_model *m, struct tflite_plan *p, cons
     CHECK(p->in_dims != NULL);
     CHECK(p->outs != NULL);
     memcpy(p->in_dims, in_dims, m->inputs_len * sizeof *p->in_dims);
-    int status = m->api->CreateCompiledModel(litert_env(), m->model, m->options, &p->compiled);
-    if (status != LITERT_OK) {
-        p->compiled = NULL;
-        return litert_fail(status, NULL, "LiteRT does not take the model", ERR_INVALID, err);
-    }
-    status = m->api->SetCompiledModelCancellationFunction(p->compiled, &m->is_aborted, is_cancelled);
+    enum err_code code = create(m, p, err);
+    if (code != ERR_OK)
+        return code;
+    int status = m->api->SetCompiledModelCancellationFunction(p->compiled, m, is_cancelled);
     if (status != LITERT_OK)
         return litert_fail(status, p->compiled, "LiteRT does not take the model", ERR_BACKEND, err);
-    enum err_code code = resize(m, p, err);
+    code = resize(m, p, err);
     return code == ERR_OK ? read_outputs(m, p, err) : code;
 }
 

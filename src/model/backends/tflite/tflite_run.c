@@ -1,25 +1,25 @@
 /* A run: tensors are wrapped where they lie in the block, so that the engine reads and writes there. Only those that are not aligned as the
  * engine wants, and those that are converted from or to real numbers, go through memory of the model.
  *
- * Where rows are independent, a run of any number of rows is made in pieces of 64, 32, 16, 8, 4, 2 and 1 rows: 13 rows are 8 + 4 + 1. So
- * at most seven compiled models serve every size, and none is compiled while requests wait once these exist. */
+ * Where rows are independent, a run of any number of rows is made of runs of a few sizes (tflite_sizes.c), so that a dozen compiled models serve
+ * every number, and none is compiled while requests wait once these exist. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "model/backends/tflite/tflite_int.h"
 
-#define PIECE_ROWS_MAX 64
-
 /* One tensor of one piece, between the block and the engine. */
 struct part {
-    unsigned char *inside;  /* what the engine sees */
-    unsigned char *outside; /* in the block */
-    size_t inside_bytes, outside_bytes, count;
+    unsigned char *inside;          /* what the engine sees */
+    unsigned char *outside;         /* in the block */
+    size_t inside_bytes, row_bytes; /* of the engine's */
+    size_t count;                   /* elements that are not padding */
 };
 
 struct piece {
     struct tflite_plan *plan;
+    bool is_padded; /* the engine runs more rows than there are */
     struct part in[MODEL_TENSORS_MAX], out[MODEL_TENSORS_MAX];
     /* In the engine's order. */
     struct litert_buffer *in_buffers[MODEL_TENSORS_MAX], *out_buffers[MODEL_TENSORS_MAX];
@@ -50,9 +50,9 @@ static size_t padded(size_t bytes)
 }
 
 /* Whether the part needs memory of ours. */
-static bool is_through_scratch(const struct tflite_slot *s, const unsigned char *outside)
+static bool is_through_scratch(const struct tflite_slot *s, const struct piece *p, const struct part *t)
 {
-    return s->is_real || !is_aligned(outside);
+    return s->is_real || p->is_padded || !is_aligned(t->outside);
 }
 
 static enum err_code reserve(struct tflite_model *m, size_t bytes, struct err *err)
@@ -77,30 +77,39 @@ static unsigned char *take(struct tflite_model *m, size_t bytes)
     return p;
 }
 
+/* Rows of padding are the last row again: values that the model can take. */
+static void bring_in(const struct tflite_slot *s, const struct part *t)
+{
+    size_t used = t->count * s->size;
+    if (s->is_real)
+        tflite_quantize(&s->io, (const float *)(const void *)t->outside, t->count, t->inside);
+    else if (t->inside != t->outside)
+        memcpy(t->inside, t->outside, used);
+    for (; used < t->inside_bytes; used += t->row_bytes)
+        memcpy(t->inside + used, t->inside + used - t->row_bytes, t->row_bytes);
+}
+
 /* Places for all parts: in the block, or in memory of ours. */
 static enum err_code place(struct tflite_model *m, struct piece *p, struct err *err)
 {
     size_t need = 0;
     for (uint32_t i = 0; i < m->inputs_len; i++)
-        if (is_through_scratch(&m->inputs[i], p->in[i].outside))
+        if (is_through_scratch(&m->inputs[i], p, &p->in[i]))
             need += padded(p->in[i].inside_bytes);
     for (uint32_t i = 0; i < m->outputs_len; i++)
-        if (is_through_scratch(&m->outputs[i], p->out[i].outside))
+        if (is_through_scratch(&m->outputs[i], p, &p->out[i]))
             need += padded(p->out[i].inside_bytes);
     enum err_code code = reserve(m, need, err);
     if (code != ERR_OK)
         return code;
     for (uint32_t i = 0; i < m->inputs_len; i++) {
         struct part *t = &p->in[i];
-        t->inside = is_through_scratch(&m->inputs[i], t->outside) ? take(m, t->inside_bytes) : t->outside;
-        if (m->inputs[i].is_real)
-            tflite_quantize(&m->inputs[i].io, (const float *)(const void *)t->outside, t->count, t->inside);
-        else if (t->inside != t->outside)
-            memcpy(t->inside, t->outside, t->inside_bytes);
+        t->inside = is_through_scratch(&m->inputs[i], p, t) ? take(m, t->inside_bytes) : t->outside;
+        bring_in(&m->inputs[i], t);
     }
     for (uint32_t i = 0; i < m->outputs_len; i++) {
         struct part *t = &p->out[i];
-        t->inside = is_through_scratch(&m->outputs[i], t->outside) ? take(m, t->inside_bytes) : t->outside;
+        t->inside = is_through_scratch(&m->outputs[i], p, t) ? take(m, t->inside_bytes) : t->outside;
     }
     return ERR_OK;
 }
@@ -112,7 +121,7 @@ static void bring_out(const struct tflite_model *m, const struct piece *p)
         if (m->outputs[i].is_real)
             tflite_dequantize(&m->outputs[i].io, t->inside, t->count, (float *)(void *)t->outside);
         else if (t->inside != t->outside)
-            memcpy(t->outside, t->inside, t->inside_bytes);
+            memcpy(t->outside, t->inside, t->count * m->outputs[i].size);
     }
 }
 
@@ -233,53 +242,58 @@ static enum err_code place_outputs(struct tflite_model *m, struct backend_run *r
     return ERR_OK;
 }
 
-/* Rows [from, from + n) of a tensor of `rows`; all of it when rows is 0. */
-static struct part part_of(const struct tflite_slot *s, const struct backend_tensor *t, uint32_t from, uint32_t n,
-                           uint32_t rows)
+/* Which rows of the whole run a piece has. rows == 0: the run is not made of pieces. */
+struct slice {
+    uint32_t rows, from, n;
+    uint32_t size; /* rows that the engine runs, at least n */
+};
+
+static struct part part_of(const struct tflite_slot *s, const struct backend_tensor *t, const struct slice *c)
 {
     size_t count = t->bytes / outside_size(s);
-    size_t row = rows > 0 ? count / rows : count;
-    size_t skip = rows > 0 ? from : 0, len = rows > 0 ? n * row : count;
-    return (struct part){.outside = (unsigned char *)t->data + skip * row * outside_size(s),
-                         .outside_bytes = len * outside_size(s),
-                         .inside_bytes = len * s->size,
-                         .count = len};
+    if (c->rows == 0)
+        return (struct part){
+            .outside = t->data, .inside_bytes = count * s->size, .row_bytes = count * s->size, .count = count};
+    size_t row = count / c->rows;
+    return (struct part){.outside = (unsigned char *)t->data + c->from * row * outside_size(s),
+                         .inside_bytes = c->size * row * s->size,
+                         .row_bytes = row * s->size,
+                         .count = c->n * row};
 }
 
 /* ---- the run ---- */
 
-static uint32_t next_piece(uint32_t left)
+static enum err_code run_slice(struct tflite_model *m, struct backend_run *run, int32_t (*dims)[LITERT_DIMS_MAX],
+                               const struct slice *c, struct err *err)
 {
-    uint32_t n = PIECE_ROWS_MAX;
-    while (n > left)
-        n /= 2;
-    return n;
+    struct piece p;
+    for (uint32_t i = 0; c->rows > 0 && i < m->inputs_len; i++)
+        dims[i][0] = (int32_t)c->size;
+    p.is_padded = c->size > c->n;
+    enum err_code code = tflite_plan(m, (const int32_t(*)[LITERT_DIMS_MAX])dims, &p.plan, err);
+    if (code == ERR_OK && c->from == 0)
+        code = place_outputs(m, run, p.plan, c->rows, err);
+    if (code != ERR_OK)
+        return code;
+    for (uint32_t i = 0; i < m->inputs_len; i++)
+        p.in[i] = part_of(&m->inputs[i], &run->in[i], c);
+    for (uint32_t i = 0; i < m->outputs_len; i++)
+        p.out[i] = part_of(&m->outputs[i], &run->out[i], c);
+    return run_piece(m, &p, err);
 }
 
 static enum err_code run_rows(struct tflite_model *m, struct backend_run *run, int32_t (*dims)[LITERT_DIMS_MAX],
                               uint32_t rows, struct err *err)
 {
-    struct piece p;
-    uint32_t done = 0;
-    do {
-        uint32_t n = rows > 0 ? next_piece(rows - done) : 1;
-        for (uint32_t i = 0; rows > 0 && i < m->inputs_len; i++)
-            dims[i][0] = (int32_t)n;
-        enum err_code code = tflite_plan(m, (const int32_t(*)[LITERT_DIMS_MAX])dims, &p.plan, err);
-        if (code == ERR_OK && done == 0)
-            code = place_outputs(m, run, p.plan, rows, err);
-        if (code != ERR_OK)
-            return code;
-        for (uint32_t i = 0; i < m->inputs_len; i++)
-            p.in[i] = part_of(&m->inputs[i], &run->in[i], done, n, rows);
-        for (uint32_t i = 0; i < m->outputs_len; i++)
-            p.out[i] = part_of(&m->outputs[i], &run->out[i], done, n, rows);
-        code = run_piece(m, &p, err);
-        if (code != ERR_OK)
-            return code;
-        done += n;
-    } while (done < rows);
-    return ERR_OK;
+    struct slice c = {.rows = rows};
+    enum err_code code = ERR_OK;
+    while (code == ERR_OK && c.from < rows) {
+        c.size = tflite_next_size(&m->sizes, rows - c.from);
+        c.n = c.size < rows - c.from ? c.size : rows - c.from;
+        code = run_slice(m, run, dims, &c, err);
+        c.from += c.n;
+    }
+    return code;
 }
 
 enum err_code tflite_run(void *instance, struct backend_run *run, struct err *err)
@@ -299,6 +313,7 @@ enum err_code tflite_run(void *instance, struct backend_run *run, struct err *er
         if (dims[i][0] != dims[0][0])
             return err_set(err, ERR_INVALID, "inputs '%s' and '%s' have different numbers of rows",
                            m->inputs[0].io.spec.name, m->inputs[i].io.spec.name);
-    uint32_t rows = m->may_split ? (uint32_t)dims[0][0] : 0;
-    return run_rows(m, run, dims, rows, err);
+    if (m->may_split)
+        return run_rows(m, run, dims, (uint32_t)dims[0][0], err);
+    return run_slice(m, run, dims, &(struct slice){0}, err);
 }
