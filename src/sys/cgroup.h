@@ -15,7 +15,7 @@ struct cgroup {
     enum cgroup_kind kind;
     char base[768]; /* folder of quern-<pid> */
     int share_max;  /* the largest share: nice values count from it */
-    char why[1024];  /* for people: what is used and why not something better */
+    char why[1024]; /* for people: what is used and why not something better */
 };
 
 /* root: "/sys/fs/cgroup" (tests give a tree of their own). Never fails: the worst case is CGROUP_NICE. */

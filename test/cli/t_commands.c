@@ -102,7 +102,7 @@ TEST(cli_serve_and_up_end_with_3_on_a_bad_configuration)
     EXPECT_EQ(r->code, EXIT_CONFIG);
     EXPECT_HAS(r->err, "bad.yaml:3:18: models.b.instances: expected a whole number from 1 to 64, got \"x\"");
     r = run_cli("serve builtin:identity --listen 0.0.0.0:80");
-    EXPECT_EQ(r->code, EXIT_CONFIG);
+    EXPECT_EQ(r->code, EXIT_USAGE); /* all of it stands in the command line */
     EXPECT_HAS(r->err, "--allow-unauthenticated-remote");
     EXPECT_EQ(cli_launch.count, 0);
     EXPECT_EQ(run_cli("serve builtin:identity --listen 0.0.0.0:80 --allow-unauthenticated-remote")->code, EXIT_FINE);

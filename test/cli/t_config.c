@@ -171,8 +171,8 @@ TEST(config_model_files_are_looked_at)
     EXPECT_EQ(load("models: {a: missing.onnx}\n", &c), ERR_INVALID);
     EXPECT(strstr(err.text, "quern.yaml:1:10: models.a.path: cannot read "));
     EXPECT(strstr(err.text, "missing.onnx: No such file or directory"));
-    EXPECT_EQ(load("models: {a: empty.onnx}\n", &c), ERR_INVALID);
-    EXPECT(strstr(err.text, "the file is empty"));
+    EXPECT_EQ(load("models: {a: empty.onnx}\n", &c), ERR_OK); /* perhaps still being copied: it hurts that model only */
+    config_done(&c);
     EXPECT_EQ(load("models: {a: fifo.onnx}\n", &c), ERR_INVALID);
     EXPECT(strstr(err.text, "not a regular file"));
     EXPECT_EQ(load("models: {a: dir}\n", &c), ERR_INVALID);
