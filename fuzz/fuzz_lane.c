@@ -1,4 +1,5 @@
-/* Any bytes as a history of one model: submits, cancels, flushes, claims, answers, deaths, late answers, deadlines, done() that submits and cancels. Whatever
+/* Any bytes as a history of one model: submits of all sizes and priorities, cancels, flushes, claims, answers, deaths, late answers, deadlines, done() that
+ * submits and cancels. The first byte chooses whether batches wait and are padded. Whatever
  * happens: done() comes once for each request, results are right, and when all has come to rest no block is lost. */
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ struct worker {
     bool is_running;
 };
 
-static struct world {
+struct world {
     struct serve *serve;
     struct served *model;
     struct model_shared *shared;
@@ -39,11 +40,13 @@ static struct world {
     uint32_t pids, in_flight, depth;
     uint64_t now_ns;
     bool is_quiet; /* the end: done() does nothing besides */
-} w;
+};
+
+static struct world plain, batching, *w;
 
 static uint64_t clock_of_world(void)
 {
-    return w.now_ns;
+    return w->now_ns;
 }
 
 /* ---- the model: y = 3 x ---- */
@@ -64,7 +67,7 @@ static const struct backend backend = {.name = "times3", .run = run};
 
 static bool is_poisoned(const struct worker *k)
 {
-    const struct segment_map *map = &w.shared->map;
+    const struct segment_map *map = &w->shared->map;
     const struct block_tensor_shm *x = &map->shm->lane[0].blocks[k->run.block].in[0];
     const int32_t *v = (const void *)(segment_in_ro(map, 0, k->run.block) + x->off);
     for (size_t e = 0; e < x->bytes / 4; e++)
@@ -98,42 +101,44 @@ static void done(struct infer *i)
     }
     uint8_t also = q->at_done;
     q->i = NULL;
-    w.in_flight--;
+    w->in_flight--;
     free(i->in);
     free(i);
-    if (w.is_quiet || w.depth > 8)
+    if (w->is_quiet || w->depth > 8)
         return;
-    w.depth++;
+    w->depth++;
     if (also & 1)
         submit(also, (uint8_t)(also * 7));
-    if (also & 2 && w.requests[also % REQUESTS].i)
-        infer_cancel(w.requests[also % REQUESTS].i);
-    w.depth--;
+    if (also & 2 && w->requests[also % REQUESTS].i)
+        infer_cancel(w->requests[also % REQUESTS].i);
+    w->depth--;
 }
 
 static void submit(uint8_t a, uint8_t b)
 {
     struct request *q = NULL;
     for (int k = 0; k < REQUESTS && !q; k++)
-        q = w.requests[k].i ? NULL : &w.requests[k];
+        q = w->requests[k].i ? NULL : &w->requests[k];
     if (!q)
         return;
     *q = (struct request){.i = calloc(1, sizeof *q->i),
                           .first = b,
-                          .rows = 1 + a % 5,
+                          .rows = 1 + a % 17, /* over 6 they are split */
                           .cols = a & 64 ? 2 : 3,
                           .at_done = a & 128 ? (uint8_t)(a ^ b) : 0,
                           .bad_decode = a % 23 == 7};
     q->i->in = calloc(1, sizeof *q->i->in);
     q->i->in[0] = (struct infer_tensor){.ndim = 2, .dims = {q->rows, q->cols}, .dtype = DT_INT32, .given = true};
-    q->i->serve = w.serve;
-    q->i->model = w.model;
+    q->i->serve = w->serve;
+    q->i->model = w->model;
     q->i->decode = decode;
     q->i->done = done;
     q->i->owner = q;
     q->i->request_id = "r";
-    q->i->deadline_ns = b & 1 ? w.now_ns + (uint64_t)b * NS_PER_MS : 0;
-    w.in_flight++;
+    q->i->priority = 1 + b % 3;
+    q->i->client = a % 4;
+    q->i->deadline_ns = b & 1 ? w->now_ns + (uint64_t)b * NS_PER_MS : 0;
+    w->in_flight++;
     infer_submit(q->i);
 }
 
@@ -142,9 +147,9 @@ static void submit(uint8_t a, uint8_t b)
 static void die(struct worker *k, bool is_crash)
 {
     uint32_t pid = k->exec.pid;
-    k->exec.pid = FIRST_PID + w.pids++;
+    k->exec.pid = FIRST_PID + w->pids++;
     k->is_running = false;
-    serve_worker_died(w.serve, w.shared->id, pid, is_crash);
+    serve_worker_died(w->serve, w->shared->id, pid, is_crash);
 }
 
 /* The model crashes on poison, as the real one does every time. */
@@ -177,18 +182,21 @@ static void late_answer(struct worker *k)
 static void setup(void)
 {
     static const struct serve_hooks none;
+    static const struct batch_policy waits = {.delay_ns = 3 * NS_PER_MS, .preferred = {4}, .sizes = {1, 2, 4, 6}};
     struct serve_state ready = {.state = SERVED_READY, .reason = ""};
     struct err err;
-    w.now_ns = 1000 * NS_PER_S;
+    w->now_ns = 1000 * NS_PER_S;
     clock_set_source(clock_of_world);
-    w.shared = model_shared_new();
-    w.shared->id = 1;
-    (void)str_copy(w.shared->name, sizeof w.shared->name, STR("m"));
-    (void)str_copy(w.shared->version, sizeof w.shared->version, STR("1"));
-    w.shared->limits = (struct model_limits){.timeout_ns = TIMEOUT_NS, .queue_max = 16};
-    w.shared->threads_draining = 1;
-    CHECK(segment_private(4096, 4096, &w.shared->map, &err) == ERR_OK);
-    struct model_desc *d = &w.shared->desc;
+    w->shared = model_shared_new();
+    w->shared->id = 1;
+    (void)str_copy(w->shared->name, sizeof w->shared->name, STR("m"));
+    (void)str_copy(w->shared->version, sizeof w->shared->version, STR("1"));
+    w->shared->limits = (struct model_limits){.timeout_ns = TIMEOUT_NS, .queue_max = 16};
+    w->shared->threads_draining = 1;
+    if (w == &batching)
+        w->shared->limits.batch = waits;
+    CHECK(segment_private(4096, 4096, &w->shared->map, &err) == ERR_OK);
+    struct model_desc *d = &w->shared->desc;
     (void)str_copy(d->inputs[0].name, sizeof d->inputs[0].name, STR("x"));
     d->inputs[0].dtype = DT_INT32;
     d->inputs[0].ndim = 2;
@@ -197,19 +205,19 @@ static void setup(void)
     d->inputs_len = d->outputs_len = 1;
     d->has_batch_dim = d->may_share = 1;
     d->max_batch = 6;
-    w.shared->is_described = true;
-    w.serve = serve_new(0, &none);
-    CHECK(serve_update(w.serve, w.shared, &ready, &err) == ERR_OK);
-    CHECK(serve_model(w.serve, STR("m"), STR(""), &w.model, &err) == ERR_OK);
+    w->shared->is_described = true;
+    w->serve = serve_new(0, &none);
+    CHECK(serve_update(w->serve, w->shared, &ready, &err) == ERR_OK);
+    CHECK(serve_model(w->serve, STR("m"), STR(""), &w->model, &err) == ERR_OK);
     for (int k = 0; k < WORKERS; k++)
-        w.workers[k].exec = (struct exec){
-            .segment = &w.shared->map, .backend = &backend, .desc = d, .pid = FIRST_PID + w.pids++, .index = k};
+        w->workers[k].exec = (struct exec){
+            .segment = &w->shared->map, .backend = &backend, .desc = d, .pid = FIRST_PID + w->pids++, .index = k};
 }
 
 static void step(uint8_t op, uint8_t a, uint8_t b)
 {
-    struct worker *k = &w.workers[a % WORKERS];
-    struct request *q = &w.requests[a % REQUESTS];
+    struct worker *k = &w->workers[a % WORKERS];
+    struct request *q = &w->requests[a % REQUESTS];
     struct err err;
     switch (op % 16) {
     default: /* most steps */
@@ -217,7 +225,7 @@ static void step(uint8_t op, uint8_t a, uint8_t b)
         break;
     case 1:
     case 2:
-        serve_flush(w.serve);
+        serve_flush(w->serve);
         break;
     case 3:
     case 4:
@@ -226,7 +234,7 @@ static void step(uint8_t op, uint8_t a, uint8_t b)
         break;
     case 6:
     case 7:
-        (void)serve_collect(w.serve);
+        (void)serve_collect(w->serve);
         break;
     case 8:
         if (q->i)
@@ -240,15 +248,15 @@ static void step(uint8_t op, uint8_t a, uint8_t b)
         late_answer(k);
         break;
     case 11:
-        w.now_ns += b * NS_PER_MS;
-        serve_tick(w.serve, w.now_ns);
+        w->now_ns += b * NS_PER_MS;
+        serve_tick(w->serve, w->now_ns);
         break;
     case 12:
         if (b < 16)
-            CHECK(serve_update(w.serve, w.shared, &(struct serve_state){.state = SERVED_FAILED, .reason = "broken"},
+            CHECK(serve_update(w->serve, w->shared, &(struct serve_state){.state = SERVED_FAILED, .reason = "broken"},
                                &err) == ERR_OK);
         else
-            CHECK(serve_update(w.serve, w.shared, &(struct serve_state){.state = SERVED_READY, .reason = ""}, &err) ==
+            CHECK(serve_update(w->serve, w->shared, &(struct serve_state){.state = SERVED_READY, .reason = ""}, &err) ==
                   ERR_OK);
         break;
     }
@@ -257,37 +265,39 @@ static void step(uint8_t op, uint8_t a, uint8_t b)
 /* Everything that was begun comes to its end, within its deadline. */
 static void come_to_rest(void)
 {
-    w.is_quiet = true;
-    for (int n = 0; n < 2000 && (w.in_flight || serve_is_busy(w.serve)); n++) {
-        serve_flush(w.serve);
+    w->is_quiet = true;
+    for (int n = 0; n < 2000 && (w->in_flight || serve_is_busy(w->serve)); n++) {
+        serve_flush(w->serve);
         for (int k = 0; k < WORKERS; k++)
-            step_worker(&w.workers[k]);
-        (void)serve_collect(w.serve);
-        w.now_ns += NS_PER_MS;
-        serve_tick(w.serve, w.now_ns);
+            step_worker(&w->workers[k]);
+        (void)serve_collect(w->serve);
+        w->now_ns += NS_PER_MS;
+        serve_tick(w->serve, w->now_ns);
     }
-    CHECK(w.in_flight == 0);
-    CHECK(!serve_is_busy(w.serve));
-    CHECK(w.model->lane.unused == UINT32_MAX && w.model->lane.published == 0);
+    CHECK(w->in_flight == 0);
+    CHECK(!serve_is_busy(w->serve));
+    CHECK(w->model->lane.unused == UINT32_MAX && w->model->lane.published == 0);
     for (int b = 0; b < LANE_BLOCKS; b++)
-        CHECK(block_phase_of(atomic_load(&w.shared->map.shm->lane[0].blocks[b].state)) == BLOCK_FREE);
+        CHECK(block_phase_of(atomic_load(&w->shared->map.shm->lane[0].blocks[b].state)) == BLOCK_FREE);
 }
 
 /* One world for all histories, since each leaves it at rest: making one costs more than a history. */
-static void begin(void)
+static void begin(uint8_t which)
 {
     struct err err;
-    if (!w.serve)
+    w = which & 1 ? &batching : &plain;
+    if (!w->serve)
         setup();
-    w.is_quiet = false;
-    w.shared->quarantine.len = w.shared->quarantine.next = 0;
-    CHECK(serve_update(w.serve, w.shared, &(struct serve_state){.state = SERVED_READY, .reason = ""}, &err) == ERR_OK);
+    w->is_quiet = false;
+    w->shared->quarantine.len = w->shared->quarantine.next = 0;
+    CHECK(serve_update(w->serve, w->shared, &(struct serve_state){.state = SERVED_READY, .reason = ""}, &err) ==
+          ERR_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    begin();
-    for (size_t n = 0; n + 3 <= size && n < (size_t)3 * STEPS_MAX; n += 3)
+    begin(size > 0 ? data[0] : 0);
+    for (size_t n = 1; n + 3 <= size && n < (size_t)3 * STEPS_MAX; n += 3)
         step(data[n], data[n + 1], data[n + 2]);
     come_to_rest();
     return 0;
