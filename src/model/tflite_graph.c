@@ -51,7 +51,7 @@ static enum err_code read_code(struct lite_walk *w, struct lite_operator *o)
     if (index >= w->opcodes.len)
         return err_set(w->err, ERR_INVALID, "operator %u is of a kind that the file does not list", o->index);
     struct flat_table t = flat_vector_table(&w->f, w->opcodes, (uint32_t)index);
-    int32_t old = (int8_t)flat_number(&w->f, t, OPCODE_OLD_CODE, 1, 0);
+    int32_t old = (int32_t)flat_number(&w->f, t, OPCODE_OLD_CODE, 1, 0);
     int32_t wide = flat_i32(&w->f, t, OPCODE_CODE, 0);
     struct str custom = flat_text(&w->f, t, OPCODE_CUSTOM);
     if (w->f.is_bad)
@@ -155,8 +155,10 @@ static enum err_code check_operator(struct lite_walk *w, uint32_t graph, uint32_
     enum err_code code = lite_count(w, 1, (uint64_t)o.inputs.len + o.outputs.len);
     if (code == ERR_OK)
         code = read_code(w, &o);
-    if (code == ERR_OK)
-        code = check_inputs(w, g, &o, state);
+    if (code != ERR_OK)
+        return code;
+    CHECK(o.op != NULL);
+    code = check_inputs(w, g, &o, state);
     if (code == ERR_OK)
         code = check_outputs(w, g, &o, state);
     if (code == ERR_OK)

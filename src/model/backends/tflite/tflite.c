@@ -38,9 +38,8 @@ static enum err_code open_engine(const struct backend_load *opt, struct err *err
 
 /* ---- the file ---- */
 
-static enum err_code open_file(const char *path, int *out_fd, size_t *out_bytes, struct err *err)
+static enum err_code check_file(int fd, size_t *out_bytes, struct err *err)
 {
-    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "cannot open the model file");
@@ -50,17 +49,15 @@ static enum err_code open_file(const char *path, int *out_fd, size_t *out_bytes,
         return err_set(err, ERR_INVALID, "the model file is empty");
     if (st.st_size > FILE_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "the model file is over 2 GiB");
-    *out_fd = fd;
     *out_bytes = (size_t)st.st_size;
-    fd = -1;
     return ERR_OK;
 }
 
 static enum err_code read_file(struct tflite_model *m, const char *path, struct err *err)
 {
-    AUTO_FD fd = -1;
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     size_t len = 0, done = 0;
-    enum err_code code = open_file(path, &fd, &len, err);
+    enum err_code code = check_file(fd, &len, err);
     if (code != ERR_OK)
         return code;
     m->bytes = aligned_alloc(LITERT_ALIGN, ROUND_UP(len + LITERT_READ_PAST, LITERT_ALIGN));

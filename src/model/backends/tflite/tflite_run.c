@@ -313,7 +313,7 @@ enum err_code tflite_run(void *instance, struct backend_run *run, struct err *er
         if (dims[i][0] != dims[0][0])
             return err_set(err, ERR_INVALID, "inputs '%s' and '%s' have different numbers of rows",
                            m->inputs[0].io.spec.name, m->inputs[i].io.spec.name);
-    if (m->may_split)
+    if (m->may_split && m->inputs_len > 0)
         return run_rows(m, run, dims, (uint32_t)dims[0][0], err);
     return run_slice(m, run, dims, &(struct slice){0}, err);
 }
