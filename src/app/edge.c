@@ -111,8 +111,11 @@ static void listen_all(struct edge_thread *t)
 static void take_news(struct edge_thread *t, const struct edge_news *n)
 {
     struct err err = {0};
-    struct serve_state state = {
-        .state = n->state, .reason = n->reason, .instances = n->instances, .instances_ready = n->instances_ready};
+    struct serve_state state = {.state = n->state,
+                                .reason = n->reason,
+                                .labels = n->labels,
+                                .instances = n->instances,
+                                .instances_ready = n->instances_ready};
     switch (n->kind) {
     case EDGE_NEWS_MODEL:
         if (serve_update(t->serve, n->shared, &state, &err))

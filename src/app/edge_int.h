@@ -32,6 +32,7 @@ struct edge_news { /* for every thread; made by the first */
     enum served_state state;
     int instances, instances_ready;
     char reason[640];
+    char labels[SERVE_LABELS_MAX];
     uint32_t segment, pid;
     bool flag; /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
 };
@@ -62,6 +63,7 @@ struct edge_model { /* the first thread's book of models */
     enum served_state state;
     int instances, instances_ready;
     char reason[640];
+    char labels[SERVE_LABELS_MAX];
     bool announced;
     uint64_t ready_at_ms;
 };

@@ -18,7 +18,7 @@
 /* What the master says of a model. */
 struct model_news {
     uint32_t segment;
-    struct str name, version, path, root, class_name, backend, engine_dir, reason;
+    struct str name, version, path, root, class_name, backend, engine_dir, reason, labels;
     bool is_inline, announce;
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
@@ -62,9 +62,9 @@ static struct str *text_field(struct model_news *n, struct str key)
     const struct {
         const char *key;
         struct str *at;
-    } fields[] = {{"name", &n->name},     {"version", &n->version},      {"path", &n->path},
-                  {"root", &n->root},     {"class", &n->class_name},     {"backend", &n->backend},
-                  {"reason", &n->reason}, {"engine_dir", &n->engine_dir}};
+    } fields[] = {{"name", &n->name},     {"version", &n->version},       {"path", &n->path},
+                  {"root", &n->root},     {"class", &n->class_name},      {"backend", &n->backend},
+                  {"reason", &n->reason}, {"engine_dir", &n->engine_dir}, {"labels", &n->labels}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
             return fields[i].at;
@@ -226,6 +226,7 @@ static void publish(struct edge *e, struct edge_model *m)
                              .instances = m->instances,
                              .instances_ready = m->instances_ready};
     (void)str_copy(news.reason, sizeof news.reason, str_c(m->reason));
+    (void)str_copy(news.labels, sizeof news.labels, str_c(m->labels));
     edge_broadcast(e, &news);
     announce(e, m);
     edge_settle(e);
@@ -371,17 +372,20 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     bool is_new = m == NULL;
     if (is_new)
         m = add_model(e, &n);
-    if (m && is_new && !n.is_inline &&
+    bool is_hopeless = is_new && n.state == SERVED_FAILED && msg->fds_len == 0; /* never had processes */
+    if (m)
+        (void)str_copy(m->labels, sizeof m->labels, n.labels);
+    if (m && is_new && !n.is_inline && !is_hopeless &&
         (msg->fds_len != 1 || segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err)))
         set_failed(m, err.code ? err.text : "no shared memory came with the model", "");
-    else if (m && !n.is_inline)
+    else if (m && (!n.is_inline || is_hopeless))
         take_process_state(m, &n);
     if (m)
         m->announced = m->announced || !n.announce;
     pthread_mutex_unlock(&e->models_lock);
     if (m) {
         publish(e, m);
-        if (is_new && n.is_inline)
+        if (is_new && n.is_inline && !is_hopeless)
             start_inline(e, m, msg->payload);
     }
     arena_done(&a);

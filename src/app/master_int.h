@@ -57,6 +57,7 @@ struct life {
     enum life_state state;
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
+    bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
     struct child *children;
     int children_len;
 };
@@ -113,10 +114,18 @@ void life_drained(struct master *m, uint32_t segment); /* the edge has no reques
 void lives_tell_edge(struct master *m);                /* a new edge knows nothing */
 void lives_sweep(struct master *m);                    /* frees retired lives without processes */
 struct life *life_by_segment(struct master *m, uint32_t segment);
-enum err_code master_reload(struct master *m, struct err *err);
+enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
+                         struct err *err);
+void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
+bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
+void snapshot_unref(struct snapshot *s);
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
 void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
 void master_edge_launch(const struct master *m, struct buf *out);
+
+/* master_reload.c */
+enum err_code master_reload(struct master *m, struct err *err);
+void lives_leave(struct master *m, const char *name); /* versions no longer wanted, when others are ready */
 
 /* master_status.c */
 void status_write(struct master *m);

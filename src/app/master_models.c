@@ -85,6 +85,21 @@ static int ready_count(const struct life *l)
     return n;
 }
 
+/* Labels of this version, with commas between. */
+static void write_labels(const struct model_config *c, struct json_writer *w)
+{
+    const struct setting_pair *p = c->labels.items;
+    char text[200], version[24];
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < c->labels.len && at < sizeof text; i++) {
+        (void)snprintf(version, sizeof version, "%lld", (long long)p[i].value);
+        if (strcmp(version, c->version) == 0)
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", at ? "," : "", p[i].name);
+    }
+    jw_kv_c(w, "labels", text);
+}
+
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out)
 {
     struct json_writer w;
@@ -101,6 +116,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
     jw_kv_i64(&w, "queue_max", l->config->queue_max);
+    write_labels(l->config, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
 }
@@ -196,6 +212,16 @@ static void file_identity(const struct model_config *c, uint64_t out[4])
     out[3] = (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+static void life_failed(struct master *m, struct life *l, const char *reason);
+
+/* Once for each version that starts: what its config.pbtxt says in vain. */
+static void log_notes(const struct model_config *c)
+{
+    const char *const *notes = c->notes.items;
+    for (size_t i = 0; i < c->notes.len; i++)
+        LOG_WARN("config.pbtxt: a field without effect here", LOG_S("model", c->name), LOG_S("field", notes[i]));
+}
+
 static void make_children(struct master *m, struct life *l)
 {
     l->children_len = (int)l->config->instances;
@@ -208,8 +234,8 @@ static void make_children(struct master *m, struct life *l)
     }
 }
 
-static enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
-                                struct err *err)
+enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
+                         struct err *err)
 {
     struct life *l = calloc(1, sizeof *l);
     CHECK(l);
@@ -217,7 +243,8 @@ static enum err_code life_start(struct master *m, struct snapshot *s, const stru
         (struct life){.snapshot = s, .config = c, .segment = ++m->next_segment, .segment_fd = -1, .replaces = replaces};
     uint64_t area = s->config.http.body_bytes_max;
     area = area < AREA_BYTES_MIN ? AREA_BYTES_MIN : area > AREA_BYTES_MAX ? AREA_BYTES_MAX : area;
-    if (c->isolation == ISOLATION_PROCESS && segment_create((uint32_t)m->threads, area, area, &l->segment_fd, err)) {
+    bool is_process = c->isolation == ISOLATION_PROCESS && !c->problem;
+    if (is_process && segment_create((uint32_t)m->threads, area, area, &l->segment_fd, err)) {
         free(l);
         return err->code;
     }
@@ -225,22 +252,27 @@ static enum err_code life_start(struct master *m, struct snapshot *s, const stru
     file_identity(c, l->file_id);
     l->next = m->lives;
     m->lives = l;
-    if (c->isolation == ISOLATION_PROCESS)
+    log_notes(c);
+    if (is_process)
         make_children(m, l);
-    life_changed(m, l);
+    if (c->problem)
+        life_failed(m, l, c->problem);
+    else
+        life_changed(m, l);
     return ERR_OK;
 }
 
 static struct life *older_life(struct master *m, const struct life *news)
 {
     for (struct life *l = m->lives; l; l = l->next)
-        if (l != news && l->state != LIFE_RETIRED && strcmp(l->config->name, news->config->name) == 0)
+        if (l != news && l->state != LIFE_RETIRED && !l->replaces && strcmp(l->config->name, news->config->name) == 0 &&
+            strcmp(l->config->version, news->config->version) == 0)
             return l;
     return NULL;
 }
 
 /* No new requests; its workers end when the edge has answered the last one. */
-static void life_retire(struct master *m, struct life *l)
+void life_retire(struct master *m, struct life *l)
 {
     bool edge_knows = l->sent && m->edge.state == CHILD_READY;
     l->state = LIFE_RETIRED;
@@ -276,6 +308,7 @@ static void life_is_ready(struct master *m, struct life *l)
         LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
         life_retire(m, old);
     }
+    lives_leave(m, l->config->name);
 }
 
 void life_child_ready(struct master *m, struct life *l)
@@ -347,7 +380,7 @@ static bool is_over(const struct life *l)
     return true;
 }
 
-static void snapshot_unref(struct snapshot *s)
+void snapshot_unref(struct snapshot *s)
 {
     if (--s->refs > 0)
         return;
@@ -450,7 +483,7 @@ static bool same_parameters(const struct setting_list *a, const struct setting_l
     return true;
 }
 
-static bool is_unchanged(const struct life *l, const struct model_config *c)
+bool life_is_unchanged(const struct life *l, const struct model_config *c)
 {
     const struct model_config *old = l->config;
     uint64_t id[4];
@@ -462,91 +495,4 @@ static bool is_unchanged(const struct life *l, const struct model_config *c)
            old->queue_max == c->queue_max && old->timeout_ns == c->timeout_ns &&
            old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
            same_parameters(&old->parameters, &c->parameters);
-}
-
-static struct life *current_life(struct master *m, const char *name)
-{
-    struct life *loading = NULL;
-    for (struct life *l = m->lives; l; l = l->next)
-        if (l->state != LIFE_RETIRED && strcmp(l->config->name, name) == 0) {
-            if (!l->replaces)
-                return l;
-            loading = l;
-        }
-    return loading;
-}
-
-static const struct model_config *model_in(const struct config *c, const char *name)
-{
-    const struct model_config *items = c->models.items;
-    for (size_t i = 0; i < c->models.len; i++)
-        if (strcmp(items[i].name, name) == 0)
-            return &items[i];
-    return NULL;
-}
-
-/* A replacement of an earlier reload that is still loading is overtaken by this one. */
-static void drop_unfinished(struct master *m)
-{
-    for (struct life *l = m->lives; l; l = l->next)
-        if (l->replaces && l->state == LIFE_LOADING)
-            life_retire(m, l);
-}
-
-static void apply(struct master *m, struct snapshot *s)
-{
-    const struct model_config *c = s->config.models.items;
-    struct err err = {0};
-    drop_unfinished(m);
-    for (struct life *l = m->lives; l; l = l->next)
-        if (l->state != LIFE_RETIRED && !model_in(&s->config, l->config->name))
-            life_retire(m, l);
-    for (size_t i = 0; i < s->config.models.len; i++) {
-        struct life *old = current_life(m, c[i].name);
-        if (old && is_unchanged(old, &c[i]))
-            continue;
-        if (old && old->state == LIFE_FAILED) {
-            life_retire(m, old);
-            old = NULL;
-        }
-        if (life_start(m, s, &c[i], old != NULL, &err))
-            LOG_ERROR("cannot start a model", LOG_S("model", c[i].name), LOG_S("error", err.text));
-    }
-}
-
-enum err_code master_reload(struct master *m, struct err *err)
-{
-    struct snapshot *s = calloc(1, sizeof *s);
-    struct buf text;
-    struct json_writer w;
-    CHECK(s);
-    enum err_code code = m->options->reload ? m->options->reload(&s->config, m->options->reload_arg, err)
-                                            : err_set(err, ERR_UNSUPPORTED, "nothing to reload");
-    buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    jw_init(&w, &text);
-    jw_object(&w);
-    jw_kv_bool(&w, "ok", code == ERR_OK);
-    jw_kv_c(&w, "text", code ? err->text : "");
-    jw_kv_c(&w, "remedy", code ? err->remedy : "");
-    jw_object_end(&w);
-    if (code == ERR_OK) {
-        s->refs = 1;
-        apply(m, s);
-        snapshot_unref(m->snapshot);
-        m->snapshot = s;
-        classes_open(m);
-        m->last_error[0] = '\0';
-        LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
-    } else {
-        free(s);
-        (void)snprintf(m->last_error, sizeof m->last_error,
-                       "reload refused, the old configuration goes on: %.360s%s%.160s", err->text,
-                       err->remedy[0] ? "; " : "", err->remedy);
-        LOG_ERROR("reload refused, the old configuration goes on", LOG_S("error", err->text),
-                  LOG_S("remedy", err->remedy));
-    }
-    m->status_dirty = true;
-    child_send(m, &m->edge, CHANNEL_RELOADED, buf_view(&text), NULL, 0);
-    buf_done(&text);
-    return code;
 }

@@ -72,12 +72,29 @@ static void engines_people(const struct config *c, struct arena *a, struct buf *
     }
 }
 
+/* What stands in a config.pbtxt and has no effect, and the models of a repository that cannot be served. */
+static void notes_people(const struct config *c, struct buf *out)
+{
+    const struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++) {
+        const char *const *notes = models[i].notes.items;
+        bool is_told = i > 0 && models[i].notes.items == models[i - 1].notes.items; /* another version of the same */
+        for (size_t k = 0; k < models[i].notes.len && !is_told; k++)
+            buf_printf(out, "%s%s: config.pbtxt: %s has no effect here\n", k ? "" : "\n", models[i].name, notes[k]);
+        if (models[i].problem)
+            buf_printf(out, "\n%s cannot be served: %s\n", models[i].name, models[i].problem);
+    }
+}
+
 static void check_people(const struct config *c, const char *file, struct arena *a, struct buf *out)
 {
+    struct config given = *c;
+    given.models = c->models_given; /* one entry for all versions, as a file would say it */
     buf_printf(out, "# %s is valid. Settings in force:\n", file);
-    settings_dump(config_table, c, &c->places, out);
+    settings_dump(config_table, &given, &c->places, out);
     models_people(c, a, out);
     engines_people(c, a, out);
+    notes_people(c, out);
 }
 
 static void check_json(const struct config *c, struct arena *a, struct json_writer *w)
@@ -100,6 +117,13 @@ static void check_json(const struct config *c, struct arena *a, struct json_writ
             jw_kv_c(w, "path", models[i].path);
             jw_kv_u64(w, "bytes", file_bytes(models[i].path));
         }
+        jw_key(w, "unused_fields");
+        jw_array(w);
+        for (size_t k = 0; k < models[i].notes.len; k++)
+            jw_c(w, ((const char *const *)models[i].notes.items)[k]);
+        jw_array_end(w);
+        if (models[i].problem)
+            jw_kv_c(w, "problem", models[i].problem);
         jw_kv_bool(w, "engine_installed", engine != NULL);
         if (engine && engine[0])
             jw_kv_c(w, "engine", engine);
@@ -147,6 +171,15 @@ static int refuse(const struct args *args, const struct err *err)
     return EXIT_CONFIG;
 }
 
+static bool has_problem(const struct config *c)
+{
+    const struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (models[i].problem)
+            return true;
+    return false;
+}
+
 int cmd_check(const struct args *args, master_run_fn *run)
 {
     (void)run;
@@ -156,6 +189,8 @@ int cmd_check(const struct args *args, master_run_fn *run)
     if (config_load(&c, file, &err))
         return refuse(args, &err);
     int code = explain(args, &c, file);
+    if (code == EXIT_FINE && has_problem(&c))
+        code = EXIT_CONFIG;
     config_done(&c);
     return code;
 }

@@ -66,23 +66,8 @@ static enum err_code take_builtin(struct config *c, struct model_config *m, cons
     return ERR_OK;
 }
 
-/* A folder given as path: its greatest version, or the one that the configuration names. */
-static enum err_code take_versions(struct config *c, struct model_config *m, struct err *err)
-{
-    const char *file, *version;
-    enum err_code code = config_version_file(&c->arena, m->path, m->version, &file, &version, err);
-    if (code == ERR_INVALID) /* not a folder: the check says what is wrong with the file, if anything is */
-        return ERR_OK;
-    if (code) {
-        struct err why = *err;
-        return config_fail(c, err, arena_printf(&c->arena, "models.%s.path", m->name).p, "%s", why.text);
-    }
-    m->path = file;
-    m->version = version;
-    return ERR_OK;
-}
-
-static enum err_code finish_model(struct config *c, struct model_config *m, const char *base, struct err *err)
+static enum err_code finish_model(struct config *c, struct model_config *m, const char *base, struct model_config *out,
+                                  size_t *len, struct err *err)
 {
     static const char builtin[] = "builtin:";
     const struct setting_pair *classes = c->classes.items;
@@ -90,27 +75,38 @@ static enum err_code finish_model(struct config *c, struct model_config *m, cons
         if (take_builtin(c, m, m->path + sizeof builtin - 1, err))
             return err->code;
     } else if (m->path) {
-        m->path = config_join(&c->arena, base, m->path);
-        if (take_versions(c, m, err))
-            return err->code;
+        m->path = m->origin = config_join(&c->arena, base, m->path);
     }
+    if (!m->class_name && c->classes.len)
+        m->class_name = classes[0].name;
+    return config_expand(c, m, out, len, err);
+}
+
+/* What the expansion left open. */
+static void finish_version(struct model_config *m)
+{
     if (!m->backend && m->path) {
         const struct backend *b = backend_by_path(str_c(m->path));
         m->backend = b ? b->name : NULL;
     }
     if (!m->version)
         m->version = "1";
-    if (!m->class_name && c->classes.len)
-        m->class_name = classes[0].name;
-    return ERR_OK;
 }
 
 enum err_code config_finish(struct config *c, const char *base, struct err *err)
 {
-    struct model_config *models = c->models.items;
+    if (config_add_repositories(c, base, err))
+        return err->code;
+    struct model_config *given = c->models.items;
+    struct model_config *served = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
+    size_t len = 0;
     for (size_t i = 0; i < c->models.len; i++)
-        if (finish_model(c, &models[i], base, err))
+        if (finish_model(c, &given[i], base, served, &len, err))
             return err->code;
+    for (size_t i = 0; i < len; i++)
+        finish_version(&served[i]);
+    c->models_given = c->models;
+    c->models = (struct setting_list){served, len};
     c->data = c->data ? config_join(&c->arena, base, c->data) : config_data_default(&c->arena);
     return config_check(c, err);
 }

@@ -23,6 +23,21 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
     const char *class_name;         /* key `class`: one of classes; default the first */
     struct setting_list parameters; /* struct setting_text_pair: for the backend */
+    struct setting_list versions;   /* const char *: which of a folder are served: "all", "latest:N", or numbers */
+    struct setting_list labels;     /* struct setting_pair: names for versions */
+    /* found out, not in the table: */
+    const char *origin;        /* the file or folder that path came from; NULL for built-ins */
+    const char *problem;       /* a model of a repository that cannot be served, with the reason; NULL: none */
+    struct setting_list notes; /* const char *: what its config.pbtxt says without effect here */
+};
+
+enum repository_mode { REPOSITORY_FIXED, REPOSITORY_WATCH, REPOSITORY_EXPLICIT };
+
+struct repository_config {     /* section `repository` */
+    struct setting_list paths; /* const char *: folders of models, absolute when loaded */
+    int mode;                  /* enum repository_mode */
+    uint64_t scan_ns, settle_ns;
+    struct setting_list load; /* const char *: with mode explicit, the models to load at start */
 };
 
 struct http_config {         /* section `http`: limits of the HTTP server, see net/server.h */
@@ -49,11 +64,13 @@ struct config {
     uint64_t drain_timeout_ns;  /* 30s */
     struct log_config log;
     struct http_config http;
-    struct setting_list models;   /* struct model_config */
-    struct setting_list classes;  /* struct setting_pair, default high 60, medium 30, low 10 */
-    const char *file_given;       /* private: the file's name as the user wrote it, for error texts */
-    struct setting_places places; /* private: where each key stood, for error texts */
-    struct arena arena;           /* owns all of the above */
+    struct repository_config repository;
+    struct setting_list models;  /* struct model_config: one for each served version, those of one model side by side */
+    struct setting_list classes; /* struct setting_pair, default high 60, medium 30, low 10 */
+    struct setting_list models_given; /* struct model_config: as in the file, for `quern check` */
+    const char *file_given;           /* private: the file's name as the user wrote it, for error texts */
+    struct setting_places places;     /* private: where each key stood, for error texts */
+    struct arena arena;               /* owns all of the above */
 };
 
 #define CONFIG_MODELS_MAX 1000

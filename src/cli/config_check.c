@@ -182,6 +182,21 @@ static enum err_code check_file(const struct config *c, const struct model_confi
     return fail_model(c, err, m, "path", text);
 }
 
+static enum err_code check_versions(const struct config *c, const struct model_config *m, struct err *err)
+{
+    const struct setting_pair *labels = m->labels.items;
+    if (m->versions.len && m->path && m->origin && strcmp(m->path, m->origin) == 0) {
+        (void)fail_model(c, err, m, "versions", "a file has one version");
+        return err_remedy(err, "give the folder that has <version>/model.onnx as path");
+    }
+    for (size_t i = 0; i < m->labels.len; i++)
+        if (!is_name(labels[i].name) || strlen(labels[i].name) > 32 ||
+            strspn(labels[i].name, "0123456789") == strlen(labels[i].name))
+            return fail_model(c, err, m, "labels",
+                              "a label has 1 to 32 letters, digits, \".\", \"_\" and \"-\", not digits only");
+    return ERR_OK;
+}
+
 static enum err_code check_model(const struct config *c, const struct model_config *m, struct err *err)
 {
     const struct setting_pair *classes = c->classes.items;
@@ -192,8 +207,12 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)fail_model(c, err, m, "", text);
         return err_remedy(err, "rename it; a file can keep its name with models: {NAME: FILE} in a configuration");
     }
+    if (m->problem)
+        return ERR_OK;
     if (strspn(m->version, "0123456789") != strlen(m->version))
         return fail_model(c, err, m, "version", "a version has digits only");
+    if (check_versions(c, m, err))
+        return err->code;
     if (m->isolation == ISOLATION_INLINE && m->instances > 1) {
         (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");

@@ -14,10 +14,13 @@ enum err_code config_finish(struct config *c, const char *base, struct err *err)
 const char *config_join(struct arena *a, const char *base, const char *path);
 /* The folder that relative paths of the command line count from; NULL with err set when it is gone. */
 const char *config_cwd(struct arena *a, struct err *err);
-/* A folder <model>/<version>/model.onnx: the file of the wanted version, or of the greatest one that has a file when wanted is
- * NULL. ERR_NOT_FOUND when the folder has no such thing. */
-enum err_code config_version_file(struct arena *a, const char *dir, const char *wanted, const char **out_file,
-                                  const char **out_version, struct err *err);
+/* Models of the folders in `repository.path` that the configuration does not name become models of it; those that it names without a
+ * path get theirs. */
+enum err_code config_add_repositories(struct config *c, const char *base, struct err *err);
+/* A model whose path is a folder becomes one model for each version that its policy serves, with what config.pbtxt says. Appends to out[*len],
+ * which has room for CONFIG_MODELS_MAX. */
+enum err_code config_expand(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
+                            struct err *err);
 /* An error of meaning at a setting: the place in the file, the path, the text. */
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

@@ -11,11 +11,12 @@ static const char *const formats[] = {"people", "json", NULL};                  
 #define H   3600e9
 
 const struct setting config_model_table[] = {
-    SETTING_STR(
-        "path", struct model_config, path, .min = 1, .max = 4000,
-        .help = "Model file, relative to the configuration file; or a folder with `<version>/model.onnx`, of which the "
-                "greatest version is served; or `builtin:NAME`. A model that is one line (`iris: iris.onnx`) gives "
-                "the path."),
+    SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
+                .help =
+                    "Model file, relative to the configuration file; or a folder with `<version>/model.onnx` and maybe "
+                    "Triton's `config.pbtxt`, see `versions`; or `builtin:NAME`. A model that is one line (`iris: "
+                    "iris.onnx`) gives "
+                    "the path."),
     SETTING_STR("backend", struct model_config, backend, .min = 1, .max = 31,
                 .help = "What runs the model. By default it follows from the file's extension."),
     SETTING_STR("version", struct model_config, version, .min = 1, .max = 18,
@@ -45,6 +46,12 @@ const struct setting config_model_table[] = {
                     "One of `classes`: whose requests and instances come first when the machine is short. By default "
                     "the first class."),
     SETTING_TEXT_MAP("parameters", struct model_config, parameters, .help = "Handed to the backend as they are."),
+    SETTING_STRS("versions", struct model_config, versions, .max = 64,
+                 .help = "Which versions of a folder are served, each under its number: `latest` (the default, unless "
+                         "`config.pbtxt` has a policy), `latest:N`, `all`, or numbers. Who names none gets the "
+                         "greatest that is ready."),
+    SETTING_INTS_MAP("labels", struct model_config, labels, .min = 1, .max = 1e15,
+                     .help = "Names for versions, for `/v2/models/NAME/versions/LABEL`: `{stable: 3, next: 4}`."),
     {0}};
 
 static const struct setting http_table[] = {
@@ -77,6 +84,25 @@ static const struct setting log_table[] = {
                  .help = "A line for every request: id, trace, method, path, status, sizes, time, model."),
     {0}};
 
+static const char *const repository_modes[] = {"fixed", "watch", "explicit", NULL}; /* as enum repository_mode */
+
+static const struct setting repository_table[] = {
+    SETTING_STRS("path", struct repository_config, paths, .max = 16,
+                 .help = "Folders of models: each model file in it, and each folder `NAME/<version>/model.onnx`. "
+                         "`models` may say more about a model by its name."),
+    SETTING_ENUM("mode", struct repository_config, mode, .def = "fixed", .choices = repository_modes,
+                 .help = "`fixed`: files are looked at when quern starts and reloads. `watch`: all the time; what "
+                         "changed is served when it has settled. `explicit`: models come and go by "
+                         "`/v2/repository/models/NAME/load` and `/unload`."),
+    SETTING_TIME("scan", struct repository_config, scan_ns, .def = "1s", .min = 100 * MS, .max = H,
+                 .help = "How often files are looked at with mode watch."),
+    SETTING_TIME("settle", struct repository_config, settle_ns, .def = "1s", .max = H,
+                 .help = "With mode watch, a model is taken when its files have not changed for that long and nobody "
+                         "has them open for writing."),
+    SETTING_STRS("load", struct repository_config, load, .max = CONFIG_MODELS_MAX,
+                 .help = "With mode explicit, the models to load at start. `*`: all."),
+    {0}};
+
 const struct setting config_table[] = {
     SETTING_STRS("listen", struct config, listen, .def = "127.0.0.1:8000", .min = 1, .max = CONFIG_LISTEN_MAX,
                  .help = "Addresses to listen on, HOST:PORT or [IPv6]:PORT. Port 0 is the system's choice."),
@@ -91,6 +117,8 @@ const struct setting config_table[] = {
                  .help = "How long requests in work may take to end after SIGTERM or SIGINT."),
     SETTING_SECTION("log", struct config, log, log_table, .help = "The log, one line per event on standard error."),
     SETTING_SECTION("http", struct config, http, http_table, .help = "Limits of the HTTP server."),
+    SETTING_SECTION("repository", struct config, repository, repository_table,
+                    .help = "Where models are found, and when what changes there is taken."),
     SETTING_MAP("models", struct config, models, config_model_table, struct model_config, .max = CONFIG_MODELS_MAX,
                 .help = "Models to serve, by name (letters, digits, `.`, `_` and `-`)."),
     SETTING_INTS_MAP("classes", struct config, classes, .def = "high: 60, medium: 30, low: 10", .min = 1, .max = 100,

@@ -14,7 +14,7 @@ static const struct {
 const struct engine_need *engine_needed(const char *backend)
 {
     for (size_t i = 0; i < ARRAY_LEN(needs); i++)
-        if (strcmp(needs[i].backend, backend) == 0)
+        if (backend && strcmp(needs[i].backend, backend) == 0) /* NULL: a model that cannot be served */
             return &needs[i].need;
     return NULL;
 }

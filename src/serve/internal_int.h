@@ -22,6 +22,7 @@ struct served {
     struct model_shared *shared;
     struct served_info info;
     char reason[640];
+    char labels[SERVE_LABELS_MAX];
     bool has_lane, is_retired, drain_told;
     struct lane lane;
     struct segment_map private_map;             /* inline */

@@ -4,8 +4,8 @@
 
 #include "serve/proto_int.h"
 
-/* Triton's URLs take digits only: anything else is a path that does not exist. */
-static bool is_version(struct str s)
+/* Triton's URLs take digits only: anything else is a path that does not exist, unless it is a label of ours. */
+static bool is_number(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (s.p[i] < '0' || s.p[i] > '9')
@@ -16,10 +16,12 @@ static bool is_version(struct str s)
 enum err_code proto_find(struct serve *s, const struct route_match *m, struct served **out, struct err *err)
 {
     struct str version = m->captures_len > 1 ? m->captures[1] : STR("");
-    if (m->captures_len > 1 && !is_version(version))
-        return err_set(err, ERR_NOT_FOUND, "no version '%.*s': a model's version is a whole number", proto_cut(version),
-                       version.p);
-    return serve_model(s, m->captures[0], version, out, err);
+    enum err_code code =
+        m->captures_len > 1 && version.n == 0 ? ERR_NOT_FOUND : serve_model(s, m->captures[0], version, out, err);
+    if (code == ERR_NOT_FOUND && m->captures_len > 1 && !is_number(version))
+        return err_set(err, ERR_NOT_FOUND, "no version '%.*s': a model's version is a whole number or a label of it",
+                       proto_cut(version), version.p);
+    return code;
 }
 
 static void respond(struct http_req *req, int status, struct buf *json)

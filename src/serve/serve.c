@@ -194,6 +194,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
         return ERR_OK;
     enum served_state now = state->state;
     (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
+    (void)str_copy(m->labels, sizeof m->labels, str_c(state->labels));
     if (now == SERVED_READY && make_ready(m, err)) {
         now = SERVED_FAILED;
         (void)str_copy(m->reason, sizeof m->reason, str_c(err->text));
@@ -238,6 +239,15 @@ static enum err_code not_found(const struct serve *s, struct str name, struct er
     return err_remedy(err, names[0] ? "known models: %s" : "no model is served%s", names);
 }
 
+static bool has_label(const struct served *m, struct str label)
+{
+    struct str rest = str_c(m->labels);
+    while (rest.n)
+        if (str_eq(str_cut(rest, ',', &rest), label))
+            return true;
+    return false;
+}
+
 enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err)
 {
     struct served *best = NULL, *named = NULL;
@@ -246,7 +256,7 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
         if (m->is_retired || !str_eq_c(name, m->info.name))
             continue;
         named = m;
-        bool wanted = version.n == 0 || str_eq_c(version, m->info.version);
+        bool wanted = version.n == 0 || str_eq_c(version, m->info.version) || has_label(m, version);
         if (wanted && (!best || best->info.state != SERVED_READY || m->info.state == SERVED_READY))
             best = m; /* the newest that is ready, else the newest */
     }

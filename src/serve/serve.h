@@ -18,9 +18,12 @@ struct serve_hooks {
 struct serve *serve_new(int thread, const struct serve_hooks *hooks);
 struct serve *serve_free(struct serve *s);
 
+#define SERVE_LABELS_MAX 200
+
 struct serve_state {
     enum served_state state;
     const char *reason;
+    const char *labels; /* names for this version, with commas between; NULL: none */
     int instances, instances_ready;
 };
 /* Adds a model or tells news of it (by m->id). A READY model replaces an older life of the same name and version for new requests. Takes a reference. */

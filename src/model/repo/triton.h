@@ -1,0 +1,61 @@
+/* Triton's config.pbtxt: what we take from it, and the names of what we do not. Read whole: a field that is not taken is named with its place,
+ * so that nobody believes in a setting that has no effect. */
+#ifndef MODEL_REPO_TRITON_H
+#define MODEL_REPO_TRITON_H
+
+#include "base/arena.h"
+#include "base/err.h"
+
+#define TRITON_UNUSED_MAX 32
+
+struct triton_pair {
+    const char *key, *value;
+};
+
+struct triton_step { /* of an ensemble */
+    const char *model;
+    int64_t version;                      /* -1: the newest */
+    struct triton_pair *inputs, *outputs; /* the step model's tensor, the ensemble's tensor */
+    size_t inputs_len, outputs_len;
+};
+
+enum triton_policy { TRITON_LATEST, TRITON_ALL, TRITON_SPECIFIC };
+
+struct triton_tensor {
+    const char *name, *data_type, *label_filename;
+    int64_t *dims;
+    size_t dims_len;
+};
+
+struct triton_config { /* texts are NULL and numbers 0 where the file is silent */
+    const char *name;
+    const char *backend; /* ours: "onnx", "tflite" ..., "ensemble"; of backend or platform */
+    const char *default_model_filename;
+    int64_t max_batch_size;
+    int64_t instances; /* sum of the groups' counts */
+    enum triton_policy policy;
+    bool has_policy;
+    int64_t latest; /* num_versions */
+    int64_t *versions;
+    size_t versions_len; /* TRITON_SPECIFIC */
+    bool has_dynamic_batching, preserve_ordering, response_cache;
+    int64_t *preferred;
+    size_t preferred_len;
+    int64_t max_queue_delay_us, max_queue_size, default_timeout_us, default_priority_level;
+    int64_t threads; /* parameters intra_op_thread_count */
+    struct triton_pair *parameters;
+    size_t parameters_len;
+    struct triton_tensor *inputs, *outputs;
+    size_t inputs_len, outputs_len;
+    struct triton_step *steps;
+    size_t steps_len;
+    const char *unused[TRITON_UNUSED_MAX]; /* "optimization (line 12)": read, and without effect here */
+    size_t unused_len;                     /* further ones are dropped */
+};
+
+/* Errors name file:line:column. Everything lies in the arena. */
+enum err_code triton_parse(const char *file, struct str text, struct arena *a, struct triton_config *out,
+                           struct err *err);
+enum err_code triton_read(const char *file, struct arena *a, struct triton_config *out, struct err *err);
+
+#endif

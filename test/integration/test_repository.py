@@ -1,0 +1,127 @@
+"""Model folders: Triton's layout, versions side by side, what happens when they change."""
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+
+import quern
+from quern import Load, expect_prediction, predict_body, wait_until
+
+SLOW = 5 if quern.IS_SANITIZED else 1
+FLOWER = [5.1, 3.5, 1.4, 0.2]
+OLD, NEW = 0, "setosa"  # what iris.onnx and iris_names.onnx say of the flower
+
+
+def put(folder, version, name="iris.onnx", file="model.onnx"):
+    """At once, as a deployment should do it."""
+    aside = folder / f".{version}.new"
+    aside.mkdir(parents=True)
+    shutil.copy(quern.DATA / name, aside / file)
+    aside.rename(folder / str(version))
+
+
+def infer_body():
+    return json.dumps({"inputs": [{"name": "X", "shape": [1, 4], "datatype": "FP32", "data": FLOWER}]})
+
+
+def answer(server, model="m"):
+    r = server.predict(model, FLOWER)
+    return r.json()["data"]["prediction"] if r.status == 200 else r.status
+
+
+def versions(server, model="m"):
+    return server.get(f"/v2/models/{model}").json()["versions"]
+
+
+# ---- layout and policies ----
+
+
+@pytest.mark.onnx
+def test_versions_are_served_side_by_side_and_the_greatest_answers(serve, tmp_path):
+    put(tmp_path / "m", 2)
+    put(tmp_path / "m", 10, "iris_names.onnx")
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", versions: all, labels: {{stable: 2}}}}}}')
+    assert versions(s) == ["2", "10"]
+    assert answer(s) == NEW
+    assert s.get("/v2/models/m/versions/2/ready").status == 200
+    assert s.get("/v2/models/m/versions/3/ready").status in (400, 404)
+    of_stable = s.get("/v2/models/m/versions/stable").json()
+    of_two = s.get("/v2/models/m/versions/2").json()
+    assert of_stable == of_two != s.get("/v2/models/m").json()
+    assert s.get("/v2/models/m/versions/unstable").status == 404
+    assert {m["version"] for m in s.status()["models"]} == {"2", "10"}
+
+
+@pytest.mark.onnx
+def test_a_label_moves_without_a_new_process(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    put(tmp_path / "m", 2, "iris_names.onnx")
+    config = 'models: {{m: {{path: "{}/m", versions: all, labels: {{stable: {}}}}}}}'
+    s = serve(config=config.format(tmp_path, 1))
+    workers = s.pids("worker")
+    first = s.get("/v2/models/m/versions/stable").json()
+    s.write_config(config.format(tmp_path, 2))
+    s.reload()
+    wait_until(lambda: s.get("/v2/models/m/versions/stable").json() != first, 5, "the label")
+    assert s.pids("worker") == workers
+
+
+@pytest.mark.onnx
+def test_a_repository_with_config_pbtxt(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "a", 1)
+    put(repo / "a", 2)
+    put(repo / "a", 3)
+    (repo / "a/config.pbtxt").write_text("""
+name: "a"
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+version_policy: { specific { versions: [1, 3] } }
+instance_group [ { count: 2 kind: KIND_CPU } ]
+optimization { graph { level: 1 } }
+""")
+    put(repo / "b", 1)
+    (repo / "b/config.pbtxt").write_text('name: "b"\nplatform: "tensorrt_plan"\n')
+    put(repo / "c", 1)
+    (repo / "c/config.pbtxt").write_text("name: \n")
+    (repo / "notes").mkdir()
+    s = serve(config=f"repository: {{path: {repo}}}\nmodels: {{a: {{queue_max: 7}}}}")
+    assert versions(s, "a") == ["1", "3"]
+    assert len(s.pids("worker", "a")) == 4
+    assert s.get("/v2/models/a/config").json()["max_batch_size"] == 8
+    assert "optimization (line 7)" in s.output()[1]
+    bad = {m["name"]: m["reason"] for m in s.status()["models"] if m["state"] == "failed"}
+    assert "b/config.pbtxt:2:11: platform: no backend of ours" in bad["b"]
+    assert "c/config.pbtxt:2:1: expected a value" in bad["c"]
+    assert s.predict("b", [1]).status == 503
+    check = quern.cli("check", s.config)
+    assert check.returncode == quern.EXIT_CONFIG
+    assert "optimization (line 7) has no effect" in check.stdout and "b cannot be served" in check.stdout
+    assert check.stdout.count("queue_max: 7") == 1
+
+
+@pytest.mark.onnx
+def test_a_new_version_takes_over_under_load_and_a_bad_one_does_not(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m"}}}}')
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=3) as load:
+        broken = tmp_path / "m/2"
+        broken.mkdir()
+        (broken / "model.onnx").write_bytes((quern.DATA / "iris.onnx").read_bytes()[:500])
+        s.reload()
+        wait_until(lambda: "not replaced" in s.status()["last_error"], 10, "the reason")
+        assert versions(s) == ["1"] and answer(s) == OLD
+        put(tmp_path / "m", 3, "iris_names.onnx")
+        s.reload()
+        wait_until(lambda: answer(s) == NEW, 10, "the new version")
+        wait_until(lambda: versions(s) == ["3"], 5, "the old version's end")
+        wait_until(lambda: len(s.pids("worker")) == 1, 5, "the old worker's end")
+        shutil.rmtree(tmp_path / "m/3")
+        shutil.rmtree(broken)
+        s.reload()
+        wait_until(lambda: answer(s) == OLD, 10, "the way back")
+    assert load.failures == [] and load.ok > 50

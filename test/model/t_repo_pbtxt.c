@@ -1,0 +1,196 @@
+#include <string.h>
+
+#include "model/repo/pbtxt.h"
+#include "model/repo/triton.h"
+#include "t.h"
+
+static struct arena arena;
+static struct err err;
+
+static struct pbtxt tree(const char *text)
+{
+    struct pbtxt top;
+    arena_init(&arena, 4096, (size_t)32 << 20);
+    if (pbtxt_parse("c", str_c(text), &arena, &top, &err))
+        FAIL("%s", err.text);
+    return top;
+}
+
+static const struct pbtxt *field(const struct pbtxt *in, const char *name, int nth)
+{
+    for (const struct pbtxt *f = in->first; f; f = f->next)
+        if (str_eq_c(f->name, name) && nth-- == 0)
+            return f;
+    FAIL("no field %s", name);
+}
+
+TEST(pbtxt_reads_every_form_of_the_format)
+{
+    struct pbtxt t = tree("# a comment\n"
+                          "a: 1; b: \"x\" 'y'\n\t\"z\", c { d: -3 } e: { f: true }\n"
+                          "g < h: 1.5e3f > i [ { j: 1 }, { j: 2 } ] k: [1,2 , 3] l: [] "
+                          "[type.example/x.Y] { m: ENUM_NAME } n: - 7 k: 4");
+    EXPECT_STR(field(&t, "a", 0)->value, "1");
+    EXPECT_STR(field(&t, "b", 0)->value, "xyz");
+    EXPECT_EQ(field(&t, "b", 0)->line, 2);
+    EXPECT_STR(field(field(&t, "c", 0), "d", 0)->value, "-3");
+    EXPECT_STR(field(field(&t, "e", 0), "f", 0)->value, "true");
+    EXPECT_STR(field(field(&t, "g", 0), "h", 0)->value, "1.5e3f");
+    EXPECT_STR(field(field(&t, "i", 1), "j", 0)->value, "2");
+    EXPECT_STR(field(&t, "k", 3)->value, "4");
+    EXPECT_STR(field(field(&t, "type.example/x.Y", 0), "m", 0)->value, "ENUM_NAME");
+    EXPECT_STR(field(&t, "n", 0)->value, "-7");
+    arena_done(&arena);
+    EXPECT(tree("  # nothing\n").first == NULL);
+}
+
+TEST(pbtxt_reads_escapes)
+{
+    struct pbtxt t = tree("a: \"\\n\\t\\\\\\\"\\'\\x41\\101\\u00e9\\U0001F600\" b: ''");
+    EXPECT_STR(field(&t, "a", 0)->value, "\n\t\\\"'AA\xC3\xA9\xF0\x9F\x98\x80");
+    EXPECT_EQ(field(&t, "b", 0)->value.n, 0);
+}
+
+TEST(pbtxt_long_strings_are_whole)
+{
+    char text[5000];
+    memset(text, 'x', sizeof text);
+    memcpy(text, "a: \"", 4);
+    memcpy(text + 4500, "\"", 2);
+    struct pbtxt t = tree(text);
+    EXPECT_EQ(field(&t, "a", 0)->value.n, 4496);
+}
+
+TEST(pbtxt_errors_name_the_place)
+{
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {"a", "c:1:2: expected \":\" or \"{\""},
+        {"a:\n  b: }", "c:2:4: expected the name"},
+        {"a {\n", "c:2:1: a message does not end"},
+        {"a: [1 2]", "c:1:7: expected \",\" or \"]\""},
+        {"a: [1,]", "expected a value behind the comma"},
+        {"a: [1", "a list does not end"},
+        {"a: \"x", "a string does not end"},
+        {"a: \"x\ny\"", "c:1:6: a string must end on its line"},
+        {"a: \"\\q\"", "malformed escape"},
+        {"a: \"\\ud800\"", "malformed escape"},
+        {"a: \"\\400\"", "malformed escape"},
+        {"a: {]}", "expected the name"},
+        {"a { b: 1 >", "expected the name"},
+        {"}", "expected the name"},
+        {"a:", "expected a value"},
+        {": 1", "expected the name"},
+    };
+    struct pbtxt top;
+    arena_init(&arena, 4096, (size_t)32 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (pbtxt_parse("c", str_c(bad[i].text), &arena, &top, &err) == ERR_OK)
+            FAIL("taken: %s", bad[i].text);
+        if (!strstr(err.text, bad[i].words))
+            FAIL("%s: %s", bad[i].text, err.text);
+    }
+}
+
+TEST(pbtxt_depth_has_a_limit)
+{
+    char text[200];
+    struct pbtxt top;
+    arena_init(&arena, 4096, (size_t)32 << 20);
+    for (int i = 0; i < 40; i++)
+        memcpy(text + 2 * i, "a{", 2);
+    EXPECT_EQ(pbtxt_parse("c", (struct str){text, 80}, &arena, &top, &err), ERR_INVALID);
+    EXPECT(strstr(err.text, "nested too deeply"));
+}
+
+/* ---- Triton's fields ---- */
+
+static struct triton_config config(const char *text)
+{
+    struct triton_config c;
+    arena_init(&arena, 4096, (size_t)32 << 20);
+    if (triton_parse("c", str_c(text), &arena, &c, &err))
+        FAIL("%s", err.text);
+    return c;
+}
+
+TEST(triton_config_is_read_whole)
+{
+    struct triton_config c = config(
+        "name: \"ocr\" platform: \"onnxruntime_onnx\" max_batch_size: 16\n"
+        "input [ { name: \"x\" data_type: TYPE_FP32 dims: [ 3, -1 ] format: FORMAT_NONE } ]\n"
+        "output { name: \"y\" data_type: TYPE_FP32 dims: 10 label_filename: \"l.txt\" }\n"
+        "version_policy: { specific { versions: [1, 3] } }\n"
+        "dynamic_batching { preferred_batch_size: [4, 8] max_queue_delay_microseconds: 100 preserve_ordering: true\n"
+        "  default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000 } }\n"
+        "instance_group [ { count: 2 kind: KIND_CPU }, { kind: KIND_GPU gpus: [0] } ]\n"
+        "parameters { key: \"intra_op_thread_count\" value: { string_value: \"4\" } }\n"
+        "parameters { key: \"k\" value { string_value: \"v\" } }\n"
+        "response_cache { enable: true }\n"
+        "optimization { graph { level: 1 } }\nsequence_batching {}\n");
+    EXPECT_CSTR(c.name, "ocr");
+    EXPECT_CSTR(c.backend, "onnx");
+    EXPECT_EQ(c.max_batch_size, 16);
+    EXPECT_EQ(c.inputs_len, 1);
+    EXPECT_EQ(c.inputs[0].dims[1], -1);
+    EXPECT_CSTR(c.outputs[0].label_filename, "l.txt");
+    EXPECT_EQ(c.policy, TRITON_SPECIFIC);
+    EXPECT(c.versions_len == 2 && c.versions[1] == 3);
+    EXPECT(c.preferred_len == 2 && c.preferred[1] == 8);
+    EXPECT_EQ(c.max_queue_delay_us, 100);
+    EXPECT(c.preserve_ordering && c.response_cache);
+    EXPECT_EQ(c.max_queue_size, 7);
+    EXPECT_EQ(c.default_timeout_us, 2000);
+    EXPECT_EQ(c.instances, 3);
+    EXPECT_EQ(c.threads, 4);
+    EXPECT_EQ(c.parameters_len, 1);
+    EXPECT_CSTR(c.parameters[0].value, "v");
+    EXPECT_EQ(c.unused_len, 4);
+    EXPECT_CSTR(c.unused[0], "instance_group.kind (line 7)");
+    EXPECT_CSTR(c.unused[2], "optimization (line 11)");
+    EXPECT_CSTR(c.unused[3], "sequence_batching (line 12)");
+}
+
+TEST(triton_ensembles_are_read)
+{
+    struct triton_config c =
+        config("platform: \"ensemble\"\nensemble_scheduling { step [ {\n"
+               "  model_name: \"a\" model_version: -1\n"
+               "  input_map { key: \"in\" value: \"raw\" } output_map { key: \"o\" value: \"mid\" } },\n"
+               "  { model_name: \"b\" model_version: 2 input_map { key: \"x\" value: \"mid\" } } ] }");
+    EXPECT_EQ(c.steps_len, 2);
+    EXPECT_CSTR(c.steps[0].model, "a");
+    EXPECT_EQ(c.steps[0].version, -1);
+    EXPECT_CSTR(c.steps[0].inputs[0].key, "in");
+    EXPECT_CSTR(c.steps[0].outputs[0].value, "mid");
+    EXPECT_EQ(c.steps[1].version, 2);
+}
+
+TEST(triton_errors_name_field_and_place)
+{
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {"max_batch_size: \"8\"", "c:1:17: max_batch_size: expected a whole number"},
+        {"max_batch_size: -1", "must not be negative"},
+        {"\nname: ocr", "c:2:7: name: expected a string in quotes"},
+        {"version_policy { latest { num_versions: 0 } }", "num_versions: is too small"},
+        {"version_policy { all {} latest {} }", "one version policy"},
+        {"platform: \"tensorrt_plan\"", "no backend of ours"},
+        {"instance_group { count: 2000 }", "too many instances"},
+        {"default_model_filename: \"../x.onnx\"", "a plain name"},
+        {"dynamic_batching: 3", "expected a message"},
+        {"response_cache { enable: maybe }", "expected true or false"},
+        {"parameters { value: { string_value: \"x\" } }", "needs a key"},
+        {"ensemble_scheduling { step { model_version: 1 } }", "needs a model_name"},
+    };
+    struct triton_config c;
+    arena_init(&arena, 4096, (size_t)32 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (triton_parse("c", str_c(bad[i].text), &arena, &c, &err) == ERR_OK)
+            FAIL("taken: %s", bad[i].text);
+        if (!strstr(err.text, bad[i].words))
+            FAIL("%s: %s", bad[i].text, err.text);
+    }
+}
