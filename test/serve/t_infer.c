@@ -157,6 +157,7 @@ TEST(a_left_out_optional_input_does_not_share_with_a_given_one)
     req_make(&r, &a, 1, 3, 10);
     req_make(&r, &b, 1, 3, 500);
     req_make(&r, &c, 1, 3, 900);
+    a.i->in[1] = (struct infer_tensor){.ndim = 2, .dims = {1, 1}, .dtype = DT_INT32}; /* described, but not given */
     b.i->in[1] = c.i->in[1] = (struct infer_tensor){.ndim = 2, .dims = {1, 1}, .dtype = DT_INT32, .given = true};
     req_submit(&a);
     req_submit(&b);

@@ -147,6 +147,27 @@ TEST(a_late_answer_to_a_block_in_its_next_use_is_dropped)
     rig_done(&r);
 }
 
+/* [L3] Not even the pid tells the two lives apart. */
+TEST(a_late_answer_is_dropped_when_the_pid_is_used_again)
+{
+    struct rig r;
+    struct req q;
+    rig_init(&r, NULL);
+    start(&r, &q, 1);
+    struct exec late = r.worker;
+    struct exec_block old = rig_claim(&r);
+    rig_die(&r, false);
+    r.worker.pid = late.pid;
+    struct exec_block run = rig_claim(&r);
+    EXPECT_EQ(run.block, old.block);
+    EXPECT(!exec_run(&late, &old));
+    EXPECT(!serve_collect(r.serve));
+    EXPECT(exec_run(&r.worker, &run));
+    EXPECT(serve_collect(r.serve));
+    EXPECT_OK(q);
+    rig_done(&r);
+}
+
 /* ---- crashes that repeat ---- */
 
 TEST(after_two_crashes_requests_run_one_by_one)
@@ -343,9 +364,9 @@ TEST(a_crash_of_a_given_up_run_is_not_blamed_on_a_mate)
 TEST(cancels_while_requests_run_one_by_one)
 {
     struct rig r;
-    struct req q[4];
-    rig_init(&r, NULL);
-    start(&r, q, 4);
+    struct req q[5];
+    rig_init(&r, &(struct rig_opt){.max_batch = 5});
+    start(&r, q, 5);
     for (int n = 0; n < 2; n++) {
         (void)rig_claim(&r);
         rig_die(&r, true);
@@ -356,10 +377,12 @@ TEST(cancels_while_requests_run_one_by_one)
     EXPECT_EQ(r.cancels, 0);
     req_cancel(&q[1]); /* running */
     EXPECT_EQ(r.cancels, 1);
+    req_cancel(&q[4]);
+    EXPECT_EQ(r.cancels, 1); /* it was asked already */
     EXPECT(exec_run(&r.worker, &run));
     rig_settle(&r);
     EXPECT_OK(q[2]);
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 5; k++)
         EXPECT_EQ(q[k].done, 1);
     EXPECT_EQ(r.model->lane.unused, UINT32_MAX);
     rig_done(&r);
