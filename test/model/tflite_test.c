@@ -60,6 +60,7 @@ TEST(lite_fixed_shapes_stay_fixed)
     EXPECT_EQ(r.desc.inputs[0].dims[0], 1);
     EXPECT_EQ(r.desc.has_batch_dim, 0);
     EXPECT_EQ(r.desc.max_batch, 1);
+    EXPECT_CSTR(r.desc.batch_reason, "the file has one row; with more, the network's inner shapes do not follow");
     EXPECT_EQ(model_desc_check(&r.desc, &r.err), ERR_OK);
     float x[12];
     fill_floats(x, 12, 1);

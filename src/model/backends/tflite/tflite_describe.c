@@ -79,6 +79,14 @@ static void relax(struct tensor_spec *s, const struct backend_tensor *seen)
             s->dims[i] = -1;
 }
 
+static bool begins_free(const struct tensor_spec *s, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        if (s[i].ndim < 1 || s[i].dims[0] != -1)
+            return false;
+    return len > 0;
+}
+
 /* Runs one row, then two: shapes of outputs that do not hold become free. False when the second run failed or outputs did not follow the number of
  * rows. An error only when not even one row runs. */
 static enum err_code learn(struct tflite_model *m, struct model_desc *d, bool *rows_follow, struct err *err)
@@ -94,7 +102,8 @@ static enum err_code learn(struct tflite_model *m, struct model_desc *d, bool *r
         relax(&d->outputs[i], &t.out[i]);
         *rows_follow = *rows_follow && t.out[i].ndim > 0 && t.out[i].dims[0] == 1;
     }
-    *rows_follow = *rows_follow && trial_run(&t, order, 2, NULL, &ignored) == ERR_OK;
+    *rows_follow =
+        *rows_follow && begins_free(d->inputs, d->inputs_len) && trial_run(&t, order, 2, NULL, &ignored) == ERR_OK;
     for (uint32_t i = 0; *rows_follow && i < d->outputs_len; i++) {
         *rows_follow = t.out[i].ndim == d->outputs[i].ndim && t.out[i].dims[0] == 2;
         if (*rows_follow)
@@ -120,22 +129,20 @@ static void free_first(struct tensor_spec *s, uint32_t len)
         s[i].dims[0] = -1;
 }
 
-/* More rows than the file says. Changes d only when it works. */
-static bool try_rows(struct tflite_model *m, struct model_desc *d, struct model_desc *work)
+/* Whether the engine lays out two rows, before values are made up and runs spend time: most networks with a fixed batch have it in their middle too. */
+static bool takes_two_rows(struct tflite_model *m, const struct model_desc *d)
 {
+    int32_t dims[MODEL_TENSORS_MAX][LITERT_DIMS_MAX] = {{0}};
+    struct tflite_plan *plan;
     struct err ignored;
-    bool rows_follow;
-    if (!begins_with_one(d->inputs, d->inputs_len) || !begins_with_one(d->outputs, d->outputs_len))
+    for (uint32_t i = 0; i < d->inputs_len; i++)
+        for (int k = 0; k < d->inputs[i].ndim; k++)
+            dims[i][k] = k == 0 ? 2 : (int32_t)d->inputs[i].dims[k];
+    if (tflite_plan(m, (const int32_t(*)[LITERT_DIMS_MAX])dims, &plan, &ignored) != ERR_OK)
         return false;
-    *work = *d;
-    free_first(work->inputs, work->inputs_len);
-    free_first(work->outputs, work->outputs_len);
-    if (learn(m, work, &rows_follow, &ignored) != ERR_OK || !rows_follow)
-        return false;
-    backend_probe_batching(&backend_tflite, m, work, PROBE_NS);
-    if (!work->may_share)
-        return false;
-    *d = *work;
+    for (uint32_t i = 0; i < d->outputs_len; i++)
+        if (plan->outs[i].rank < 1 || plan->outs[i].dims[0] != 2)
+            return false;
     return true;
 }
 
@@ -146,6 +153,41 @@ static bool has_inner_free_dim(const struct model_desc *d)
             if (d->inputs[i].dims[k] == -1)
                 return true;
     return false;
+}
+
+static void stay_fixed(struct model_desc *d, const char *why)
+{
+    (void)snprintf(d->batch_reason, sizeof d->batch_reason, "the file has one row; with more, %.180s", why);
+    d->batch_reason[utf8_cut(str_c(d->batch_reason), sizeof d->batch_reason - 1)] = 0;
+    d->has_batch_dim = d->may_share = 0;
+    d->max_batch = 1;
+}
+
+/* More rows than the file says. Changes d only to say that it works, or why it does not. */
+static bool try_rows(struct tflite_model *m, struct model_desc *d, struct model_desc *work)
+{
+    struct err err;
+    bool rows_follow;
+    if (!begins_with_one(d->inputs, d->inputs_len) || !begins_with_one(d->outputs, d->outputs_len))
+        return false;
+    if (!has_inner_free_dim(d) && !takes_two_rows(m, d)) {
+        stay_fixed(d, "the network's inner shapes do not follow");
+        return false;
+    }
+    *work = *d;
+    free_first(work->inputs, work->inputs_len);
+    free_first(work->outputs, work->outputs_len);
+    if (learn(m, work, &rows_follow, &err) != ERR_OK || !rows_follow) {
+        stay_fixed(d, "a trial run failed or its outputs do not follow");
+        return false;
+    }
+    backend_probe_batching(&backend_tflite, m, work, PROBE_NS);
+    if (!work->may_share) {
+        stay_fixed(d, work->batch_reason);
+        return false;
+    }
+    *d = *work;
+    return true;
 }
 
 /* A model that the engine does not prepare cannot be served. One that only does not like made-up values, or sizes that we guessed, can. */
