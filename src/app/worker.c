@@ -185,6 +185,7 @@ static enum err_code load(struct worker *w, struct err *err)
         .name = w->model,
         .path = w->path,
         .root = w->root,
+        .cache_dir = w->scratch,
         .engine_dir = w->engine_dir,
         .params = w->params,
         .params_len = w->params_len,

@@ -15,9 +15,11 @@ struct backend_param {
 };
 
 struct backend_load {
-    const char *name;                   /* model's name, for texts */
-    const char *path;                   /* model file; NULL for built-in models */
-    const char *root;                   /* folder that external data may lie in (the model's own folder) */
+    const char *name; /* model's name, for texts */
+    const char *path; /* model file; NULL for built-in models */
+    const char *root; /* folder that external data may lie in (the model's own folder) */
+    const char
+        *cache_dir; /* folder of this model's own in which a backend may keep what makes loading faster; NULL: none */
     const char *engine_dir;             /* where engines are installed; NULL: the default places (engine.h) */
     const struct backend_param *params; /* the configuration's `parameters` */
     size_t params_len;

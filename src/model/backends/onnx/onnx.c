@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "model/backends/onnx/onnx_int.h"
+#include "base/log.h"
+#include "model/backends/onnx/onnx_cache.h"
 #include "sys/fd.h"
 
 /* The format's encoding cannot hold more; larger models keep their weights as external data. */
@@ -35,6 +37,7 @@ static void unload(void *instance)
         api->ReleaseSession(m->session);
     if (m->memory != NULL)
         api->ReleaseMemoryInfo(m->memory);
+    free(m->cache_entry);
     free(m->root);
     free(m);
 }
@@ -66,7 +69,9 @@ static enum err_code map_file(const char *path, struct str *out, struct err *err
     return ERR_OK;
 }
 
-static enum err_code set_options(struct onnx_model *m, struct ort_session_options *o, struct err *err)
+/* folder: where external data lies. */
+static enum err_code set_options(struct onnx_model *m, struct ort_session_options *o, const char *folder,
+                                 struct err *err)
 {
     const struct ort_api *api = m->api;
     struct ort_status *s = api->SetIntraOpNumThreads(o, m->threads);
@@ -82,18 +87,21 @@ static enum err_code set_options(struct onnx_model *m, struct ort_session_option
         s = api->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0");
     if (s == NULL)
         s = api->AddSessionConfigEntry(o, "session.inter_op.allow_spinning", "0");
-    if (s == NULL && m->root != NULL)
-        s = api->AddSessionConfigEntry(o, "session.model_external_initializers_file_folder_path", m->root);
+    if (s == NULL && folder != NULL)
+        s = api->AddSessionConfigEntry(o, "session.model_external_initializers_file_folder_path", folder);
     return ort_check(s, m->root, err, ERR_BACKEND);
 }
 
-static enum err_code make_session(struct onnx_model *m, struct str bytes, struct err *err)
+/* From the model's bytes; cache, if not NULL, takes what the engine makes of them. */
+static enum err_code make_session(struct onnx_model *m, struct str bytes, struct onnx_cache *cache, struct err *err)
 {
     struct ort_session_options *o;
     enum err_code code = ort_check(m->api->CreateSessionOptions(&o), NULL, err, ERR_BACKEND);
     if (code != ERR_OK)
         return code;
-    code = set_options(m, o, err);
+    code = set_options(m, o, m->root, err);
+    if (code == ERR_OK && cache != NULL)
+        code = ort_check(onnx_cache_make(cache, m->api, o), m->root, err, ERR_BACKEND);
     if (code == ERR_OK)
         code = ort_check(m->api->CreateSessionFromArray(ort_env(), bytes.p, bytes.n, o, &m->session), m->root, err,
                          ERR_INVALID);
@@ -101,19 +109,76 @@ static enum err_code make_session(struct onnx_model *m, struct str bytes, struct
     return code;
 }
 
+/* From what an earlier start kept. */
+static enum err_code cached_session(struct onnx_model *m, struct onnx_cache *cache, struct err *err)
+{
+    char path[1300];
+    struct ort_session_options *o;
+    enum err_code code = ort_check(m->api->CreateSessionOptions(&o), NULL, err, ERR_BACKEND);
+    if (code != ERR_OK)
+        return code;
+    (void)snprintf(path, sizeof path, "%s/model.onnx", cache->entry);
+    code = set_options(m, o, cache->entry, err);
+    if (code == ERR_OK)
+        code = ort_check(onnx_cache_use(cache, m->api, o), NULL, err, ERR_BACKEND);
+    if (code == ERR_OK)
+        code = ort_check(m->api->CreateSession(ort_env(), path, o, &m->session), NULL, err, ERR_BACKEND);
+    m->api->ReleaseSessionOptions(o);
+    return code;
+}
+
+static void drop_session(struct onnx_model *m)
+{
+    if (m->session != NULL)
+        m->api->ReleaseSession(m->session);
+    m->session = NULL;
+    (void)malloc_trim(0); /* what packing the weights took is not needed again */
+}
+
+/* The first start makes the entry and then uses it as later ones do, so that all instances share its pages. */
+static enum err_code open_session(struct onnx_model *m, const char *cache_dir, struct str bytes, struct err *err)
+{
+    struct onnx_cache cache;
+    struct err trouble = {0};
+    onnx_cache_open(&cache, m, cache_dir, bytes);
+    if (!cache.is_used)
+        return make_session(m, bytes, NULL, err);
+    if (!onnx_cache_has(&cache)) {
+        bool is_kept = make_session(m, bytes, &cache, &trouble) == ERR_OK && onnx_cache_keep(&cache);
+        if (!is_kept)
+            LOG_WARN("a compiled model could not be kept, the next start takes as long",
+                     LOG_S("error", trouble.code ? trouble.text : "no room, or no right to write"));
+        if (!is_kept && m->session != NULL)
+            return ERR_OK;
+        drop_session(m);
+        if (!onnx_cache_has(&cache)) {
+            onnx_cache_drop(&cache);
+            return make_session(m, bytes, NULL, err);
+        }
+    }
+    if (cached_session(m, &cache, &trouble) == ERR_OK) {
+        m->cache_entry = strdup(cache.entry);
+        return ERR_OK;
+    }
+    LOG_WARN("a compiled model does not load and is removed", LOG_S("error", trouble.text));
+    drop_session(m);
+    onnx_cache_drop(&cache);
+    return make_session(m, bytes, NULL, err);
+}
+
 /* Our own look at the file first; then the engine, on the file as it is or without its ZipMaps. */
-static enum err_code load_bytes(struct onnx_model *m, struct str bytes, struct err *err)
+static enum err_code load_bytes(struct onnx_model *m, const char *cache_dir, struct str bytes, struct err *err)
 {
     enum err_code code = onnx_check(bytes, m->root, &m->info, err);
     if (code != ERR_OK)
         return code;
     if (m->info.zipmaps_len == 0)
-        return make_session(m, bytes, err);
+        return open_session(m, cache_dir, bytes, err);
     struct buf changed;
     buf_init(&changed, bytes.n + 65536);
     code = onnx_drop_zipmaps(bytes, &m->info, &changed, err);
     if (code == ERR_OK)
-        code = make_session(m, buf_view(&changed), err);
+        code = open_session(m, cache_dir, buf_view(&changed), err);
     buf_done(&changed);
     return code;
 }
@@ -136,7 +201,7 @@ static enum err_code load_model(struct onnx_model *m, const struct backend_load 
     if (code != ERR_OK)
         return code;
     m->file_bytes = bytes.n;
-    code = load_bytes(m, bytes, err);
+    code = load_bytes(m, opt->cache_dir, bytes, err);
     (void)munmap((void *)(uintptr_t)bytes.p, bytes.n);
     return code == ERR_OK ? onnx_read_specs(m, err) : code;
 }
@@ -184,7 +249,12 @@ static enum err_code describe(void *instance, struct model_desc *out, struct err
 {
     struct onnx_model *m = instance;
     onnx_fill_desc(m, out);
-    onnx_learn_shapes(m, out);
+    if (onnx_cache_recall(m)) {
+        memcpy(out->outputs, m->outputs, sizeof m->outputs);
+    } else {
+        onnx_learn_shapes(m, out);
+        onnx_cache_remember(m);
+    }
     for (uint32_t i = 0; i < m->outputs_len; i++)
         if (m->outputs[i].ndim < 0)
             return err_set(err, ERR_UNSUPPORTED, "output '%s' has no declared shape, and a trial run did not show it",

@@ -20,6 +20,7 @@ struct onnx_model {
     int threads;
     bool has_arena;
     uint64_t file_bytes, load_ns;
+    char *cache_entry; /* folder of the compiled model that is in use; NULL: none */
     uint32_t inputs_len, outputs_len;
     char *input_names[MODEL_TENSORS_MAX], *output_names[MODEL_TENSORS_MAX]; /* the library's */
     struct tensor_spec inputs[MODEL_TENSORS_MAX], outputs[MODEL_TENSORS_MAX];

@@ -66,19 +66,23 @@ struct ort_api {
     const char *(*GetErrorMessage)(const struct ort_status *); /* 2 */
     void *gap3[1];
     ORT_FN CreateEnvWithCustomLogger)(ort_log_fn *, void *arg, enum ort_log_level, const char *log_id, struct ort_env **out); /* 4 */
-    void *gap5[3];
+    void *gap5[2];
+    ORT_FN CreateSession)(const struct ort_env *, const char *path, const struct ort_session_options *,
+                          struct ort_session **out); /* 7 */
     ORT_FN CreateSessionFromArray)(const struct ort_env *, const void *bytes, size_t len, const struct ort_session_options *,
                                    struct ort_session **out); /* 8 */
     ORT_FN Run)(struct ort_session *, const struct ort_run_options *, const char *const *input_names,
                 const struct ort_value *const *inputs, size_t inputs_len, const char *const *output_names, size_t outputs_len,
                 struct ort_value **outputs);                               /* 9 */
     ORT_FN CreateSessionOptions)(struct ort_session_options **out);        /* 10 */
-    void *gap11[2];
+    ORT_FN SetOptimizedModelFilePath)(struct ort_session_options *, const char *path); /* 11 */
+    void *gap12[1];
     ORT_FN SetSessionExecutionMode)(struct ort_session_options *, enum ort_execution_mode); /* 13 */
     void *gap14[4];
     ORT_FN EnableCpuMemArena)(struct ort_session_options *);  /* 18 */
     ORT_FN DisableCpuMemArena)(struct ort_session_options *); /* 19 */
-    void *gap20[3];
+    void *gap20[2];
+    ORT_FN SetSessionLogSeverityLevel)(struct ort_session_options *, int); /* 22 */
     ORT_FN SetSessionGraphOptimizationLevel)(struct ort_session_options *, enum ort_optimization); /* 23 */
     ORT_FN SetIntraOpNumThreads)(struct ort_session_options *, int);                               /* 24 */
     ORT_FN SetInterOpNumThreads)(struct ort_session_options *, int);                               /* 25 */
@@ -152,8 +156,11 @@ struct ort_api {
 #define ORT_AT(name, i) _Static_assert(offsetof(struct ort_api, name) == (i) * sizeof(void *), #name " is in its place")
 ORT_AT(GetErrorMessage, 2);
 ORT_AT(CreateEnvWithCustomLogger, 4);
+ORT_AT(CreateSession, 7);
 ORT_AT(CreateSessionFromArray, 8);
 ORT_AT(CreateSessionOptions, 10);
+ORT_AT(SetOptimizedModelFilePath, 11);
+ORT_AT(SetSessionLogSeverityLevel, 22);
 ORT_AT(SetSessionExecutionMode, 13);
 ORT_AT(DisableCpuMemArena, 19);
 ORT_AT(SetInterOpNumThreads, 25);

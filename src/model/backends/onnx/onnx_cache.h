@@ -1,0 +1,38 @@
+/* Compiled models: what the engine made of a model (optimised graph, weights packed for this processor) is kept in a folder of the model's own, so that the next
+ * start maps it instead of making it again, and all instances share the mapped pages.
+ *
+ *   <cache_dir>/<key>/model.onnx    the optimised graph
+ *   <cache_dir>/<key>/weights       its weights, original and packed, mapped by the engine
+ *   <cache_dir>/<key>/learned       what trial runs have shown of its outputs
+ *
+ * key: a fingerprint of the model's bytes, the engine's version, the processor's features, and what of the options matters. An entry appears by
+ * one rename, whole or not at all; entries of other keys are removed when a new one is made. Anything that goes wrong here costs speed only: the model is
+ * then loaded from its own file. Models that keep weights in files of their own are not cached. */
+#ifndef MODEL_BACKENDS_ONNX_ONNX_CACHE_H
+#define MODEL_BACKENDS_ONNX_ONNX_CACHE_H
+
+#include "model/backends/onnx/onnx_int.h"
+
+#define ONNX_CACHE_BYTES_MIN ((uint64_t)256 << 10) /* of weights: below, loading is quick anyway */
+
+struct onnx_cache {
+    char entry[1200]; /* folder of this model's entry */
+    char fresh[1200]; /* folder in which a new one is being made */
+    bool is_used;     /* false: this model is not cached */
+};
+
+/* bytes: the model as given to the engine. */
+void onnx_cache_open(struct onnx_cache *c, const struct onnx_model *m, const char *cache_dir, struct str bytes);
+bool onnx_cache_has(const struct onnx_cache *c);
+/* Options for loading the entry, or for making one. */
+struct ort_status *onnx_cache_use(const struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o);
+struct ort_status *onnx_cache_make(struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o);
+/* After a session was made with onnx_cache_make: the entry is there from now on. False: it could not be kept. */
+bool onnx_cache_keep(struct onnx_cache *c);
+/* What onnx_learn_shapes found, so that the next start need not try. False: nothing is kept, or not by this program. */
+bool onnx_cache_recall(struct onnx_model *m);
+void onnx_cache_remember(const struct onnx_model *m);
+/* Removes the entry (it does not load), and what was being made. */
+void onnx_cache_drop(struct onnx_cache *c);
+
+#endif
