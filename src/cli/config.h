@@ -8,6 +8,14 @@
 
 enum isolation { ISOLATION_PROCESS, ISOLATION_INLINE };
 
+#define BATCHING_SIZES_MAX 8
+
+struct batching_config { /* models: {iris: {batching: {delay: 2ms}}}; the most rows of a run is max_batch */
+    uint64_t delay_ns;
+    struct setting_list preferred, sizes; /* const char *: ascending whole numbers, see config_sizes */
+    bool is_ordered;                      /* key `ordered` */
+};
+
 struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is the path */
     const char *name;
     const char *path;    /* file; made absolute when loaded, relative to the configuration file; NULL for built-ins */
@@ -17,8 +25,10 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     int64_t instances;   /* worker processes, default 1 */
     int64_t threads;     /* intra-op threads of the engine per instance, default 1 */
     int64_t max_batch;   /* rows in one run; 0 = chosen by the backend */
-    int64_t queue_max;   /* requests that may wait, default 1024 */
-    uint64_t timeout_ns; /* default deadline of a request, 30s */
+    struct batching_config batching;
+    int64_t queue_max;              /* requests that may wait, default 1024 */
+    int64_t priority;               /* of requests that name none; 1 is most urgent */
+    uint64_t timeout_ns;            /* default deadline of a request, 30s */
     uint64_t load_timeout_ns;       /* default 120s */
     uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
     const char *class_name;         /* key `class`: one of classes; default the first */
@@ -87,6 +97,10 @@ enum err_code config_from_paths(struct config *c, const char *const *paths, size
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err);
 enum err_code config_check(struct config *c, struct err *err); /* the checks, again, after config_set */
 void config_done(struct config *c);
+/* The numbers of batching.preferred or batching.sizes of a checked configuration; returns how many, at most BATCHING_SIZES_MAX. */
+size_t config_sizes(const struct setting_list *list, uint32_t out[BATCHING_SIZES_MAX]);
+/* Most rows of a run as configured: max_batch, else the greatest of the sizes asked for; 0 = to be chosen. */
+int64_t config_max_batch(const struct model_config *m);
 /* "127.0.0.1:8000" apart; port 0 allowed (kernel's choice). */
 enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
                              struct err *err);

@@ -182,6 +182,61 @@ static enum err_code check_file(const struct config *c, const struct model_confi
     return fail_model(c, err, m, "path", text);
 }
 
+size_t config_sizes(const struct setting_list *list, uint32_t out[BATCHING_SIZES_MAX])
+{
+    const char *const *items = list->items;
+    uint64_t v;
+    for (size_t i = 0; i < list->len; i++)
+        out[i] = str_to_u64(str_c(items[i]), &v) ? (uint32_t)v : 0;
+    return list->len;
+}
+
+int64_t config_max_batch(const struct model_config *m)
+{
+    uint32_t v[BATCHING_SIZES_MAX];
+    if (m->max_batch > 0)
+        return m->max_batch;
+    size_t preferred = config_sizes(&m->batching.preferred, v);
+    uint32_t greatest = preferred > 0 ? v[preferred - 1] : 0;
+    size_t sizes = config_sizes(&m->batching.sizes, v);
+    return sizes > 0 ? v[sizes - 1] : greatest;
+}
+
+static enum err_code check_sizes(const struct config *c, const struct model_config *m, const char *key,
+                                 const struct setting_list *list, struct err *err)
+{
+    const char *const *items = list->items;
+    char text[200] = "";
+    uint64_t v = 0, before = 0;
+    int64_t max = config_max_batch(m);
+    for (size_t i = 0; i < list->len && !text[0]; i++, before = v) {
+        if (!str_to_u64(str_c(items[i]), &v) || v < 1 || v > 65536)
+            (void)snprintf(text, sizeof text, "\"%.40s\" is not a whole number of rows from 1 to 65536", items[i]);
+        else if (v <= before)
+            (void)snprintf(text, sizeof text, "%.40s comes after %llu: sizes must ascend", items[i],
+                           (unsigned long long)before);
+    }
+    if (!text[0] && v > (uint64_t)max)
+        (void)snprintf(text, sizeof text, "%llu rows are more than a run has, %lld", (unsigned long long)v,
+                       (long long)max);
+    if (!text[0])
+        return ERR_OK;
+    (void)fail_model(c, err, m, key, text);
+    return err_remedy(err, "write for example [4, 8, 16], the last at most max_batch");
+}
+
+static enum err_code check_batching(const struct config *c, const struct model_config *m, struct err *err)
+{
+    if (check_sizes(c, m, "batching.preferred", &m->batching.preferred, err))
+        return err->code;
+    if (check_sizes(c, m, "batching.sizes", &m->batching.sizes, err))
+        return err->code;
+    if (m->batching.delay_ns < m->timeout_ns)
+        return ERR_OK;
+    (void)fail_model(c, err, m, "batching.delay", "requests would time out while they wait for others");
+    return err_remedy(err, "make it shorter than timeout; a few milliseconds are usual");
+}
+
 static enum err_code check_versions(const struct config *c, const struct model_config *m, struct err *err)
 {
     const struct setting_pair *labels = m->labels.items;
@@ -217,6 +272,8 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
+    if (check_batching(c, m, err))
+        return err->code;
     for (size_t i = 0; i < c->classes.len; i++)
         if (strcmp(classes[i].name, m->class_name) == 0)
             return check_backend(c, m, err) ? err->code : check_file(c, m, err);

@@ -10,6 +10,21 @@ static const char *const formats[] = {"people", "json", NULL};                  
 #define S   1e9
 #define H   3600e9
 
+static const struct setting batching_table[] = {
+    SETTING_TIME("delay", struct batching_config, delay_ns, .def = "0", .max = 60 * S,
+                 .help = "How long a batch that is not full waits for more rows. 0: it runs as soon as an instance is "
+                         "free; while all "
+                         "are busy rows gather anyway."),
+    SETTING_STRS("preferred", struct batching_config, preferred, .max = BATCHING_SIZES_MAX,
+                 .help = "Sizes in rows, ascending: a batch of the first one or more does not wait for `delay`."),
+    SETTING_STRS("sizes", struct batching_config, sizes, .max = BATCHING_SIZES_MAX,
+                 .help =
+                     "The only sizes that a shared run may have, in rows, ascending: batches are filled up to the next "
+                     "one with copies of a row. Empty: any size."),
+    SETTING_BOOL("ordered", struct batching_config, is_ordered, .def = "false",
+                 .help = "Requests run, and are answered, in the order in which they came; priorities do not count."),
+    {0}};
+
 const struct setting config_model_table[] = {
     SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
                 .help =
@@ -30,10 +45,19 @@ const struct setting config_model_table[] = {
                 .help = "Worker processes of the model."),
     SETTING_INT("threads", struct model_config, threads, .def = "1", .min = 1, .max = 256,
                 .help = "Threads of the engine in each instance."),
-    SETTING_INT("max_batch", struct model_config, max_batch, .def = "0", .max = 65536, .unit = "rows",
-                .help = "Most rows in one run. 0: the backend chooses. 1: requests never share a run."),
+    SETTING_INT(
+        "max_batch", struct model_config, max_batch, .def = "0", .max = 65536, .unit = "rows",
+        .help = "Most rows in one run; larger requests run in parts. 0: chosen by measuring at load. 1: requests never "
+                "share a run."),
+    SETTING_SECTION("batching", struct model_config, batching, batching_table,
+                    .help = "How requests that wait together share runs, where the model allows it."),
     SETTING_INT("queue_max", struct model_config, queue_max, .def = "1024", .min = 1, .max = 1000000,
                 .unit = "requests", .help = "Requests that may wait; more are refused with 429 at once."),
+    SETTING_INT(
+        "priority", struct model_config, priority, .def = "1", .min = 1, .max = 10,
+        .help =
+            "Of requests that name none, 1 is most urgent. A request overtakes those of the next priority that came "
+            "up to half a second before it."),
     SETTING_TIME("timeout", struct model_config, timeout_ns, .def = "30s", .min = MS, .max = 24 * H,
                  .help =
                      "A request that is not answered by then fails with 504, unless it brought a deadline of its own."),

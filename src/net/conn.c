@@ -1,9 +1,11 @@
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "net/server_int.h"
 #include "net/trace_int.h"
 
@@ -259,6 +261,7 @@ static void dispatch(struct http_conn *c, bool has_more)
     c->in.x = NULL;
     x->req.t_ready_ns = s->now_ns;
     x->req.stage_ns[STAGE_RECEIVE] = x->req.t_ready_ns - x->req.t_start_ns;
+    x->req.peer = c->peer;
     x->was_dispatched = true;
     enqueue(c, x);
     c->is_last = c->is_last || !x->keep_alive;
@@ -545,6 +548,27 @@ static int open_handle(struct http_conn *c, int fd, bool is_unix)
     return rc;
 }
 
+/* One client may have a whole /64 of IPv6, or many connections: neither makes it many clients. */
+static uint64_t peer_of(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    socklen_t n = sizeof a;
+    if (getpeername(fd, &a.any, &n) != 0)
+        return 0;
+    uint64_t hash = 0;
+    if (a.any.sa_family == AF_INET)
+        hash = hash64(&a.v4.sin_addr, sizeof a.v4.sin_addr, hash_seed());
+    else if (a.any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr))
+        hash = hash64(&a.v6.sin6_addr.s6_addr[12], 4, hash_seed());
+    else if (a.any.sa_family == AF_INET6)
+        hash = hash64(&a.v6.sin6_addr, 8, hash_seed());
+    return hash;
+}
+
 void conn_open(struct server *s, int fd, bool is_unix)
 {
     if (s->is_draining || !make_room(s, fd)) {
@@ -556,6 +580,7 @@ void conn_open(struct server *s, int fd, bool is_unix)
         (void)close(fd);
         return;
     }
+    c->peer = is_unix ? 0 : peer_of(fd);
     int rc = open_handle(c, fd, is_unix);
     link_conn(c);
     if (rc != 0) {

@@ -36,6 +36,7 @@ struct http_req {
     uint64_t t_start_ns; /* first byte of the request was there */
     uint64_t t_ready_ns; /* head and body complete */
     int thread;          /* index of the edge thread */
+    uint64_t peer;       /* who asks: a hash of the address, without port; 0 = unknown (UNIX socket) */
     void (*on_cancel)(struct http_req *req, void *arg);
     void *on_cancel_arg;
     /* For the access log, set by handlers that know: */

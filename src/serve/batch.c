@@ -18,8 +18,6 @@ uint64_t batch_ready_ns(const struct batch_policy *p, uint32_t rows, uint32_t ro
 uint32_t batch_cap(const struct batch_policy *p, uint32_t model_max)
 {
     uint32_t cap = model_max > 0 ? model_max : 1, largest = 0;
-    if (p->max_rows > 0 && p->max_rows < cap)
-        cap = p->max_rows;
     for (int i = 0; i < BATCH_SIZES_MAX && p->sizes[i] != 0; i++)
         if (p->sizes[i] <= cap)
             largest = p->sizes[i];

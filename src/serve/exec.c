@@ -102,6 +102,17 @@ static void note_requests(const struct block_shm *b)
     report_requests(ids, n);
 }
 
+/* What nobody waits for does not run. */
+static enum err_code check_wanted(const struct block_shm *b, uint64_t now_ns, struct err *err)
+{
+    if (atomic_load_explicit(&b->aborted, memory_order_relaxed))
+        return err_set(err, ERR_CANCELLED, "nobody waits for this any more");
+    if (now_ns < b->expires_ns)
+        return ERR_OK;
+    err_set(err, ERR_TIMEOUT, "Request timeout expired before an instance was free");
+    return err_remedy(err, "allow more time, or give the model more instances");
+}
+
 bool exec_run(struct exec *x, const struct exec_block *where)
 {
     struct block_shm *b = block_of(x, where);
@@ -122,9 +133,7 @@ bool exec_run(struct exec *x, const struct exec_block *where)
         .rows = b->rows,
     };
     struct err err = {0};
-    enum err_code code = atomic_load_explicit(&b->aborted, memory_order_relaxed)
-                             ? err_set(&err, ERR_CANCELLED, "nobody waits for this any more")
-                             : x->backend->run(x->instance, &run, &err);
+    enum err_code code = check_wanted(b, start_ns, &err) ? err.code : x->backend->run(x->instance, &run, &err);
     b->status = code;
     if (code == ERR_OK) {
         publish_outputs(x, b, run.out_base);

@@ -41,6 +41,21 @@ static enum infer_outcome outcome_of(enum err_code code)
     return OUTCOME_CLIENT_ERROR;
 }
 
+static void show_load(struct served *m)
+{
+    int t = m->serve->thread;
+    atomic_store_explicit(&m->shared->load[t].queued, m->waiting, memory_order_relaxed);
+    atomic_store_explicit(&m->shared->load[t].in_flight, m->placed, memory_order_relaxed);
+}
+
+/* Rows that wait or run; n may be negative, as two's complement. Only this thread writes. */
+static void count_rows(struct served *m, const struct infer *i, uint32_t n)
+{
+    _Atomic uint32_t *shown = &m->shared->load[m->serve->thread].rows[i->priority - 1];
+    m->rows += n;
+    atomic_store_explicit(shown, atomic_load_explicit(shown, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
 /* Into its place by order. New requests belong near the end, so the walk begins there. */
 static void waiting_push(struct served *m, struct infer *i)
 {
@@ -59,7 +74,7 @@ static void waiting_push(struct served *m, struct infer *i)
     else
         m->waiting_first = i;
     m->waiting++;
-    m->rows += i->rows;
+    count_rows(m, i, i->rows);
 }
 
 static void waiting_unlink(struct served *m, struct infer *i)
@@ -73,15 +88,7 @@ static void waiting_unlink(struct served *m, struct infer *i)
     else
         m->waiting_last = i->prev;
     m->waiting--;
-    m->rows -= i->rows;
-}
-
-static void show_load(struct served *m)
-{
-    int t = m->serve->thread;
-    atomic_store_explicit(&m->shared->load[t].queued, m->waiting, memory_order_relaxed);
-    atomic_store_explicit(&m->shared->load[t].in_flight, m->placed, memory_order_relaxed);
-    atomic_store_explicit(&m->shared->load[t].rows, m->rows, memory_order_relaxed);
+    count_rows(m, i, 0U - i->rows);
 }
 
 void infer_end(struct infer *i)
@@ -95,7 +102,7 @@ void infer_end(struct infer *i)
             lane_unlink(i);
         i->block = b; /* done() may read strings from it; it is released by our caller, afterwards */
         m->placed--;
-        m->rows -= i->rows;
+        count_rows(m, i, 0U - i->rows);
     }
     if (i->state != INFER_NEW)
         m->serve->busy--;
@@ -139,7 +146,7 @@ static void placed(struct served *m, struct lane_block *b, struct infer *i)
     i->state = INFER_PLACED;
     lane_commit(b, i);
     m->placed++;
-    m->rows += i->rows;
+    count_rows(m, i, i->rows);
     m->is_dirty = true;
     expect_by(m, i);
     if (b->rows >= b->rows_max)
@@ -209,24 +216,40 @@ static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
     return n;
 }
 
-static uint32_t rows_ahead(const struct served *m)
+/* Rows of other threads, as far as they can come before ours. */
+static uint32_t rows_elsewhere(const struct served *m, uint32_t priority)
 {
-    uint32_t rows = m->rows;
+    uint32_t rows = 0;
     for (int t = 0; t < LANE_THREADS_MAX; t++)
-        if (t != m->serve->thread)
-            rows += atomic_load_explicit(&m->shared->load[t].rows, memory_order_relaxed);
+        for (uint32_t p = 0; p < priority && t != m->serve->thread; p++)
+            rows += atomic_load_explicit(&m->shared->load[t].rows[p], memory_order_relaxed);
     return rows;
 }
 
-/* What cannot be in time is refused now, with the time after which it could be. */
+/* Rows that run before a request of this order: waiting ones that sort before it, and all blocks but those that a worker would leave for later. */
+static uint32_t rows_before(const struct served *m, uint64_t order)
+{
+    uint32_t rows = m->rows;
+    for (const struct infer *i = m->waiting_last; i && i->order > order; i = i->prev)
+        rows -= i->rows;
+    for (uint32_t mask = m->lane.published; mask != 0; mask &= mask - 1) {
+        const struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
+        if (b->order > order && lane_is_open(b))
+            rows -= b->rows_live;
+    }
+    return rows;
+}
+
+/* What cannot be in time is refused now, with the time after which it could be. An idle model always tries: what was learned may be wrong. */
 static enum err_code check_deadline(struct served *m, struct infer *i)
 {
-    uint32_t ahead = rows_ahead(m);
-    if (ahead == 0)
+    int instances = m->info.instances_ready;
+    uint32_t cap = m->lane.row_cap, ahead = m->rows + rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
+    if (ahead == 0 || schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances) <= i->deadline_ns)
         return ERR_OK;
-    uint64_t finish =
-        schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, m->lane.row_cap, m->info.instances_ready);
-    if (finish <= i->deadline_ns)
+    ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
+    uint64_t finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances);
+    if (ahead == 0 || finish <= i->deadline_ns)
         return ERR_OK;
     uint64_t late_ms = (finish - i->deadline_ns) / NS_PER_MS + 1;
     err_set(&i->err, ERR_BUSY,
@@ -236,16 +259,37 @@ static enum err_code check_deadline(struct served *m, struct infer *i)
     return err_remedy(&i->err, "try again after %u ms, or allow more time", i->err.retry_after_ms);
 }
 
+/* Told to come back when what waits now has run. */
+static enum err_code refuse_full(struct served *m, struct infer *i)
+{
+    uint64_t finish =
+        schedule_finish(&m->schedule, i->t_submit_ns, m->rows, 1, m->lane.row_cap, m->info.instances_ready);
+    uint64_t ms = finish > i->t_submit_ns ? (finish - i->t_submit_ns) / NS_PER_MS + 1 : 1;
+    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
+    i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
+    return err_remedy(&i->err, "try again later, or give the model more instances");
+}
+
+/* A full queue refuses whoever comes last in its order: a client that floods it, not the one that asks now and then. */
 static enum err_code check_queue(struct served *m, struct infer *i)
 {
     if (m->waiting < m->shared->limits.queue_max)
         return ERR_OK;
-    double drain_ns =
-        cost_run_ns(&m->schedule.cost, 1) * m->waiting / (m->info.instances_ready > 0 ? m->info.instances_ready : 1);
-    uint64_t ms = (uint64_t)(drain_ns / (double)NS_PER_MS) + 1;
-    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
-    i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
-    return err_remedy(&i->err, "try again later, or give the model more instances");
+    struct infer *last = m->waiting_last;
+    if (!last || last->order <= i->order || last->part_of)
+        return refuse_full(m, i);
+    (void)refuse_full(m, last);
+    infer_end(last);
+    return ERR_OK;
+}
+
+static struct schedule_ask ask_of(const struct infer *i)
+{
+    return (struct schedule_ask){.now_ns = i->t_submit_ns,
+                                 .deadline_ns = i->deadline_ns,
+                                 .client = i->client,
+                                 .priority = i->priority,
+                                 .rows = i->rows};
 }
 
 static void set_order(struct served *m, struct infer *i)
@@ -253,12 +297,21 @@ static void set_order(struct served *m, struct infer *i)
     if (i->priority == 0)
         i->priority = m->shared->limits.priority_default;
     i->priority = i->priority < 1 ? 1 : i->priority > SCHEDULE_PRIORITY_MAX ? SCHEDULE_PRIORITY_MAX : i->priority;
-    struct schedule_ask ask = {.now_ns = i->t_submit_ns,
-                               .deadline_ns = i->deadline_ns,
-                               .client = i->client,
-                               .priority = i->priority,
-                               .rows = i->rows};
-    i->order = schedule_order(&m->schedule, &ask, m->lane.row_cap, m->info.instances_ready);
+    struct schedule_ask ask = ask_of(i);
+    i->order = schedule_order(&m->schedule, &ask);
+    if (!m->lane.policy->is_ordered)
+        return;
+    i->priority = 1;
+    i->order = i->t_submit_ns > m->last_order ? i->t_submit_ns : m->last_order + 1;
+    m->last_order = i->order + i->rows; /* its parts, if it is split, lie in between */
+}
+
+uint64_t infer_part_order(const struct served *m)
+{
+    if (m->lane.policy->is_ordered)
+        return 1;
+    int instances = m->info.instances_ready > 0 ? m->info.instances_ready : 1;
+    return (uint64_t)cost_run_ns(&m->schedule.cost, m->lane.row_cap) / (uint64_t)instances;
 }
 
 static enum err_code admit(struct served *m, struct infer *i)
@@ -270,13 +323,13 @@ static enum err_code admit(struct served *m, struct infer *i)
     }
     if (infer_check(i, &i->err) || infer_rows(i, &i->rows, &i->err))
         return i->err.code;
-    if (i->part_of) { /* its whole was admitted, and ordered */
-        i->order = i->part_of->order;
+    if (i->part_of) /* its whole was admitted, and ordered */
         return ERR_OK;
-    }
-    if (check_queue(m, i) || check_deadline(m, i))
-        return i->err.code;
     set_order(m, i);
+    if (check_deadline(m, i) || check_queue(m, i))
+        return i->err.code;
+    struct schedule_ask ask = ask_of(i);
+    schedule_charge(&m->schedule, &ask, m->lane.row_cap, m->info.instances_ready);
     return ERR_OK;
 }
 

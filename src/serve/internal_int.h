@@ -30,6 +30,7 @@ struct served {
     struct infer *waiting_first, *waiting_last; /* no block was free; ascending order */
     uint32_t waiting, placed, rows;             /* rows: of both */
     struct schedule schedule;
+    uint64_t last_order;                        /* is_ordered: of the last request */
     bool is_dirty;                              /* rows were added since the last flush */
     uint64_t next_deadline_ns;                  /* no earlier one among its requests */
     struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
@@ -47,6 +48,8 @@ struct serve {
 
 /* Rows of a checked request: 1 without a batch dimension. */
 enum err_code infer_rows(const struct infer *i, uint32_t *rows, struct err *err);
+/* How far in the order of runs the parts of a request are apart: requests of others come in between. */
+uint64_t infer_part_order(const struct served *m);
 /* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */
 void infer_end(struct infer *i);
 void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy);

@@ -162,6 +162,19 @@ void lane_close(struct lane_block *b)
             b->lane->current[i] = NULL;
 }
 
+/* In order, only the newest block takes rows, and only rows of its shape. */
+static void close_others(struct lane *l, const struct infer *i)
+{
+    for (int c = 0; c < LANE_CURRENT_MAX; c++) {
+        struct lane_block *b = l->current[c];
+        if (!b || same_shapes(b, i))
+            continue;
+        if (b->use == LANE_FILLING)
+            lane_publish(b);
+        lane_close(b);
+    }
+}
+
 /* The current block of the request's shape and priority, ours and with room; closes one that has none. */
 static struct lane_block *shared_with_room(struct lane *l, const struct infer *i)
 {
@@ -199,6 +212,8 @@ static void make_current(struct lane *l, struct lane_block *b)
 
 enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err)
 {
+    if (l->policy->is_ordered)
+        close_others(l, i);
     struct lane_block *b = l->desc->may_share ? shared_with_room(l, i) : NULL;
     if (!b) {
         uint32_t keep = i->priority > 1 ? LANE_URGENT_RESERVED : 0;
@@ -216,6 +231,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         b->rows = 0;
         b->opened_ns = clock_now_ns();
         b->order = UINT64_MAX;
+        b->expires_ns = 0;
         b->priority = i->priority;
         set_state(b, BLOCK_FILLING);
         if (l->desc->may_share)
@@ -233,6 +249,7 @@ void lane_commit(struct lane_block *b, struct infer *i)
 {
     b->rows += i->rows;
     b->order = i->order < b->order ? i->order : b->order;
+    b->expires_ns = i->deadline_ns > b->expires_ns ? i->deadline_ns : b->expires_ns;
     b->heap_at = ROUND_UP(i->heap_at, 8u);
     i->next = NULL;
     i->prev = b->last;
@@ -242,6 +259,7 @@ void lane_commit(struct lane_block *b, struct infer *i)
         b->first = i;
     b->last = i;
     b->live++;
+    b->rows_live += i->rows;
 }
 
 void lane_void(struct lane_block *b)
@@ -264,6 +282,7 @@ void lane_unlink(struct infer *i)
     if (b->alone == i)
         b->alone = NULL;
     b->live--;
+    b->rows_live -= i->rows;
     i->block = NULL;
 }
 
@@ -313,6 +332,7 @@ static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
     for (uint32_t k = 0; k < l->desc->inputs_len; k++)
         tell_input(&b->in[k], l->desc->has_batch_dim, row0, b->run_rows, &shm->in[k]);
     shm->rows = b->run_rows;
+    shm->expires_ns = b->alone ? b->alone->deadline_ns : b->expires_ns;
     atomic_store_explicit(&shm->order, b->order, memory_order_relaxed);
     uint64_t ready = l->desc->may_share ? batch_ready_ns(l->policy, rows, b->rows_max, b->opened_ns) : 0;
     atomic_store_explicit(&shm->ready_ns, ready, memory_order_relaxed);
@@ -366,6 +386,11 @@ void lane_publish_alone(struct lane_block *b, struct infer *i)
     b->alone = i;
     note_ids(b, i, 1);
     open_rows(b, i->row0, i->rows);
+}
+
+bool lane_is_open(const struct lane_block *b)
+{
+    return block_phase_of(atomic_load_explicit(&shm_of(b)->state, memory_order_relaxed)) == BLOCK_OPEN;
 }
 
 bool lane_take_back(struct lane_block *b)

@@ -39,8 +39,9 @@ struct lane_block {
     uint64_t heap_at;           /* next free byte of the input area behind the tensors */
     struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
-    uint32_t live;
+    uint32_t live, rows_live;   /* requests that are not answered yet, and their rows */
     uint64_t opened_ns;
+    uint64_t expires_ns; /* no request in it waits longer */
     uint64_t order;      /* smallest of its requests' */
     uint32_t life;       /* when it became current, for choosing the oldest */
     uint32_t deaths;     /* workers that crashed on it */
@@ -86,6 +87,8 @@ void lane_publish_alone(struct lane_block *b, struct infer *i);
 void lane_close(struct lane_block *b);
 /* A FILLING block some of whose requests were given up: moves the rows of the others together, so that nothing runs for nobody. */
 void lane_compact(struct lane_block *b);
+/* No worker has claimed it, a moment ago. */
+bool lane_is_open(const struct lane_block *b);
 /* OPEN back to us, if no worker has claimed it. */
 bool lane_take_back(struct lane_block *b);
 void lane_release(struct lane_block *b);

@@ -28,7 +28,7 @@
 #include "model/desc.h"
 
 #define SEGMENT_MAGIC      0x71736567u
-#define SEGMENT_LAYOUT     2u
+#define SEGMENT_LAYOUT     3u
 #define LANE_BLOCKS        32
 #define LANE_THREADS_MAX   64
 #define LANE_INSTANCES_MAX 64
@@ -67,6 +67,7 @@ struct block_shm {
     alignas(64) _Atomic uint64_t state;
     _Atomic uint64_t order;    /* edge: which block first, smaller is sooner; workers look before they claim */
     _Atomic uint64_t ready_ns; /* edge: may be claimed from then on; 0 = at once */
+    uint64_t expires_ns;       /* edge: nobody waits for it after that */
     uint32_t rows;             /* edge: rows of this run (1 without a batch dimension) */
     _Atomic uint32_t aborted;  /* edge: nobody waits any more */
     uint32_t status;           /* worker: enum err_code of the run */

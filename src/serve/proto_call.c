@@ -124,6 +124,7 @@ enum err_code proto_call_model(struct proto_call *c, struct served *m, struct er
     i->done = on_done;
     i->owner = c;
     i->request_id = c->req->id;
+    i->client = c->req->peer;
     c->req->log_model = arena_str_dup(c->req->arena, str_c(c->info->name)); /* read after the model may be gone */
     return ERR_OK;
 }

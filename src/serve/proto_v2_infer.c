@@ -22,7 +22,7 @@ struct v2_request {
     struct str binary; /* behind the JSON */
     size_t binary_used;
     uint32_t inputs_seen;
-    uint64_t timeout_us;
+    uint64_t timeout_us, priority;
     bool is_stopped; /* the parser stands before an input's data */
 };
 
@@ -94,12 +94,23 @@ static bool read_input_parameters(struct json_reader *r, struct v2_input *in)
     return !r->failed;
 }
 
+/* Deadline and priority decide about the request before its data is read; clients that send them behind the data send them near the end. */
+#define TAIL_BYTES 256
+
+static bool tail_says_when(const struct proto_call *c)
+{
+    const struct v2_request *q = c->protocol;
+    size_t n = c->req->body.n - q->binary.n;
+    struct str tail = str_sub(c->req->body, n > TAIL_BYTES ? n - TAIL_BYTES : 0, n);
+    return str_contains(tail, STR("\"timeout\"")) || str_contains(tail, STR("\"priority\""));
+}
+
 /* May the parser stop at this input's data? */
 static bool may_stop(const struct proto_call *c, const struct v2_input *in)
 {
     return c->desc->inputs_len == 1 && !c->infer.in[0].given && in->has_name && in->has_shape && !in->has_binary &&
            !in->has_region && str_eq_c(in->name, c->desc->inputs[0].name) &&
-           in->t.dtype == (enum dtype)c->desc->inputs[0].dtype && in->t.dtype != DT_BYTES;
+           in->t.dtype == (enum dtype)c->desc->inputs[0].dtype && in->t.dtype != DT_BYTES && !tail_says_when(c);
 }
 
 /* The members of one input, to its end or to data where the parser may stop. */
@@ -276,6 +287,8 @@ static bool read_parameters(struct proto_call *c)
             (void)json_bool(r, &q->v2.is_binary_default);
         else if (str_eq_c(key, "timeout"))
             (void)json_u64(r, &q->timeout_us);
+        else if (str_eq_c(key, "priority"))
+            (void)json_u64(r, &q->priority);
         else
             (void)json_skip(r, NULL);
     }
@@ -331,6 +344,8 @@ static enum err_code finish(struct proto_call *c, struct err *err)
                        c->info->name, q->binary.n - q->binary_used);
     if (q->timeout_us > 0 && q->timeout_us < TIMEOUT_US_MAX)
         c->infer.deadline_ns = c->req->t_ready_ns + q->timeout_us * 1000;
+    if (q->priority > 0) /* serve cuts it to what there is */
+        c->infer.priority = q->priority < UINT32_MAX ? (uint32_t)q->priority : UINT32_MAX;
     return ERR_OK;
 }
 

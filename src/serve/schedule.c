@@ -1,8 +1,11 @@
 #include "serve/schedule.h"
 
-#define FORGET      0.98 /* weight of all earlier samples at each new one: about the last 50 runs count */
-#define SAMPLES_MIN 3.0
-#define SPREAD_MIN  0.25 /* variance of rows below which the slope cannot be told from the offset */
+#include <stddef.h>
+
+#define FORGET        0.98 /* weight of all earlier samples at each new one: about the last 50 runs count */
+#define SAMPLES_MIN   3.0
+#define EXPECT_WEIGHT 2    /* what was measured at load counts as so many runs of each size */
+#define SPREAD_MIN    0.25 /* variance of rows below which the slope cannot be told from the offset */
 
 void cost_learn(struct cost *c, uint32_t rows, uint64_t run_ns)
 {
@@ -31,16 +34,35 @@ double cost_run_ns(const struct cost *c, double rows)
     return c->n < SAMPLES_MIN ? 0 : c->a_ns + c->b_ns * rows;
 }
 
-uint64_t schedule_order(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances)
+void schedule_expect(struct schedule *s, uint32_t rows, uint64_t run_ns)
 {
-    uint64_t *tag = &s->tags[a->client * UINT64_C(0x9E3779B97F4A7C15) >> 54];
-    uint64_t start = *tag > a->now_ns ? *tag : a->now_ns;
-    double share = s->cost.a_ns * a->rows / (batch > 0 ? batch : 1) + s->cost.b_ns * a->rows;
-    share /= instances > 0 ? instances : 1;
-    *tag = start + (uint64_t)share;
+    for (int i = 0; i < EXPECT_WEIGHT; i++)
+        cost_learn(&s->cost, rows, run_ns);
+}
+
+static size_t tag_slot(uint64_t client)
+{
+    return client * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+}
+
+static uint64_t start_of(uint64_t tag, uint64_t now_ns)
+{
+    return tag > now_ns ? tag : now_ns;
+}
+
+uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a)
+{
+    uint64_t tag = s->tags[tag_slot(a->client)];
     uint64_t slack = a->deadline_ns > a->now_ns ? a->deadline_ns - a->now_ns : 0;
     uint32_t level = a->priority > 0 ? a->priority - 1 : 0;
-    return start + level * SCHEDULE_AGE_NS + (slack < SCHEDULE_AGE_NS ? slack : SCHEDULE_AGE_NS);
+    return start_of(tag, a->now_ns) + level * SCHEDULE_AGE_NS + (slack < SCHEDULE_AGE_NS ? slack : SCHEDULE_AGE_NS);
+}
+
+void schedule_charge(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances)
+{
+    uint64_t *tag = &s->tags[tag_slot(a->client)];
+    double share = s->cost.a_ns * a->rows / (batch > 0 ? batch : 1) + s->cost.b_ns * a->rows;
+    *tag = start_of(*tag, a->now_ns) + (uint64_t)(share / (instances > 0 ? instances : 1));
 }
 
 uint64_t schedule_finish(const struct schedule *s, uint64_t now_ns, double rows_ahead, uint32_t rows, uint32_t batch,

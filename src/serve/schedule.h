@@ -41,8 +41,12 @@ struct schedule_ask {
     uint32_t rows;
 };
 
-/* Number of a new request; advances its client's tag. */
-uint64_t schedule_order(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances);
+/* Number of a new request. */
+uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a);
+/* It was admitted: its client's tag advances by what it costs. */
+void schedule_charge(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances);
+/* What was measured before the first run. */
+void schedule_expect(struct schedule *s, uint32_t rows, uint64_t run_ns);
 /* When a request would be answered that comes behind `rows_ahead` rows in runs of up to batch rows on `instances` workers. 0: unknown. */
 uint64_t schedule_finish(const struct schedule *s, uint64_t now_ns, double rows_ahead, uint32_t rows, uint32_t batch,
                          int instances);

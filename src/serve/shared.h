@@ -7,6 +7,7 @@
 #include "model/backend.h"
 #include "serve/batch.h"
 #include "serve/quarantine.h"
+#include "serve/schedule.h"
 #include "serve/segment.h"
 
 enum infer_outcome {
@@ -42,7 +43,8 @@ struct model_shared {
     _Atomic int threads_draining;
     _Atomic uint64_t cost_a_ns, cost_b_ns; /* learned: a run of n rows takes about a + b n */
     struct {
-        alignas(64) _Atomic uint32_t queued, in_flight, rows; /* rows: of both */
+        alignas(64) _Atomic uint32_t queued, in_flight;
+        _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
     } load[LANE_THREADS_MAX];
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];

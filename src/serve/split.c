@@ -18,12 +18,13 @@ struct part {
 struct split {
     struct infer *whole;
     struct part *parts;
-    uint32_t parts_len, left;
+    uint32_t parts_len, begun, left;
     unsigned char *in;               /* the request's inputs, decoded once */
     size_t *in_off, *in_row;         /* by input: where it lies in `in`, bytes of a row */
     struct infer_tensor *in_tensors; /* inputs_len for each part */
     struct infer_tensor *out;        /* joined outputs; data from malloc */
     bool has_shapes;                 /* the first part has told the outputs' shapes */
+    bool is_ending;                  /* the parts that are left have been cancelled */
     struct err err;                  /* the first that happened */
     uint64_t t_run_ns, t_ran_ns;
     uint32_t attempts; /* of the part that needed most */
@@ -130,6 +131,17 @@ static void take_rows(struct split *s, const struct part *p)
     s->t_ran_ns = i->t_ran_ns > s->t_ran_ns ? i->t_ran_ns : s->t_ran_ns;
 }
 
+/* Those that have not been answered; ended parts ignore it. */
+static void cancel_parts(struct split *s)
+{
+    s->is_ending = true;
+    s->left++; /* not freed below us */
+    for (uint32_t n = 0; n < s->parts_len; n++)
+        infer_cancel(&s->parts[n].infer);
+    if (--s->left == 0)
+        finish(s);
+}
+
 static void part_done(struct infer *i)
 {
     struct part *p = i->owner;
@@ -141,6 +153,8 @@ static void part_done(struct infer *i)
         s->err = i->err;
     if (--s->left == 0)
         finish(s);
+    else if (s->err.code != ERR_OK && !s->is_ending)
+        cancel_parts(s);
 }
 
 /* ---- begin ---- */
@@ -188,6 +202,7 @@ static void make_parts(struct split *s)
 {
     struct infer *w = s->whole;
     uint32_t size = w->model->lane.row_cap, inputs = w->model->info.desc->inputs_len;
+    uint64_t step = infer_part_order(w->model);
     s->parts_len = s->left = (w->rows + size - 1) / size;
     s->parts = calloc(s->parts_len, sizeof *s->parts);
     s->in_tensors = calloc((size_t)s->parts_len * inputs, sizeof *s->in_tensors);
@@ -207,6 +222,7 @@ static void make_parts(struct split *s)
                                   .priority = w->priority,
                                   .client = w->client,
                                   .deadline_ns = w->deadline_ns,
+                                  .order = w->order + n * step,
                                   .request_id = w->request_id,
                                   .part_of = w};
         for (uint32_t k = 0; k < inputs; k++) {
@@ -235,18 +251,14 @@ void split_submit(struct infer *whole)
     whole->model->serve->busy++;
     make_parts(s);
     s->left++; /* ours: parts may end while others are still being submitted */
-    for (uint32_t n = 0; n < s->parts_len; n++)
-        infer_submit(&s->parts[n].infer);
+    for (; s->begun < s->parts_len && !s->is_ending; s->begun++)
+        infer_submit(&s->parts[s->begun].infer);
+    s->left -= s->parts_len - s->begun; /* an earlier one has failed */
     if (--s->left == 0)
         finish(s);
 }
 
 void split_cancel(struct infer *whole)
 {
-    struct split *s = whole->split;
-    s->left++; /* not freed below us */
-    for (uint32_t n = 0; n < s->parts_len; n++)
-        infer_cancel(&s->parts[n].infer);
-    if (--s->left == 0)
-        finish(s);
+    cancel_parts(whole->split);
 }

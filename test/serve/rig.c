@@ -311,6 +311,7 @@ static void done(struct infer *i)
     q->code = i->err.code;
     q->batch_rows = i->batch_rows;
     q->attempts = i->attempts;
+    q->retry_after_ms = i->err.code == ERR_OK ? 0 : i->err.retry_after_ms;
     if (i->err.code == ERR_OK) {
         take_results(q);
     } else {

@@ -67,7 +67,7 @@ struct req {
     char got_texts[4][3072];
     size_t got_len;
     int64_t got_rows;
-    uint32_t batch_rows, attempts;
+    uint32_t batch_rows, attempts, retry_after_ms;
 };
 
 extern uint64_t rig_now_ns; /* the standing clock */

@@ -200,8 +200,10 @@ static void run_all(void)
     EXPECT(states[0].runs > 0);
     EXPECT(states[1].runs > 0);
     EXPECT_EQ(rig.kills, 0);
-    for (uint32_t w = 0; w < WORKERS && death_every; w++)
-        EXPECT(workers[w].pid > RIG_DEAD_PID + 20 * WORKERS); /* it did die */
+    uint32_t deaths = 0; /* on a busy machine one worker may do nearly all of the work */
+    for (uint32_t w = 0; w < WORKERS; w++)
+        deaths += (workers[w].pid - RIG_DEAD_PID) / WORKERS;
+    EXPECT(!death_every || deaths > 20 * WORKERS);
     serve_free(edges[1].serve);
     rig_done(&rig);
 }

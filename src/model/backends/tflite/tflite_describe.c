@@ -16,7 +16,7 @@
 /* Trial runs end after this. */
 #define LEARN_NS (5 * NS_PER_S)
 /* Most time for comparing rows run alone and together; each size of batch is compiled first. */
-#define PROBE_NS (50 * NS_PER_MS)
+#define PROBE_NS (100 * NS_PER_MS)
 /* For the cost of a run: runs are repeated until one of these is reached. */
 #define MEASURE_RUNS 5
 #define MEASURE_NS   (2 * NS_PER_MS)
