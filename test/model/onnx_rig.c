@@ -15,17 +15,28 @@ void rig_need_engine(void)
         SKIP("%s; %s", err.text, err.remedy);
 }
 
-enum err_code rig_load(struct rig *r, const char *path, const char *root)
+static enum err_code load(struct rig *r, const struct backend_load *opt)
 {
     memset(r, 0, sizeof *r);
-    r->b = backend_by_path(str_c(path));
-    struct backend_load opt = {.name = "test", .path = path, .root = root};
-    enum err_code code = r->b->engine_open(&opt, &r->err);
+    r->b = backend_by_path(str_c(opt->path));
+    enum err_code code = r->b->engine_open(opt, &r->err);
     if (code == ERR_OK)
-        code = r->b->load(&opt, &r->instance, &r->err);
+        code = r->b->load(opt, &r->instance, &r->err);
     if (code == ERR_OK)
         code = r->b->describe(r->instance, &r->desc, &r->err);
     return code;
+}
+
+enum err_code rig_load(struct rig *r, const char *path, const char *root)
+{
+    return load(r, &(struct backend_load){.name = "test", .path = path, .root = root});
+}
+
+enum err_code rig_load_cached(struct rig *r, const char *path, const char *cache_dir)
+{
+    static const struct backend_param always = {"compile", "always"};
+    return load(r, &(struct backend_load){
+                       .name = "test", .path = path, .cache_dir = cache_dir, .params = &always, .params_len = 1});
 }
 
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims)

@@ -18,6 +18,8 @@ struct rig {
 void rig_need_engine(void);
 /* Loads and describes; the error is in r->err. */
 enum err_code rig_load(struct rig *r, const char *path, const char *root);
+/* The same with a folder for compiled models; they are always compiled. */
+enum err_code rig_load_cached(struct rig *r, const char *path, const char *cache_dir);
 /* Data of one input; the next call is for the next one. */
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims);
 enum err_code rig_run(struct rig *r);

@@ -206,19 +206,43 @@ static enum err_code load_model(struct onnx_model *m, const struct backend_load 
     return code == ERR_OK ? onnx_read_specs(m, err) : code;
 }
 
+static enum err_code read_arena(struct onnx_model *m, const char *value, struct err *err)
+{
+    m->has_arena = strcmp(value, "true") == 0;
+    if (!m->has_arena && strcmp(value, "false") != 0)
+        return err_set(err, ERR_INVALID, "parameter arena is '%s'; true or false is expected", value);
+    return ERR_OK;
+}
+
+static enum err_code read_compile(struct onnx_model *m, const char *value, struct err *err)
+{
+    static const char *const names[] = {
+        [COMPILE_AUTO] = "auto", [COMPILE_ALWAYS] = "always", [COMPILE_NEVER] = "never"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(value, names[i]) == 0) {
+            m->compile = (enum onnx_compile)i;
+            return ERR_OK;
+        }
+    return err_set(err, ERR_INVALID, "parameter compile is '%s'; auto, always or never is expected", value);
+}
+
 static enum err_code read_params(struct onnx_model *m, const struct backend_load *opt, struct err *err)
 {
     m->max_batch = opt->max_batch;
     m->threads = opt->threads > 0 ? opt->threads : 1;
     for (size_t i = 0; i < opt->params_len; i++) {
         const struct backend_param *p = &opt->params[i];
-        if (strcmp(p->key, "arena") != 0) {
+        enum err_code code;
+        if (strcmp(p->key, "arena") == 0) {
+            code = read_arena(m, p->value, err);
+        } else if (strcmp(p->key, "compile") == 0) {
+            code = read_compile(m, p->value, err);
+        } else {
             (void)err_set(err, ERR_INVALID, "ONNX models have no parameter '%s'", p->key);
-            return err_remedy(err, "known: arena");
+            code = err_remedy(err, "known: arena, compile");
         }
-        m->has_arena = strcmp(p->value, "true") == 0;
-        if (!m->has_arena && strcmp(p->value, "false") != 0)
-            return err_set(err, ERR_INVALID, "parameter arena is '%s'; true or false is expected", p->value);
+        if (code != ERR_OK)
+            return code;
     }
     return ERR_OK;
 }

@@ -50,7 +50,9 @@ void onnx_cache_open(struct onnx_cache *c, const struct onnx_model *m, const cha
 {
     char key[KEY_CHARS + 1], id[9] = "";
     *c = (struct onnx_cache){.is_used = false};
-    if (!cache_dir || m->info.external_files > 0 || m->info.initializer_bytes < ONNX_CACHE_BYTES_MIN)
+    bool is_worth = m->compile == COMPILE_ALWAYS ||
+                    (m->compile == COMPILE_AUTO && m->info.initializer_bytes >= ONNX_CACHE_BYTES_MIN);
+    if (!cache_dir || m->info.external_files > 0 || !is_worth)
         return;
     make_key(m, bytes, key);
     rand_hex(id, 4);

@@ -8,6 +8,8 @@
 #include "model/backends/onnx/ort.h"
 #include "model/onnx_file.h"
 
+enum onnx_compile { COMPILE_AUTO, COMPILE_ALWAYS, COMPILE_NEVER };
+
 struct onnx_model {
     const struct ort_api *api;
     struct ort_session *session;
@@ -19,6 +21,7 @@ struct onnx_model {
     int64_t max_batch;
     int threads;
     bool has_arena;
+    enum onnx_compile compile;
     uint64_t file_bytes, load_ns;
     char *cache_entry; /* folder of the compiled model that is in use; NULL: none */
     uint32_t inputs_len, outputs_len;
