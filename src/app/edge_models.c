@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/repo/fingerprint.h"
 #include "serve/proto.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
@@ -23,8 +24,6 @@ struct model_news {
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max;
-    int64_t priority;
-    struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
 };
@@ -81,37 +80,11 @@ static int64_t *number_field(struct model_news *n, struct str key)
     } fields[] = {{"instances", &n->instances},
                   {"instances_ready", &n->instances_ready},
                   {"threads", &n->threads},
-                  {"max_batch", &n->max_batch},
-                  {"priority", &n->priority}};
+                  {"max_batch", &n->max_batch}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
             return fields[i].at;
     return NULL;
-}
-
-static void read_sizes(struct json_reader *r, uint32_t out[BATCH_SIZES_MAX])
-{
-    uint64_t v;
-    json_array(r);
-    for (int i = 0; json_item(r); i++)
-        if (json_u64(r, &v) && i < BATCH_SIZES_MAX)
-            out[i] = (uint32_t)v;
-}
-
-/* False: the key is not one of the policy's. */
-static bool read_batching(struct json_reader *r, struct str key, struct batch_policy *p)
-{
-    if (str_eq_c(key, "delay_ns"))
-        json_u64(r, &p->delay_ns);
-    else if (str_eq_c(key, "preferred"))
-        read_sizes(r, p->preferred);
-    else if (str_eq_c(key, "sizes"))
-        read_sizes(r, p->sizes);
-    else if (str_eq_c(key, "ordered"))
-        json_bool(r, &p->is_ordered);
-    else
-        return false;
-    return true;
 }
 
 static bool read_news(struct str text, struct arena *a, struct model_news *n)
@@ -142,7 +115,7 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->queue_max);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
-        else if (!read_batching(&r, key, &n->batch))
+        else
             json_skip(&r, NULL);
     }
     if (json_end(&r))
@@ -182,10 +155,7 @@ static struct edge_model *add_model(struct edge *e, const struct model_news *n)
     struct model_shared *sh = model_shared_new();
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
-    sh->limits = (struct model_limits){.batch = n->batch,
-                                       .priority_default = (uint32_t)n->priority,
-                                       .timeout_ns = n->timeout_ns,
-                                       .queue_max = (uint32_t)n->queue_max};
+    sh->limits = (struct model_limits){.timeout_ns = n->timeout_ns, .queue_max = (uint32_t)n->queue_max};
     sh->threads_draining = e->threads_len;
     (void)str_copy(sh->name, sizeof sh->name, n->name);
     (void)str_copy(sh->version, sizeof sh->version, n->version);
@@ -305,6 +275,8 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     if (!sh->backend)
         return err_set(err, ERR_INVALID, "unknown backend '%.*s'", STR_F(n->backend));
     if (sh->backend->engine_open && sh->backend->engine_open(&opt, err))
+        return err->code;
+    if (opt.path && repo_verify(opt.path, err))
         return err->code;
     for (int i = 0; i < l->edge->threads_len; i++)
         if (sh->backend->load(&opt, &sh->instances[i], err))
