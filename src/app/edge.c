@@ -343,7 +343,8 @@ static void init_thread(struct edge *e, int index)
 {
     struct edge_thread *t = &e->threads[index];
     atomic_store(&t->alive_ns, clock_now_ns());
-    struct serve_hooks hooks = {.kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .load = edge_load, .arg = t};
+    struct serve_hooks hooks = {
+        .kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .load = edge_load, .arg = t};
     t->edge = e;
     t->index = index;
     (void)pthread_mutex_init(&t->inbox_lock, NULL);

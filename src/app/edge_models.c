@@ -24,6 +24,8 @@ struct model_news {
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max;
+    int64_t priority;
+    struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
 };
@@ -80,11 +82,37 @@ static int64_t *number_field(struct model_news *n, struct str key)
     } fields[] = {{"instances", &n->instances},
                   {"instances_ready", &n->instances_ready},
                   {"threads", &n->threads},
-                  {"max_batch", &n->max_batch}};
+                  {"max_batch", &n->max_batch},
+                  {"priority", &n->priority}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
             return fields[i].at;
     return NULL;
+}
+
+static void read_sizes(struct json_reader *r, uint32_t out[BATCH_SIZES_MAX])
+{
+    uint64_t v;
+    json_array(r);
+    for (int i = 0; json_item(r); i++)
+        if (json_u64(r, &v) && i < BATCH_SIZES_MAX)
+            out[i] = (uint32_t)v;
+}
+
+/* False: the key is not one of the policy's. */
+static bool read_batching(struct json_reader *r, struct str key, struct batch_policy *p)
+{
+    if (str_eq_c(key, "delay_ns"))
+        json_u64(r, &p->delay_ns);
+    else if (str_eq_c(key, "preferred"))
+        read_sizes(r, p->preferred);
+    else if (str_eq_c(key, "sizes"))
+        read_sizes(r, p->sizes);
+    else if (str_eq_c(key, "ordered"))
+        json_bool(r, &p->is_ordered);
+    else
+        return false;
+    return true;
 }
 
 static bool read_news(struct str text, struct arena *a, struct model_news *n)
@@ -115,7 +143,7 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->queue_max);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
-        else
+        else if (!read_batching(&r, key, &n->batch))
             json_skip(&r, NULL);
     }
     if (json_end(&r))
@@ -155,7 +183,10 @@ static struct edge_model *add_model(struct edge *e, const struct model_news *n)
     struct model_shared *sh = model_shared_new();
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
-    sh->limits = (struct model_limits){.timeout_ns = n->timeout_ns, .queue_max = (uint32_t)n->queue_max};
+    sh->limits = (struct model_limits){.batch = n->batch,
+                                       .priority_default = (uint32_t)n->priority,
+                                       .timeout_ns = n->timeout_ns,
+                                       .queue_max = (uint32_t)n->queue_max};
     sh->threads_draining = e->threads_len;
     (void)str_copy(sh->name, sizeof sh->name, n->name);
     (void)str_copy(sh->version, sizeof sh->version, n->version);

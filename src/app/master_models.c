@@ -56,7 +56,7 @@ static void write_model_common(const struct model_config *c, struct json_writer 
     write_root(c, w);
     jw_kv_c(w, "backend", backend_of(c));
     jw_kv_i64(w, "threads", c->threads);
-    jw_kv_i64(w, "max_batch", c->max_batch);
+    jw_kv_i64(w, "max_batch", config_max_batch(c));
     write_parameters(c, w);
 }
 
@@ -84,6 +84,25 @@ static int ready_count(const struct life *l)
     for (int i = 0; i < l->children_len; i++)
         n += l->children[i].state == CHILD_READY;
     return n;
+}
+
+static void write_sizes(const char *key, const struct setting_list *list, struct json_writer *w)
+{
+    uint32_t v[BATCHING_SIZES_MAX];
+    size_t n = config_sizes(list, v);
+    jw_key(w, key);
+    jw_array(w);
+    for (size_t i = 0; i < n; i++)
+        jw_u64(w, v[i]);
+    jw_array_end(w);
+}
+
+static void write_batching(const struct batching_config *b, struct json_writer *w)
+{
+    jw_kv_u64(w, "delay_ns", b->delay_ns);
+    write_sizes("preferred", &b->preferred, w);
+    write_sizes("sizes", &b->sizes, w);
+    jw_kv_bool(w, "ordered", b->is_ordered);
 }
 
 /* Labels of this version, with commas between. */
@@ -117,6 +136,8 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
     jw_kv_i64(&w, "queue_max", l->config->queue_max);
+    jw_kv_i64(&w, "priority", l->config->priority);
+    write_batching(&l->config->batching, &w);
     write_labels(l->config, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
@@ -485,6 +506,23 @@ static bool same_parameters(const struct setting_list *a, const struct setting_l
     return true;
 }
 
+static bool same_texts(const struct setting_list *a, const struct setting_list *b)
+{
+    const char *const *pa = a->items, *const *pb = b->items;
+    if (a->len != b->len)
+        return false;
+    for (size_t i = 0; i < a->len; i++)
+        if (strcmp(pa[i], pb[i]) != 0)
+            return false;
+    return true;
+}
+
+static bool same_batching(const struct batching_config *a, const struct batching_config *b)
+{
+    return a->delay_ns == b->delay_ns && a->is_ordered == b->is_ordered && same_texts(&a->preferred, &b->preferred) &&
+           same_texts(&a->sizes, &b->sizes);
+}
+
 bool life_is_unchanged(const struct life *l, const struct model_config *c)
 {
     const struct model_config *old = l->config;
@@ -493,7 +531,8 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            same_text(old->path, c->path) && same_text(old->backend, c->backend) &&
            same_text(old->version, c->version) && same_text(old->class_name, c->class_name) &&
            old->isolation == c->isolation && old->instances == c->instances && old->threads == c->threads &&
-           old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->timeout_ns == c->timeout_ns &&
+           old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->priority == c->priority &&
+           same_batching(&old->batching, &c->batching) && old->timeout_ns == c->timeout_ns &&
            old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
            same_parameters(&old->parameters, &c->parameters);
 }

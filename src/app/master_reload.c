@@ -79,7 +79,8 @@ static void mark_unwanted(struct master *m, const struct config *c)
         if (l->state == LIFE_RETIRED || watch_holds(m, l->config))
             continue;
         l->is_leaving = !wanted(c, l->config->name, l->config->version);
-        if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) || (l->is_leaving && l->state != LIFE_READY))
+        if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) ||
+            (l->is_leaving && l->state != LIFE_READY))
             life_retire(m, l);
     }
 }

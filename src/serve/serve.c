@@ -358,18 +358,54 @@ void serve_flush(struct serve *s)
     s->is_flushing = false;
 }
 
-static bool collect_model(struct served *m)
+static bool is_done(const struct served *m, const struct lane_block *b)
+{
+    uint64_t state =
+        atomic_load_explicit(&m->lane.map->shm->lane[m->lane.index].blocks[b->index].state, memory_order_acquire);
+    return b->use == LANE_PUBLISHED && block_phase_of(state) == BLOCK_DONE && block_gen_of(state) == b->gen;
+}
+
+/* The block whose requests came first, of those that are not answered yet. */
+static struct lane_block *oldest(struct served *m)
+{
+    struct lane_block *found = NULL;
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
+        struct lane_block *b = &m->lane.blocks[i];
+        bool is_ours = b->use == LANE_FILLING || b->use == LANE_PUBLISHED;
+        if (is_ours && (!found || b->order < found->order))
+            found = b;
+    }
+    return found;
+}
+
+/* Results that are there wait for those of earlier requests. */
+static bool collect_in_order(struct served *m)
+{
+    bool any = false;
+    struct lane_block *b;
+    while ((b = oldest(m)) != NULL && is_done(m, b)) {
+        answer_block(m, b);
+        any = true;
+    }
+    return any;
+}
+
+static bool collect_any(struct served *m)
 {
     bool any = false;
     for (uint32_t mask = m->lane.published; mask != 0; mask &= mask - 1) {
         struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
-        const struct block_shm *shm = &m->lane.map->shm->lane[m->lane.index].blocks[b->index];
-        uint64_t state = atomic_load_explicit(&shm->state, memory_order_acquire);
-        if (b->use != LANE_PUBLISHED || block_phase_of(state) != BLOCK_DONE || block_gen_of(state) != b->gen)
+        if (!is_done(m, b))
             continue;
         answer_block(m, b);
         any = true;
     }
+    return any;
+}
+
+static bool collect_model(struct served *m)
+{
+    bool any = m->lane.policy->is_ordered ? collect_in_order(m) : collect_any(m);
     if (any)
         infer_pump(m);
     return any;
