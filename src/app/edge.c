@@ -141,6 +141,9 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
     case EDGE_NEWS_RELOADED:
         edge_answer_reload(t, n);
         break;
+    case EDGE_NEWS_LOADED:
+        edge_answer_load(t, n);
+        break;
     case EDGE_NEWS_DRAIN:
         server_drain(t->server, on_thread_drained, t);
         break;
@@ -340,7 +343,8 @@ static void init_thread(struct edge *e, int index)
 {
     struct edge_thread *t = &e->threads[index];
     atomic_store(&t->alive_ns, clock_now_ns());
-    struct serve_hooks hooks = {.kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .arg = t};
+    struct serve_hooks hooks = {
+        .kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .load = edge_load, .arg = t};
     t->edge = e;
     t->index = index;
     (void)pthread_mutex_init(&t->inbox_lock, NULL);
@@ -401,6 +405,8 @@ static void on_channel(uv_poll_t *h, int status, int events)
             edge_on_died(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_RELOADED) {
             edge_on_reloaded(e, e->msg.payload);
+        } else if (e->msg.type == CHANNEL_LOADED) {
+            edge_on_loaded(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_PING) {
             pong(e);
         } else if (e->msg.type == CHANNEL_DRAIN) {

@@ -288,7 +288,7 @@ static void get_metrics(struct http_req *req, const struct route_match *match, v
 /* ---- reload ---- */
 
 /* A page of another site that a browser on this machine shows must not be able to steer us. */
-static bool is_foreign_page(const struct http_req *req)
+bool edge_is_foreign_page(const struct http_req *req)
 {
     struct str site = http_header_get(req, "sec-fetch-site");
     if (site.p)
@@ -306,7 +306,7 @@ static void post_reload(struct http_req *req, const struct route_match *match, v
 {
     struct edge_thread *t = arg;
     (void)match;
-    if (is_foreign_page(req)) {
+    if (edge_is_foreign_page(req)) {
         struct err err;
         err_set(&err, ERR_DENIED, "a page of another site may not reload the configuration");
         http_respond_err(req, &err);
@@ -401,6 +401,8 @@ static const struct route api_routes[] = {
     {HTTP_GET_, "/api/status", get_status, "Models, processes and crash reports as JSON"},
     {HTTP_GET_, "/api/history", get_history, "Requests and latency of the last 15 minutes, a value a second"},
     {HTTP_POST_, "/api/reload", post_reload, "Reads the configuration again, as SIGHUP does"},
+    {HTTP_POST_, "/v2/repository/models/{model}/load", edge_post_load, "Loads a model, in repository mode explicit"},
+    {HTTP_POST_, "/v2/repository/models/{model}/unload", edge_post_unload, "Unloads a model"},
     {HTTP_GET_, "/metrics", get_metrics, "Prometheus metrics"},
 };
 

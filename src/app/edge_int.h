@@ -22,6 +22,7 @@ enum edge_news_kind {
     EDGE_NEWS_SETTLED,
     EDGE_NEWS_LISTEN,
     EDGE_NEWS_RELOADED,
+    EDGE_NEWS_LOADED, /* reason, and the remedy in labels */
     EDGE_NEWS_DRAIN
 };
 
@@ -34,7 +35,9 @@ struct edge_news { /* for every thread; made by the first */
     char reason[640];
     char labels[SERVE_LABELS_MAX];
     uint32_t segment, pid;
-    bool flag; /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
+    uint64_t id;        /* LOADED */
+    enum err_code code; /* LOADED */
+    bool flag;          /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
 };
 
 struct edge_thread {
@@ -53,7 +56,10 @@ struct edge_thread {
     struct router *router;
     struct serve *serve;
     int bell_fd;
-    _Atomic uint64_t alive_ns;  /* when its loop last turned */
+    _Atomic uint64_t alive_ns; /* when its loop last turned */
+    struct serve_load *loads;  /* questions to the master that are not answered yet */
+    size_t loads_len;
+    uint64_t load_seq;
     struct http_req *reloading; /* waits for the master's answer */
     struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
 };
@@ -108,6 +114,13 @@ void edge_broadcast(struct edge *e, const struct edge_news *news);
 void edge_settle(struct edge *e);
 struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
 
+/* edge_loads.c: loading and unloading by request */
+void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);
+void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg);
+void edge_load(void *arg, struct serve_load *l); /* arg: the thread */
+void edge_on_loaded(struct edge *e, struct str payload);
+void edge_answer_load(struct edge_thread *t, const struct edge_news *n);
+
 /* edge_metrics.c */
 void edge_metrics_model(struct edge *e, struct model_shared *m);
 void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_out,
@@ -118,6 +131,7 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
 uint64_t edge_rss_all(struct edge *e);             /* resident memory of all processes */
+bool edge_is_foreign_page(const struct http_req *req);
 void edge_on_reloaded(struct edge *e, struct str payload);
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);
 

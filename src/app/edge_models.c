@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/repo/fingerprint.h"
 #include "serve/proto.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
@@ -305,6 +306,8 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     if (!sh->backend)
         return err_set(err, ERR_INVALID, "unknown backend '%.*s'", STR_F(n->backend));
     if (sh->backend->engine_open && sh->backend->engine_open(&opt, err))
+        return err->code;
+    if (opt.path && repo_verify(opt.path, err))
         return err->code;
     for (int i = 0; i < l->edge->threads_len; i++)
         if (sh->backend->load(&opt, &sh->instances[i], err))

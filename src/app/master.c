@@ -100,6 +100,7 @@ static enum err_code take_signals(struct master *m, struct err *err)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGIO, SIG_IGN); /* a lease that the watch holds for a moment is wanted by a writer */
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return err_sys(err, ERR_IO, errno, "cannot block signals");
     m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -202,7 +203,8 @@ static size_t add_child(struct pollfd *set, struct child **who, size_t n, struct
 
 static int timeout_ms(const struct master *m)
 {
-    uint64_t now = clock_now_ns(), next = children_next_ns(m, now);
+    uint64_t now = clock_now_ns(), next = children_next_ns(m, now), scan = watch_next_ns(m);
+    next = scan < next ? scan : next;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
 }
 
@@ -224,6 +226,7 @@ static void wait_once(struct master *m)
             read_signals(m);
     }
     children_tick(m, clock_now_ns());
+    watch_tick(m, clock_now_ns());
     lives_sweep(m);
     if (m->status_dirty)
         status_write(m);

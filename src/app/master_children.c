@@ -259,6 +259,10 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
         if (t->segment != 0)
             life_drained(m, (uint32_t)t->segment);
         break;
+    case CHANNEL_LOAD:
+    case CHANNEL_UNLOAD:
+        loads_on_message(m, type, payload);
+        break;
     case CHANNEL_RELOAD:
         (void)master_reload(m, &err); /* answers the edge itself */
         break;

@@ -4,6 +4,7 @@
 #define APP_MASTER_INT_H
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "cli/launch.h"
 #include "proc/channel.h"
 #include "proc/report.h"
@@ -52,8 +53,8 @@ struct life {
     struct snapshot *snapshot;
     const struct model_config *config;
     uint32_t segment;
-    int segment_fd;      /* -1: inline */
-    uint64_t file_id[4]; /* device, inode, size, mtime: a changed file is a changed model */
+    int segment_fd;         /* -1: inline */
+    struct hash128 file_id; /* a changed file is a changed model */
     enum life_state state;
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
@@ -87,6 +88,10 @@ struct master {
     size_t crashes_len;
     uint64_t crash_seq;
     char last_error[600]; /* of a reload, for the status */
+    struct watch *watch;  /* master_watch.c */
+    uint64_t next_scan_ns;
+    bool is_auto_reload; /* a reload by the watch: models whose files are not settled stay as they are */
+    struct loads *loads; /* master_loads.c */
     struct channel_msg msg;
 };
 
@@ -126,6 +131,17 @@ void master_edge_launch(const struct master *m, struct buf *out);
 /* master_reload.c */
 enum err_code master_reload(struct master *m, struct err *err);
 void lives_leave(struct master *m, const char *name); /* versions no longer wanted, when others are ready */
+
+/* master_watch.c */
+void watch_tick(struct master *m, uint64_t now_ns);
+uint64_t watch_next_ns(const struct master *m);
+bool watch_holds(const struct master *m, const struct model_config *c); /* not to be touched by this reload */
+
+/* master_loads.c */
+bool loads_want(struct master *m, const struct config *c, const char *name); /* false: not loaded, in mode explicit */
+void loads_on_message(struct master *m, enum channel_type type, struct str payload);
+void loads_after_reload(struct master *m);
+void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
 
 /* master_status.c */
 void status_write(struct master *m);

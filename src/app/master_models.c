@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/backend.h"
+#include "model/repo/fingerprint.h"
 #include "serve/segment.h"
 #include "sys/fd.h"
 
@@ -232,16 +233,15 @@ void life_changed(struct master *m, struct life *l)
     buf_done(&text);
 }
 
-static void file_identity(const struct model_config *c, uint64_t out[4])
+/* A model file counts alone, a version's folder with all that is in it: weights may lie beside the model. */
+static struct hash128 file_identity(const struct model_config *c)
 {
-    struct stat st;
-    memset(out, 0, 4 * sizeof out[0]);
-    if (!c->path || stat(c->path, &st) < 0)
-        return;
-    out[0] = (uint64_t)st.st_dev;
-    out[1] = (uint64_t)st.st_ino;
-    out[2] = (uint64_t)st.st_size;
-    out[3] = (uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
+    char path[4096];
+    if (!c->path)
+        return (struct hash128){0, 0};
+    (void)str_copy(path, sizeof path, str_c(c->path));
+    bool has_folder = c->origin && strcmp(c->origin, c->path) != 0;
+    return repo_fingerprint(has_folder ? dirname(path) : path);
 }
 
 static void life_failed(struct master *m, struct life *l, const char *reason);
@@ -281,7 +281,7 @@ enum err_code life_start(struct master *m, struct snapshot *s, const struct mode
         return err->code;
     }
     s->refs++;
-    file_identity(c, l->file_id);
+    l->file_id = file_identity(c);
     l->next = m->lives;
     m->lives = l;
     log_notes(c);
@@ -341,6 +341,7 @@ static void life_is_ready(struct master *m, struct life *l)
         life_retire(m, old);
     }
     lives_leave(m, l->config->name);
+    loads_settle(m, l->config->name, NULL);
 }
 
 void life_child_ready(struct master *m, struct life *l)
@@ -357,6 +358,7 @@ static void life_failed(struct master *m, struct life *l, const char *reason)
 {
     (void)str_copy(l->reason, sizeof l->reason, str_c(reason));
     LOG_ERROR("model cannot be served", LOG_S("model", l->config->name), LOG_S("reason", reason));
+    loads_settle(m, l->config->name, reason);
     if (l->replaces) { /* the old version goes on */
         (void)snprintf(m->last_error, sizeof m->last_error,
                        "model %s was not replaced, the old version goes on: %.400s", l->config->name, reason);
@@ -492,7 +494,7 @@ enum err_code lives_start(struct master *m, struct err *err)
 {
     const struct model_config *c = m->snapshot->config.models.items;
     for (size_t i = 0; i < m->snapshot->config.models.len; i++)
-        if (life_start(m, m->snapshot, &c[i], false, err))
+        if (loads_want(m, &m->snapshot->config, c[i].name) && life_start(m, m->snapshot, &c[i], false, err))
             return err_wrap(err, "model %s", c[i].name);
     return ERR_OK;
 }
@@ -535,13 +537,12 @@ static bool same_batching(const struct batching_config *a, const struct batching
 bool life_is_unchanged(const struct life *l, const struct model_config *c)
 {
     const struct model_config *old = l->config;
-    uint64_t id[4];
-    file_identity(c, id);
-    return l->state != LIFE_FAILED && memcmp(id, l->file_id, sizeof id) == 0 && same_text(old->path, c->path) &&
-           same_text(old->backend, c->backend) && same_text(old->version, c->version) &&
-           same_text(old->class_name, c->class_name) && old->isolation == c->isolation &&
-           old->instances == c->instances && old->threads == c->threads && old->max_batch == c->max_batch &&
-           old->queue_max == c->queue_max && old->priority == c->priority &&
+    struct hash128 id = file_identity(c);
+    return l->state != LIFE_FAILED && id.lo == l->file_id.lo && id.hi == l->file_id.hi &&
+           same_text(old->path, c->path) && same_text(old->backend, c->backend) &&
+           same_text(old->version, c->version) && same_text(old->class_name, c->class_name) &&
+           old->isolation == c->isolation && old->instances == c->instances && old->threads == c->threads &&
+           old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->priority == c->priority &&
            same_batching(&old->batching, &c->batching) && old->timeout_ns == c->timeout_ns &&
            old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
            same_parameters(&old->parameters, &c->parameters);

@@ -65,6 +65,8 @@ static void drop_unfinished(struct master *m, const struct config *c)
     for (struct life *l = m->lives; l; l = l->next) {
         if (!l->replaces || l->state != LIFE_LOADING)
             continue;
+        if (watch_holds(m, l->config))
+            continue;
         const struct model_config *now = wanted(c, l->config->name, l->config->version);
         if (!now || !life_is_unchanged(l, now))
             life_retire(m, l);
@@ -74,10 +76,11 @@ static void drop_unfinished(struct master *m, const struct config *c)
 static void mark_unwanted(struct master *m, const struct config *c)
 {
     for (struct life *l = m->lives; l; l = l->next) {
-        if (l->state == LIFE_RETIRED)
+        if (l->state == LIFE_RETIRED || watch_holds(m, l->config))
             continue;
         l->is_leaving = !wanted(c, l->config->name, l->config->version);
-        if (!wanted(c, l->config->name, NULL) || (l->is_leaving && l->state != LIFE_READY))
+        if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) ||
+            (l->is_leaving && l->state != LIFE_READY))
             life_retire(m, l);
     }
 }
@@ -108,6 +111,8 @@ static void go_on(struct master *m, struct life *l, struct snapshot *s, const st
 static void want(struct master *m, struct snapshot *s, const struct model_config *c)
 {
     struct err err = {0};
+    if (watch_holds(m, c) || !loads_want(m, &s->config, c->name))
+        return;
     struct life *old = find(m, c, false), *loading = find(m, c, true);
     struct life *same = old && life_is_unchanged(old, c) ? old : loading;
     if (same) {
@@ -160,6 +165,7 @@ enum err_code master_reload(struct master *m, struct err *err)
         apply(m, s);
         snapshot_unref(m->snapshot);
         m->snapshot = s;
+        loads_after_reload(m);
         classes_open(m);
         LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
     } else {

@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "proc/channel.h"
+#include "model/repo/fingerprint.h"
 #include "proc/report.h"
 #include "serve/exec.h"
 #include "sys/cpu.h"
@@ -196,6 +197,8 @@ static enum err_code load(struct worker *w, struct err *err)
     if (b->engine_open && b->engine_open(&opt, err))
         return err->code;
     if (close_in(w, err))
+        return err->code;
+    if (w->path && repo_verify(w->path, err))
         return err->code;
     if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
         return err->code;

@@ -45,6 +45,7 @@ static const struct arg_option serve_options[] = {
     OPTION_LISTEN,
     {.name = "isolation", .value = "KIND", .key = "models.*.isolation", .complete = "process inline"},
     {.name = "instances", .value = "N", .key = "models.*.instances"},
+    {.name = "repository-mode", .value = "MODE", .key = "repository.mode", .complete = "fixed watch explicit"},
     OPTION_THREADS,
     OPTION_DATA,
     OPTION_LOG_FORMAT,

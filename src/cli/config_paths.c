@@ -10,7 +10,8 @@
 #include "model/backend.h"
 #include "model/repo/repo.h"
 
-#define SCRATCH_MAX ((size_t)96 << 20) /* names and full paths of REPO_ENTRIES_MAX entries */
+#define REPOSITORIES_MAX 16
+#define SCRATCH_MAX      ((size_t)96 << 20) /* names and full paths of REPO_ENTRIES_MAX entries */
 
 /* Models found on the command line, with what the user would call them in an error. */
 struct found {
@@ -19,7 +20,9 @@ struct found {
     const char *cwd;
     struct model_config *models;
     const char **origins;
-    size_t len, given; /* given: those that the configuration names come first */
+    size_t len, given;                     /* given: those that the configuration names come first */
+    const char *folders[REPOSITORIES_MAX]; /* of models */
+    size_t folders_len;
     bool may_be_empty; /* a folder that somebody will put models into */
 };
 
@@ -124,8 +127,14 @@ static enum err_code add_path(struct found *f, const char *arg)
     struct stat st;
     if (stat(path, &st) < 0)
         return err_sys(f->err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "cannot read %.200s", arg);
-    if (S_ISDIR(st.st_mode))
+    if (S_ISDIR(st.st_mode)) {
+        bool is_repository = !repo_is_model(path);
+        if (is_repository && f->folders_len == REPOSITORIES_MAX)
+            return err_set(f->err, ERR_TOO_LARGE, "more than %d folders of models", REPOSITORIES_MAX);
+        if (is_repository)
+            f->folders[f->folders_len++] = path;
         return add_folder(f, path, arg);
+    }
     if (S_ISREG(st.st_mode))
         return add_file(f, path, arg);
     return err_set(f->err, ERR_INVALID, "%.200s is neither a file nor a folder", arg);
@@ -166,6 +175,9 @@ static enum err_code from_paths(struct config *c, const char *const *paths, size
         if (add_path(&f, paths[i]))
             return err->code;
     c->models = (struct setting_list){f.models, f.len};
+    const char **folders = arena_array(&c->arena, const char *, f.folders_len + 1);
+    memcpy(folders, f.folders, f.folders_len * sizeof *folders);
+    c->repository.paths = (struct setting_list){folders, f.folders_len};
     return config_finish(c, f.cwd, err);
 }
 

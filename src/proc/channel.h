@@ -20,14 +20,17 @@ enum channel_type {
     CHANNEL_DRAIN,      /* finish what you have, then end */
     CHANNEL_ABORT,      /* to worker: give up the run of block {lane, block, gen} */
     CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD */
+    CHANNEL_LOADED,     /* to edge: answer to CHANNEL_LOAD or CHANNEL_UNLOAD {id, code, text, remedy} */
     CHANNEL_PING,       /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */
     CHANNEL_FAILED,     /* cannot: {text, remedy}; restarting would not help */
     CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
-    CHANNEL_KILL,       /* edge: worker {pid} hangs: {reason} */
-    CHANNEL_CANCEL,     /* edge: pass on as CHANNEL_ABORT */
-    CHANNEL_DRAINED,    /* nothing is in flight any more */
+    CHANNEL_LOAD,       /* edge: an operator asks to load a model {id, name} */
+    CHANNEL_UNLOAD,
+    CHANNEL_KILL,    /* edge: worker {pid} hangs: {reason} */
+    CHANNEL_CANCEL,  /* edge: pass on as CHANNEL_ABORT */
+    CHANNEL_DRAINED, /* nothing is in flight any more */
     CHANNEL_PONG,
     CHANNEL_TYPE_MAX_
 };

@@ -6,12 +6,25 @@
 #include "serve/infer.h"
 #include "serve/shared.h"
 
+/* A question to the master to load or unload a model by name. Filled by who asks; lies still until done, which is called once, on this
+ * thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
+struct serve_load {
+    const char *name;
+    bool is_unload;
+    void (*done)(struct serve_load *l, const struct err *err);
+    void *owner;
+    /* private */
+    struct serve_load *next;
+    uint64_t id;
+};
+
 /* What this room asks of the role it lives in. Called on the thread. */
 struct serve_hooks {
     void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason); /* it hangs */
     void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block,
                        uint32_t gen);             /* nobody waits */
     void (*drained)(void *arg, uint32_t segment); /* after serve_retire */
+    void (*load)(void *arg, struct serve_load *l); /* see serve_load_model */
     void *arg;
 };
 
@@ -32,6 +45,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *m, const struct
 void serve_retire(struct serve *s, uint32_t segment);
 /* A worker process is gone: its rows run again. is_crash false: killed from outside, which says nothing against the requests. */
 void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash);
+void serve_load_model(struct serve *s, struct serve_load *l);
 void serve_set_settled(struct serve *s, bool all_settled);
 
 /* All that was readable has been read: publish batches, wake workers once, run inline models. */

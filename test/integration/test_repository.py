@@ -1,5 +1,6 @@
 """Model folders: Triton's layout, versions side by side, what happens when they change."""
 
+import hashlib
 import json
 import shutil
 import threading
@@ -125,3 +126,149 @@ def test_a_new_version_takes_over_under_load_and_a_bad_one_does_not(serve, tmp_p
         s.reload()
         wait_until(lambda: answer(s) == OLD, 10, "the way back")
     assert load.failures == [] and load.ok > 50
+
+
+# ---- watch ----
+
+
+def watch_config(folder, more=""):
+    return f"repository: {{path: {folder}, mode: watch, scan: 100ms, settle: 300ms}}\n{more}"
+
+
+@pytest.mark.onnx
+def test_watch_takes_what_has_settled_and_never_half_a_copy(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "m", 1)
+    s = serve(config=watch_config(repo))
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    whole = (quern.DATA / "iris_names.onnx").read_bytes()
+    with Load(s, check, connections=2) as load:
+        workers = s.pids("worker")
+        (repo / "m/2").mkdir()
+        with open(repo / "m/2/model.onnx", "wb", buffering=0) as f:  # a copy that stalls for longer than it takes to settle
+            f.write(whole[:700])
+            time.sleep(1.5)
+            assert s.pids("worker") == workers, "half a copy was loaded"
+            assert "still being written" in s.output()[1]
+            f.write(whole[700:])
+        wait_until(lambda: answer(s) == NEW, 10 * SLOW, "the new version")
+        put(repo / "other", 1)
+        shutil.rmtree(repo / "m/2")
+        wait_until(lambda: answer(s, "other") == OLD and answer(s) == OLD, 10 * SLOW, "a new model, and the old version again")
+        shutil.rmtree(repo / "other")
+        wait_until(lambda: answer(s, "other") == 404, 10 * SLOW, "the end of a model")
+    assert load.failures == [] and load.ok > 50
+    assert s.status()["last_error"] == ""
+
+
+@pytest.mark.onnx
+def test_watch_bad_copies_leave_the_old_version_serving_and_say_why(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "m", 1)
+    put(repo / "n", 1)
+    s = serve(config=watch_config(repo))
+    kept = s.pids("worker", "n")
+    check = [("/predict", predict_body("m", FLOWER), expect_prediction(OLD))]
+    whole = (quern.DATA / "iris.onnx").read_bytes()
+    with Load(s, check, connections=2) as load:
+        for k, (data, words) in enumerate([(whole[:100], "not replaced"), (b"", "not replaced"), (whole[:-1], "not replaced")]):
+            s.output()
+            aside = repo / "m/.aside"
+            aside.mkdir()
+            (aside / "model.onnx").write_bytes(data)
+            aside.rename(repo / f"m/{k + 2}")
+            wait_until(lambda: words in s.status()["last_error"], 10 * SLOW, "the reason")
+            assert answer(s) == OLD
+            shutil.rmtree(repo / f"m/{k + 2}")
+            wait_until(lambda: s.status()["last_error"] == "", 10 * SLOW, "the reason's end")
+    assert load.failures == [] and load.ok > 20
+    assert s.pids("worker", "n") == kept, "others were touched"
+
+
+@pytest.mark.onnx
+def test_a_model_that_keeps_changing_does_not_hold_up_the_others(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "busy", 1)
+    put(repo / "m", 1)
+    s = serve(config=watch_config(repo))
+    busy = s.pids("worker", "busy")
+    stop = threading.Event()
+
+    def scribble():
+        k = 0
+        while not stop.wait(0.05):
+            k += 1
+            (repo / "busy/1/notes").write_text(str(k))
+
+    t = threading.Thread(target=scribble)
+    t.start()
+    try:
+        time.sleep(0.3)
+        put(repo / "m", 2, "iris_names.onnx")
+        wait_until(lambda: answer(s) == NEW, 10 * SLOW, "the settled model")
+        assert s.pids("worker", "busy") == busy
+    finally:
+        stop.set()
+        t.join()
+    wait_until(lambda: s.pids("worker", "busy") not in ([], busy), 10 * SLOW, "the other one, settled at last")
+
+
+@pytest.mark.onnx
+def test_checksum_beside_the_model(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "m", 1)
+    s = serve(config=f"repository: {{path: {repo}}}")
+    put(repo / "m", 2, "iris_names.onnx")
+    (repo / "m/2/model.onnx.sha256").write_text("0" * 64 + "  model.onnx\n")
+    s.reload()
+    wait_until(lambda: "model.onnx.sha256 speaks of" in s.status()["last_error"], 10, "the reason")
+    assert answer(s) == OLD
+    digest = hashlib.sha256((repo / "m/2/model.onnx").read_bytes()).hexdigest()
+    (repo / "m/2/model.onnx.sha256").write_text(f"{digest}  model.onnx\n")
+    s.reload()
+    wait_until(lambda: answer(s) == NEW, 10, "the verified version")
+
+
+# ---- explicit ----
+
+
+def load_model(server, name, verb="load", body=b""):
+    return server.post(f"/v2/repository/models/{name}/{verb}", body)
+
+
+@pytest.mark.onnx
+def test_explicit_models_come_and_go_by_request(serve, tmp_path):
+    repo = tmp_path / "models"
+    put(repo / "m", 1)
+    put(repo / "n", 1)
+    (repo / "bad/1").mkdir(parents=True)
+    (repo / "bad/1/model.onnx").write_bytes(b"no model")
+    s = serve(config=f"repository: {{path: {repo}, mode: explicit, load: n}}")
+    assert answer(s, "n") == OLD and answer(s) == 404
+    assert load_model(s, "m").status == 200
+    assert answer(s) == OLD, "loaded when the answer is there"
+    put(repo / "m", 2, "iris_names.onnx")
+    assert answer(s) == OLD
+    assert load_model(s, "m").status == 200
+    assert answer(s) == NEW
+    put(repo / "new", 1)
+    assert load_model(s, "new").status == 200 and answer(s, "new") == OLD
+    r = load_model(s, "bad")
+    assert r.status == 400 and "failed to load 'bad'" in r.json()["error"]
+    r = load_model(s, "nowhere")
+    assert r.status == 404 and "no such model" in r.json()["error"]
+    r = load_model(s, "m", body=b'{"parameters": {"config": "{}"}}')
+    assert r.status == 501 and "config" in r.json()["error"]
+    assert load_model(s, "m", "unload").status == 200
+    wait_until(lambda: answer(s) == 404 and not s.pids("worker", "m"), 5, "the end of the model")
+    assert load_model(s, "m", "unload").status == 404
+    assert answer(s, "n") == OLD
+    r = s.post("/v2/repository/models/n/unload", b"", {"origin": "http://evil.example"})
+    assert r.status == 403
+
+
+def test_load_by_request_is_refused_in_other_modes(serve):
+    s = serve("builtin:identity")
+    r = load_model(s, "identity", "unload")
+    assert r.status == 503 and "is not allowed if polling is enabled" in r.json()["error"]
+    assert s.predict("identity", [1]).status == 200

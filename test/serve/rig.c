@@ -201,7 +201,7 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
     else
         make_segment(r, opt);
     r->shared->is_described = true;
-    r->hooks = (struct serve_hooks){on_kill, on_cancel, on_drained, r};
+    r->hooks = (struct serve_hooks){.kill_worker = on_kill, .cancel_run = on_cancel, .drained = on_drained, .arg = r};
     r->serve = rig_thread(r, 0);
     if (serve_model(r->serve, STR("m"), STR(""), &r->model, &err))
         FAIL("serve_model: %s", err.text);

@@ -1,0 +1,150 @@
+/* Loading and unloading by request: the edge passes the question to the master and the answer to who asked. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/edge_int.h"
+#include "base/json.h"
+
+#define LOADS_MAX 64 /* of one thread at a time */
+
+void edge_load(void *arg, struct serve_load *l)
+{
+    struct edge_thread *t = arg;
+    struct buf text;
+    struct json_writer w;
+    if (t->loads_len >= LOADS_MAX) {
+        struct err err;
+        err_set(&err, ERR_BUSY, "%d models are being loaded or unloaded", LOADS_MAX);
+        l->done(l, &err);
+        return;
+    }
+    l->id = ++t->load_seq << 8 | (uint64_t)t->index; /* LANE_THREADS_MAX is below 256 */
+    l->next = t->loads;
+    t->loads = l;
+    t->loads_len++;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    jw_object(&w);
+    jw_kv_u64(&w, "id", l->id);
+    jw_kv_c(&w, "name", l->name);
+    jw_object_end(&w);
+    edge_tell(t->edge, l->is_unload ? CHANNEL_UNLOAD : CHANNEL_LOAD, buf_view(&text));
+    buf_done(&text);
+}
+
+void edge_answer_load(struct edge_thread *t, const struct edge_news *n)
+{
+    struct err err = {0};
+    for (struct serve_load **at = &t->loads; *at; at = &(*at)->next) {
+        struct serve_load *l = *at;
+        if (l->id != n->id)
+            continue;
+        *at = l->next;
+        t->loads_len--;
+        if (n->code) {
+            err_set(&err, n->code, "%s", n->reason);
+            if (n->labels[0])
+                err_remedy(&err, "%s", n->labels);
+        }
+        l->done(l, &err);
+        return;
+    }
+}
+
+void edge_on_loaded(struct edge *e, struct str payload)
+{
+    struct edge_news news = {.kind = EDGE_NEWS_LOADED};
+    struct json_reader r;
+    struct str key, s = STR("");
+    struct arena a;
+    uint64_t code = 0;
+    arena_init(&a, 1024, 1 << 16);
+    json_init(&r, payload, 4);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "id"))
+            json_u64(&r, &news.id);
+        else if (str_eq_c(key, "code"))
+            json_u64(&r, &code);
+        else if (str_eq_c(key, "text") && json_string(&r, &a, &s))
+            (void)str_copy(news.reason, sizeof news.reason, s);
+        else if (str_eq_c(key, "remedy") && json_string(&r, &a, &s))
+            (void)str_copy(news.labels, sizeof news.labels, s);
+        else
+            json_skip(&r, NULL);
+    }
+    arena_done(&a);
+    news.code = code < ERR_MAX_ ? (enum err_code)code : ERR_INTERNAL;
+    edge_broadcast(e, &news);
+}
+
+/* ---- routes ---- */
+
+static void answered(struct serve_load *l, const struct err *err)
+{
+    struct http_req *req = l->owner;
+    if (err->code)
+        http_respond_err(req, err);
+    else
+        http_respond(req, 200, STR("application/json"), NULL, 0, NULL, 0); /* as Triton: no body */
+}
+
+/* Triton's `parameters`: {"config": ..., "file:1/model.onnx": ...} would change what is loaded; ours is in quern.yaml. unload_dependents says nothing
+ * to us. */
+static enum err_code read_parameters(const struct http_req *req, struct err *err)
+{
+    struct json_reader r;
+    struct str key;
+    if (str_trim(req->body).n == 0)
+        return ERR_OK;
+    json_init(&r, req->body, 8);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (!str_eq_c(key, "parameters")) {
+            json_skip(&r, NULL);
+            continue;
+        }
+        json_object(&r);
+        while (json_key(&r, &key)) {
+            bool is_known = str_eq_c(key, "unload_dependents");
+            json_skip(&r, NULL);
+            if (!is_known && !r.failed) {
+                err_set(err, ERR_UNSUPPORTED, "parameter '%.*s' is not taken here", (int)(key.n < 60 ? key.n : 60),
+                        key.p);
+                return err_remedy(err, "put the model's settings into quern.yaml or its config.pbtxt");
+            }
+        }
+    }
+    if (json_end(&r))
+        *err = r.err;
+    return r.failed ? r.err.code : ERR_OK;
+}
+
+static void ask(struct http_req *req, const struct route_match *match, struct edge_thread *t, bool is_unload)
+{
+    struct err err;
+    struct serve_load *l = arena_new(req->arena, struct serve_load);
+    *l = (struct serve_load){.is_unload = is_unload, .done = answered, .owner = req};
+    if (edge_is_foreign_page(req)) {
+        err_set(&err, ERR_DENIED, "a page of another site may not load or unload models");
+        http_respond_err(req, &err);
+    } else if (match->captures[0].n >= MODEL_NAME_MAX) {
+        err_set(&err, ERR_NOT_FOUND, "no such model: the name is too long");
+        http_respond_err(req, &err);
+    } else if (read_parameters(req, &err)) {
+        http_respond_err(req, &err);
+    } else {
+        l->name = arena_cstr(req->arena, match->captures[0]);
+        edge_load(t, l);
+    }
+}
+
+void edge_post_load(struct http_req *req, const struct route_match *match, void *arg)
+{
+    ask(req, match, arg, false);
+}
+
+void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg)
+{
+    ask(req, match, arg, true);
+}

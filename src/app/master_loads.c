@@ -1,0 +1,238 @@
+/* Repository mode `explicit`: operators load and unload models through the edge; each question is answered when the model serves, has failed, or is
+ * gone. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/master_int.h"
+#include "base/check.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#define NAMES_MAX   CONFIG_MODELS_MAX
+#define WAITERS_MAX 64
+
+struct loads {
+    char *names[NAMES_MAX]; /* what operators loaded, and did not unload since */
+    size_t names_len;
+    bool is_begun;
+    struct {
+        uint64_t id;
+        char name[MODEL_NAME_MAX];
+    } waiters[WAITERS_MAX];
+    size_t waiters_len;
+};
+
+static struct loads *loads_of(struct master *m)
+{
+    if (!m->loads) {
+        m->loads = calloc(1, sizeof *m->loads);
+        CHECK(m->loads);
+    }
+    return m->loads;
+}
+
+static ptrdiff_t position(const struct loads *l, const char *name)
+{
+    for (size_t i = 0; i < l->names_len; i++)
+        if (strcmp(l->names[i], name) == 0)
+            return (ptrdiff_t)i;
+    return -1;
+}
+
+static bool add_name(struct loads *l, const char *name)
+{
+    if (position(l, name) >= 0)
+        return true;
+    if (l->names_len == NAMES_MAX)
+        return false;
+    l->names[l->names_len] = strdup(name);
+    CHECK(l->names[l->names_len]);
+    l->names_len++;
+    return true;
+}
+
+static void remove_name(struct loads *l, const char *name)
+{
+    ptrdiff_t i = position(l, name);
+    if (i < 0)
+        return;
+    free(l->names[i]);
+    l->names[i] = l->names[--l->names_len];
+}
+
+/* At the start: what the configuration loads. */
+static void begin(struct master *m, const struct config *c)
+{
+    struct loads *l = loads_of(m);
+    const char *const *items = c->repository.load.items;
+    const struct model_config *models = c->models.items;
+    if (l->is_begun)
+        return;
+    l->is_begun = true;
+    for (size_t i = 0; i < c->repository.load.len; i++)
+        if (strcmp(items[i], "*") != 0)
+            (void)add_name(l, items[i]);
+        else
+            for (size_t k = 0; k < c->models.len; k++)
+                (void)add_name(l, models[k].name);
+}
+
+bool loads_want(struct master *m, const struct config *c, const char *name)
+{
+    if (c->repository.mode != REPOSITORY_EXPLICIT)
+        return true;
+    begin(m, c);
+    return position(m->loads, name) >= 0;
+}
+
+/* ---- answers ---- */
+
+static void answer(struct master *m, uint64_t id, const struct err *err)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    jw_object(&w);
+    jw_kv_u64(&w, "id", id);
+    jw_kv_u64(&w, "code", err->code);
+    jw_kv_c(&w, "text", err->text);
+    jw_kv_c(&w, "remedy", err->remedy);
+    jw_object_end(&w);
+    child_send(m, &m->edge, CHANNEL_LOADED, buf_view(&text), NULL, 0);
+    buf_done(&text);
+}
+
+static void answer_waiters(struct master *m, const char *name, const struct err *err)
+{
+    struct loads *l = loads_of(m);
+    for (size_t i = 0; i < l->waiters_len; i++)
+        if (strcmp(l->waiters[i].name, name) == 0) {
+            answer(m, l->waiters[i].id, err);
+            l->waiters[i--] = l->waiters[--l->waiters_len];
+        }
+}
+
+/* A life of the model has become ready (reason NULL) or has failed. */
+void loads_settle(struct master *m, const char *name, const char *reason)
+{
+    struct err err = {0};
+    if (!m->loads || m->loads->waiters_len == 0)
+        return;
+    if (reason) {
+        err_set(&err, ERR_INVALID, "failed to load '%.100s': %.200s", name, reason);
+    } else {
+        for (const struct life *l = m->lives; l; l = l->next)
+            if (l->state == LIFE_LOADING && strcmp(l->config->name, name) == 0)
+                return;
+    }
+    answer_waiters(m, name, &err);
+}
+
+static bool is_known(const struct master *m, const char *name)
+{
+    const struct model_config *models = m->snapshot->config.models.items;
+    for (size_t i = 0; i < m->snapshot->config.models.len; i++)
+        if (strcmp(models[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Nobody waits for what a new configuration does not have. */
+void loads_after_reload(struct master *m)
+{
+    char name[MODEL_NAME_MAX];
+    struct err err;
+    for (size_t i = 0; m->loads && i < m->loads->waiters_len; i++) {
+        if (is_known(m, m->loads->waiters[i].name))
+            continue;
+        (void)str_copy(name, sizeof name, str_c(m->loads->waiters[i].name));
+        err_set(&err, ERR_NOT_FOUND, "failed to load '%.100s', no such model in the repository", name);
+        remove_name(m->loads, name);
+        answer_waiters(m, name, &err);
+        i = (size_t)-1; /* the list has changed */
+    }
+}
+
+/* ---- questions ---- */
+
+static bool is_explicit(const struct master *m, const char *verb, struct err *err)
+{
+    if (m->snapshot->config.repository.mode == REPOSITORY_EXPLICIT)
+        return true;
+    err_set(err, ERR_UNAVAILABLE, "explicit model %s is not allowed if polling is enabled", verb); /* Triton's words */
+    err_remedy(err, "set repository: {mode: explicit} to %s models by request", verb);
+    return false;
+}
+
+static enum err_code load(struct master *m, uint64_t id, const char *name, struct err *err)
+{
+    struct loads *l = loads_of(m);
+    bool was_loaded = position(l, name) >= 0;
+    if (l->waiters_len == WAITERS_MAX)
+        return err_set(err, ERR_BUSY, "%d models are being loaded", WAITERS_MAX);
+    if (!add_name(l, name))
+        return err_set(err, ERR_BUSY, "more than %d models are loaded", NAMES_MAX);
+    l->waiters[l->waiters_len].id = id;
+    (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
+    enum err_code code = master_reload(m, err); /* a model that fails at once, or is not there, is answered in it */
+    if (!code) {
+        loads_settle(m, name, NULL);
+        return ERR_OK;
+    }
+    if (!was_loaded)
+        remove_name(l, name);
+    for (size_t i = 0; i < l->waiters_len; i++) /* answered by the caller */
+        if (l->waiters[i].id == id)
+            l->waiters[i--] = l->waiters[--l->waiters_len];
+    return code;
+}
+
+static enum err_code unload(struct master *m, const char *name, struct err *err)
+{
+    struct err gone = {0};
+    bool any = false;
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state != LIFE_RETIRED && strcmp(l->config->name, name) == 0) {
+            life_retire(m, l);
+            any = true;
+        }
+    remove_name(loads_of(m), name);
+    err_set(&gone, ERR_CONFLICT, "'%.100s' was unloaded while it was loading", name);
+    answer_waiters(m, name, &gone);
+    if (!any)
+        return err_set(err, ERR_NOT_FOUND, "failed to unload '%.100s', it is not loaded", name);
+    LOG_INFO("model unloaded by request", LOG_S("model", name));
+    return ERR_OK;
+}
+
+void loads_on_message(struct master *m, enum channel_type type, struct str payload)
+{
+    struct json_reader r;
+    struct str key, s = STR("");
+    struct arena a;
+    struct err err = {0};
+    uint64_t id = 0;
+    char name[MODEL_NAME_MAX] = "";
+    arena_init(&a, 1024, 1 << 16);
+    json_init(&r, payload, 4);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "id"))
+            json_u64(&r, &id);
+        else if (str_eq_c(key, "name") && json_string(&r, &a, &s))
+            (void)str_copy(name, sizeof name, s);
+        else
+            json_skip(&r, NULL);
+    }
+    arena_done(&a);
+    bool is_load = type == CHANNEL_LOAD;
+    if (!is_explicit(m, is_load ? "load" : "unload", &err)) {
+        answer(m, id, &err);
+        return;
+    }
+    enum err_code code = is_load ? load(m, id, name, &err) : unload(m, name, &err);
+    if (code || !is_load)
+        answer(m, id, &err);
+}
