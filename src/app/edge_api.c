@@ -403,6 +403,7 @@ static const struct route api_routes[] = {
     {HTTP_POST_, "/api/reload", post_reload, "Reads the configuration again, as SIGHUP does"},
     {HTTP_POST_, "/v2/repository/models/{model}/load", edge_post_load, "Loads a model, in repository mode explicit"},
     {HTTP_POST_, "/v2/repository/models/{model}/unload", edge_post_unload, "Unloads a model"},
+    {HTTP_POST_, "/api/models/{model}/rollback", edge_post_rollback, "Back to the version before, which is kept warm"},
     {HTTP_GET_, "/metrics", get_metrics, "Prometheus metrics"},
 };
 

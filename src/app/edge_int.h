@@ -117,6 +117,7 @@ struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
 /* edge_loads.c: loading and unloading by request */
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg);
+void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg);
 void edge_load(void *arg, struct serve_load *l); /* arg: the thread */
 void edge_on_loaded(struct edge *e, struct str payload);
 void edge_answer_load(struct edge_thread *t, const struct edge_news *n);

@@ -28,7 +28,8 @@ void edge_load(void *arg, struct serve_load *l)
     jw_kv_u64(&w, "id", l->id);
     jw_kv_c(&w, "name", l->name);
     jw_object_end(&w);
-    edge_tell(t->edge, l->is_unload ? CHANNEL_UNLOAD : CHANNEL_LOAD, buf_view(&text));
+    static const enum channel_type types[] = {CHANNEL_LOAD, CHANNEL_UNLOAD, CHANNEL_ROLLBACK};
+    edge_tell(t->edge, types[l->kind], buf_view(&text));
     buf_done(&text);
 }
 
@@ -120,11 +121,11 @@ static enum err_code read_parameters(const struct http_req *req, struct err *err
     return r.failed ? r.err.code : ERR_OK;
 }
 
-static void ask(struct http_req *req, const struct route_match *match, struct edge_thread *t, bool is_unload)
+static void ask(struct http_req *req, const struct route_match *match, struct edge_thread *t, enum serve_load_kind kind)
 {
     struct err err;
     struct serve_load *l = arena_new(req->arena, struct serve_load);
-    *l = (struct serve_load){.is_unload = is_unload, .done = answered, .owner = req};
+    *l = (struct serve_load){.kind = kind, .done = answered, .owner = req};
     if (edge_is_foreign_page(req)) {
         err_set(&err, ERR_DENIED, "a page of another site may not load or unload models");
         http_respond_err(req, &err);
@@ -141,10 +142,15 @@ static void ask(struct http_req *req, const struct route_match *match, struct ed
 
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, false);
+    ask(req, match, arg, SERVE_LOAD);
 }
 
 void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, true);
+    ask(req, match, arg, SERVE_UNLOAD);
+}
+
+void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg)
+{
+    ask(req, match, arg, SERVE_ROLLBACK);
 }

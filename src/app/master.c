@@ -205,6 +205,8 @@ static int timeout_ms(const struct master *m)
 {
     uint64_t now = clock_now_ns(), next = children_next_ns(m, now), scan = watch_next_ns(m);
     next = scan < next ? scan : next;
+    uint64_t kept = rollback_next_ns(m);
+    next = kept < next ? kept : next;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
 }
 
@@ -227,6 +229,7 @@ static void wait_once(struct master *m)
     }
     children_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
+    rollback_tick(m, clock_now_ns());
     lives_sweep(m);
     if (m->status_dirty)
         status_write(m);

@@ -261,6 +261,7 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
         break;
     case CHANNEL_LOAD:
     case CHANNEL_UNLOAD:
+    case CHANNEL_ROLLBACK:
         loads_on_message(m, type, payload);
         break;
     case CHANNEL_RELOAD:
@@ -308,7 +309,7 @@ void child_read(struct master *m, struct child *c)
 static bool was_expected(const struct master *m, const struct child *c)
 {
     return c->state == CHILD_DRAINING || c->state == CHILD_FAILED || m->stopping ||
-           (c->life && c->life->state == LIFE_RETIRED);
+           (c->life && c->life->state >= LIFE_KEPT);
 }
 
 /* The edge must know first: rows that the dead worker ran go to another one. */
@@ -375,6 +376,8 @@ static void bury(struct master *m, struct child *c, int wait_status)
     }
     if (c->state != CHILD_FAILED)
         set_state(m, c, CHILD_STOPPED);
+    if (c->life && c->life->state == LIFE_KEPT)
+        life_retire(m, c->life); /* not warm any more: no way back */
     m->status_dirty = true;
 }
 

@@ -45,7 +45,8 @@ struct snapshot {
     int refs;
 };
 
-enum life_state { LIFE_LOADING, LIFE_READY, LIFE_FAILED, LIFE_RETIRED };
+/* KEPT: loaded and idle, for the way back. Those before it are what the configuration speaks of. */
+enum life_state { LIFE_LOADING, LIFE_READY, LIFE_FAILED, LIFE_KEPT, LIFE_RETIRED };
 
 /* One served model version from one configuration: a segment and its workers. A changed model is a new life beside the old one. */
 struct life {
@@ -59,6 +60,9 @@ struct life {
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
     bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
+    bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
+    uint32_t replaced_by;           /* LIFE_KEPT: segment of the life that took over */
+    uint64_t keep_until_ns;         /* LIFE_KEPT */
     struct child *children;
     int children_len;
 };
@@ -90,8 +94,9 @@ struct master {
     char last_error[600]; /* of a reload, for the status */
     struct watch *watch;  /* master_watch.c */
     uint64_t next_scan_ns;
-    bool is_auto_reload; /* a reload by the watch: models whose files are not settled stay as they are */
-    struct loads *loads; /* master_loads.c */
+    bool is_auto_reload;       /* a reload by the watch: models whose files are not settled stay as they are */
+    struct rejected *rejected; /* master_rollback.c */
+    struct loads *loads;       /* master_loads.c */
     struct channel_msg msg;
 };
 
@@ -121,7 +126,8 @@ void lives_sweep(struct master *m);                    /* frees retired lives wi
 struct life *life_by_segment(struct master *m, uint32_t segment);
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
                          struct err *err);
-void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
+void life_withdraw(struct master *m, struct life *l); /* the edge is to forget it */
+void life_retire(struct master *m, struct life *l);   /* no new requests; its workers end after the last answer */
 bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
 void snapshot_unref(struct snapshot *s);
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
@@ -130,7 +136,7 @@ void master_edge_launch(const struct master *m, struct buf *out);
 
 /* master_reload.c */
 enum err_code master_reload(struct master *m, struct err *err);
-void lives_leave(struct master *m, const char *name); /* versions no longer wanted, when others are ready */
+void lives_leave(struct master *m, const struct life *news); /* versions no longer wanted, when others are ready */
 
 /* master_watch.c */
 void watch_tick(struct master *m, uint64_t now_ns);
@@ -142,6 +148,14 @@ bool loads_want(struct master *m, const struct config *c, const char *name); /* 
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
 void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
+
+/* master_rollback.c */
+void life_keep(struct master *m, struct life *l, const struct life *by); /* or retires it */
+enum err_code master_rollback(struct master *m, const char *name, const char *reason, struct err *err);
+bool rollback_rejects(struct master *m, const struct model_config *c); /* was rolled back, and has not changed since */
+void rollback_drained(struct master *m, struct life *l);
+void rollback_tick(struct master *m, uint64_t now_ns);
+uint64_t rollback_next_ns(const struct master *m);
 
 /* master_status.c */
 void status_write(struct master *m);

@@ -195,8 +195,8 @@ static enum err_code unload(struct master *m, const char *name, struct err *err)
     bool any = false;
     for (struct life *l = m->lives; l; l = l->next)
         if (l->state != LIFE_RETIRED && strcmp(l->config->name, name) == 0) {
+            any = any || l->state != LIFE_KEPT;
             life_retire(m, l);
-            any = true;
         }
     remove_name(loads_of(m), name);
     err_set(&gone, ERR_CONFLICT, "'%.100s' was unloaded while it was loading", name);
@@ -214,7 +214,7 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
     struct arena a;
     struct err err = {0};
     uint64_t id = 0;
-    char name[MODEL_NAME_MAX] = "";
+    char name[MODEL_NAME_MAX] = "", reason[300] = "by request";
     arena_init(&a, 1024, 1 << 16);
     json_init(&r, payload, 4);
     json_object(&r);
@@ -223,10 +223,18 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
             json_u64(&r, &id);
         else if (str_eq_c(key, "name") && json_string(&r, &a, &s))
             (void)str_copy(name, sizeof name, s);
+        else if (str_eq_c(key, "reason") && json_string(&r, &a, &s))
+            (void)str_copy(reason, sizeof reason, s);
         else
             json_skip(&r, NULL);
     }
     arena_done(&a);
+    if (type == CHANNEL_ROLLBACK) {
+        (void)master_rollback(m, name, reason, &err);
+        if (id != 0)
+            answer(m, id, &err);
+        return;
+    }
     bool is_load = type == CHANNEL_LOAD;
     if (!is_explicit(m, is_load ? "load" : "unload", &err)) {
         answer(m, id, &err);

@@ -174,7 +174,7 @@ static size_t lives_wanted(const struct master *m)
 {
     size_t n = 0;
     for (const struct life *l = m->lives; l; l = l->next)
-        n += l->state != LIFE_RETIRED && !l->replaces;
+        n += l->state < LIFE_KEPT && !l->replaces;
     return n;
 }
 
@@ -218,7 +218,7 @@ struct life *life_by_segment(struct master *m, uint32_t segment)
 void life_changed(struct master *m, struct life *l)
 {
     m->status_dirty = true;
-    if (m->edge.state != CHILD_READY || l->state == LIFE_RETIRED)
+    if (m->edge.state != CHILD_READY || l->state >= LIFE_KEPT)
         return; /* a new edge is told everything when it is ready */
     if (l->replaces && l->state == LIFE_LOADING)
         return; /* the edge hears of it when it can take over */
@@ -297,30 +297,43 @@ enum err_code life_start(struct master *m, struct snapshot *s, const struct mode
 static struct life *older_life(struct master *m, const struct life *news)
 {
     for (struct life *l = m->lives; l; l = l->next)
-        if (l != news && l->state != LIFE_RETIRED && !l->replaces && strcmp(l->config->name, news->config->name) == 0 &&
+        if (l != news && l->state < LIFE_KEPT && !l->replaces && strcmp(l->config->name, news->config->name) == 0 &&
             strcmp(l->config->version, news->config->version) == 0)
             return l;
     return NULL;
 }
 
+/* `sent` stays set until the edge has answered its last request. */
+void life_withdraw(struct master *m, struct life *l)
+{
+    char text[64];
+    m->status_dirty = true;
+    l->sent = l->sent && m->edge.state == CHILD_READY;
+    if (!l->sent)
+        return;
+    (void)snprintf(text, sizeof text, "{\"segment\":%u}", l->segment);
+    child_send(m, &m->edge, CHANNEL_MODEL_GONE, str_c(text), NULL, 0);
+}
+
 /* No new requests; its workers end when the edge has answered the last one. */
 void life_retire(struct master *m, struct life *l)
 {
-    bool edge_knows = l->sent && m->edge.state == CHILD_READY;
+    bool was_kept = l->state == LIFE_KEPT; /* the edge was told then */
     l->state = LIFE_RETIRED;
     m->status_dirty = true;
-    if (edge_knows) {
-        char text[64];
-        (void)snprintf(text, sizeof text, "{\"segment\":%u}", l->segment);
-        child_send(m, &m->edge, CHANNEL_MODEL_GONE, str_c(text), NULL, 0);
-    } else {
+    if (!was_kept)
+        life_withdraw(m, l);
+    if (!l->sent)
         life_drained(m, l->segment);
-    }
 }
 
 void life_drained(struct master *m, uint32_t segment)
 {
     struct life *l = life_by_segment(m, segment);
+    if (l && l->state == LIFE_KEPT) {
+        l->sent = false;
+        rollback_drained(m, l);
+    }
     if (!l || l->state != LIFE_RETIRED)
         return;
     for (int i = 0; i < l->children_len; i++)
@@ -338,15 +351,15 @@ static void life_is_ready(struct master *m, struct life *l)
     life_changed(m, l);
     if (old) {
         LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
-        life_retire(m, old);
+        life_keep(m, old, l);
     }
-    lives_leave(m, l->config->name);
+    lives_leave(m, l);
     loads_settle(m, l->config->name, NULL);
 }
 
 void life_child_ready(struct master *m, struct life *l)
 {
-    if (l->state == LIFE_RETIRED)
+    if (l->state >= LIFE_KEPT)
         return;
     if (l->state != LIFE_READY)
         life_is_ready(m, l);
@@ -371,7 +384,7 @@ static void life_failed(struct master *m, struct life *l, const char *reason)
 
 void life_child_failed(struct master *m, struct life *l, const char *reason)
 {
-    if (l->state == LIFE_RETIRED)
+    if (l->state >= LIFE_KEPT)
         return;
     for (int i = 0; i < l->children_len; i++)
         if (l->children[i].state != CHILD_FAILED) {
@@ -384,7 +397,7 @@ void life_child_failed(struct master *m, struct life *l, const char *reason)
 void life_inline_result(struct master *m, uint32_t segment, const char *error)
 {
     struct life *l = life_by_segment(m, segment);
-    if (!l || l->state == LIFE_RETIRED)
+    if (!l || l->state >= LIFE_KEPT)
         return;
     l->announced = true;
     if (error)
@@ -398,7 +411,7 @@ void lives_tell_edge(struct master *m)
     for (struct life *l = m->lives; l; l = l->next)
         l->sent = false;
     for (struct life *l = m->lives; l; l = l->next)
-        if (l->state == LIFE_RETIRED)
+        if (l->state >= LIFE_KEPT)
             life_drained(m, l->segment); /* whoever waited on it went with the old edge */
         else
             life_changed(m, l);

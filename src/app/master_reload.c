@@ -19,7 +19,7 @@ static const struct model_config *wanted(const struct config *c, const char *nam
 
 static bool is_of(const struct life *l, const char *name, const char *version)
 {
-    return l->state != LIFE_RETIRED && strcmp(l->config->name, name) == 0 &&
+    return l->state < LIFE_KEPT && strcmp(l->config->name, name) == 0 &&
            (!version || strcmp(l->config->version, version) == 0);
 }
 
@@ -42,8 +42,9 @@ static bool serves_any(struct master *m, const char *name)
 
 /* Versions that the configuration no longer wants go when one that it wants is ready and no other is still loading: there is always one
  * that answers. */
-void lives_leave(struct master *m, const char *name)
+void lives_leave(struct master *m, const struct life *news)
 {
+    const char *name = news->config->name;
     bool is_loading = false, is_served = false;
     for (struct life *l = m->lives; l; l = l->next)
         if (is_of(l, name, NULL) && !l->is_leaving) {
@@ -55,7 +56,16 @@ void lives_leave(struct master *m, const char *name)
     for (struct life *l = m->lives; l; l = l->next)
         if (is_of(l, name, NULL) && l->is_leaving) {
             LOG_INFO("model version is no longer served", LOG_S("model", name), LOG_S("version", l->config->version));
-            life_retire(m, l);
+            life_keep(m, l, news);
+        }
+}
+
+static void leave_all(struct master *m, const char *name)
+{
+    for (const struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_READY && !l->is_leaving && is_of(l, name, NULL)) {
+            lives_leave(m, l);
+            return;
         }
 }
 
@@ -76,7 +86,7 @@ static void drop_unfinished(struct master *m, const struct config *c)
 static void mark_unwanted(struct master *m, const struct config *c)
 {
     for (struct life *l = m->lives; l; l = l->next) {
-        if (l->state == LIFE_RETIRED || watch_holds(m, l->config))
+        if (l->state >= LIFE_KEPT || watch_holds(m, l->config))
             continue;
         l->is_leaving = !wanted(c, l->config->name, l->config->version);
         if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) ||
@@ -119,6 +129,8 @@ static void want(struct master *m, struct snapshot *s, const struct model_config
         go_on(m, same, s, c);
         return;
     }
+    if (serves_any(m, c->name) && rollback_rejects(m, c))
+        return;
     if (old && old->state == LIFE_FAILED) {
         life_retire(m, old);
         old = NULL;
@@ -135,7 +147,7 @@ static void apply(struct master *m, struct snapshot *s)
     for (size_t i = 0; i < s->config.models.len; i++)
         want(m, s, &c[i]);
     for (size_t i = 0; i < s->config.models.len; i++)
-        lives_leave(m, c[i].name);
+        leave_all(m, c[i].name);
 }
 
 static void answer(struct master *m, enum err_code code, const struct err *err)

@@ -47,7 +47,7 @@ static void write_processes(const struct master *m, struct json_writer *w)
 
 static void write_models(const struct master *m, struct json_writer *w)
 {
-    static const char *const names[] = {"loading", "ready", "failed", "retired"};
+    static const char *const names[] = {"loading", "ready", "failed", "kept", "retired"};
     jw_key(w, "models");
     jw_array(w);
     for (const struct life *l = m->lives; l; l = l->next) {

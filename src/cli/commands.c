@@ -96,6 +96,10 @@ static const struct arg_example engine_examples[] = {
     {"quern engine ls", "What there is, and where."},
     {0}};
 
+static const struct arg_option model_options[] = {OPTION_DATA, {0}};
+static const struct arg_example model_examples[] = {{"quern model rollback ocr", "The version before serves again."},
+                                                    {0}};
+
 static const struct arg_option version_options[] = {
     {.name = "features", .help = "Also what this build and this machine can do."}, OPTION_JSON, {0}};
 
@@ -162,6 +166,17 @@ const struct command cli_commands[] = {
      .args_max = 2,
      .complete = "ls install verify onnxruntime litert",
      .run = cmd_engine},
+    {.name = "model",
+     .summary = "act on a model of the quern that runs",
+     .usage = "rollback NAME [--data DIR]",
+     .about = "rollback: back to the version that the present one has replaced, at once. It must still be kept, see "
+              "models.NAME.keep_old. The version that was left is not taken again until it changes.",
+     .options = model_options,
+     .examples = model_examples,
+     .args_min = 1,
+     .args_max = 2,
+     .complete = "rollback",
+     .run = cmd_model},
     {.name = "version",
      .summary = "show the version, and what this build can do here",
      .usage = "[--features] [--json]",

@@ -13,6 +13,7 @@ int cmd_up(const struct args *a, master_run_fn *run);
 int cmd_check(const struct args *a, master_run_fn *run);
 int cmd_status(const struct args *a, master_run_fn *run);
 int cmd_engine(const struct args *a, master_run_fn *run);
+int cmd_model(const struct args *a, master_run_fn *run);
 int cmd_version(const struct args *a, master_run_fn *run);
 int cmd_completion(const struct args *a, master_run_fn *run);
 int cmd_help(const struct args *a, master_run_fn *run);

@@ -33,6 +33,7 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
     const char *class_name;         /* key `class`: one of classes; default the first */
     struct setting_list parameters; /* struct setting_text_pair: for the backend */
+    uint64_t keep_old_ns;           /* how long what a new version replaced is kept warm */
     struct setting_list versions;   /* const char *: which of a folder are served: "all", "latest:N", or numbers */
     struct setting_list labels;     /* struct setting_pair: names for versions */
     /* found out, not in the table: */

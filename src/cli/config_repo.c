@@ -67,6 +67,27 @@ static void take_numbers(struct folder *f)
         m->timeout_ns = (uint64_t)t->default_timeout_us * 1000;
 }
 
+static void take_batching(struct folder *f)
+{
+    const struct triton_config *t = &f->triton;
+    struct batching_config *b = &f->m->batching;
+    if (!t->has_dynamic_batching)
+        return;
+    if (!is_given(f, "batching.delay"))
+        b->delay_ns = (uint64_t)t->max_queue_delay_us * 1000;
+    if (!is_given(f, "batching.ordered"))
+        b->is_ordered = t->preserve_ordering;
+    if (t->default_priority_level > 0 && !is_given(f, "priority"))
+        f->m->priority = t->default_priority_level;
+    if (t->preferred_len == 0 || is_given(f, "batching.preferred"))
+        return;
+    size_t n = t->preferred_len < BATCHING_SIZES_MAX ? t->preferred_len : BATCHING_SIZES_MAX;
+    const char **texts = arena_array(&f->c->arena, const char *, n);
+    for (size_t i = 0; i < n; i++)
+        texts[i] = arena_printf(&f->c->arena, "%lld", (long long)t->preferred[i]).p;
+    b->preferred = (struct setting_list){texts, n};
+}
+
 static void take_notes(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
@@ -74,8 +95,6 @@ static void take_notes(struct folder *f)
     size_t n = 0;
     for (size_t i = 0; i < t->unused_len; i++)
         notes[n++] = keep(f, t->unused[i]);
-    if (t->preferred_len || t->max_queue_delay_us || t->preserve_ordering)
-        notes[n++] = "dynamic_batching";
     if (t->response_cache)
         notes[n++] = "response_cache";
     f->m->notes = (struct setting_list){notes, n};
@@ -98,6 +117,7 @@ static enum err_code read_triton(struct folder *f)
     if (!f->m->backend)
         f->m->backend = t->backend;
     take_numbers(f);
+    take_batching(f);
     take_notes(f);
     return take_parameters(f);
 }

@@ -70,6 +70,9 @@ const struct setting config_model_table[] = {
                     "One of `classes`: whose requests and instances come first when the machine is short. By default "
                     "the first class."),
     SETTING_TEXT_MAP("parameters", struct model_config, parameters, .help = "Handed to the backend as they are."),
+    SETTING_TIME("keep_old", struct model_config, keep_old_ns, .def = "0", .max = 24 * H,
+                 .help = "How long what a new version has replaced stays loaded, idle, for `quern model rollback`. It "
+                         "costs its memory."),
     SETTING_STRS("versions", struct model_config, versions, .max = 64,
                  .help = "Which versions of a folder are served, each under its number: `latest` (the default, unless "
                          "`config.pbtxt` has a policy), `latest:N`, `all`, or numbers. Who names none gets the "

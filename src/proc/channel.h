@@ -28,9 +28,10 @@ enum channel_type {
     CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
     CHANNEL_LOAD,       /* edge: an operator asks to load a model {id, name} */
     CHANNEL_UNLOAD,
-    CHANNEL_KILL,    /* edge: worker {pid} hangs: {reason} */
-    CHANNEL_CANCEL,  /* edge: pass on as CHANNEL_ABORT */
-    CHANNEL_DRAINED, /* nothing is in flight any more */
+    CHANNEL_ROLLBACK, /* edge: back to the version before {id, name, reason}; id 0: nobody waits for an answer */
+    CHANNEL_KILL,     /* edge: worker {pid} hangs: {reason} */
+    CHANNEL_CANCEL,   /* edge: pass on as CHANNEL_ABORT */
+    CHANNEL_DRAINED,  /* nothing is in flight any more */
     CHANNEL_PONG,
     CHANNEL_TYPE_MAX_
 };

@@ -6,11 +6,13 @@
 #include "serve/infer.h"
 #include "serve/shared.h"
 
-/* A question to the master to load or unload a model by name. Filled by who asks; lies still until done, which is called once, on this
- * thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
+enum serve_load_kind { SERVE_LOAD, SERVE_UNLOAD, SERVE_ROLLBACK };
+
+/* A question to the master to load or unload a model by name, or to go back to the version before. Filled by who asks; lies still until done,
+ * which is called once, on this thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
 struct serve_load {
     const char *name;
-    bool is_unload;
+    enum serve_load_kind kind;
     void (*done)(struct serve_load *l, const struct err *err);
     void *owner;
     /* private */

@@ -82,6 +82,7 @@ platform: "onnxruntime_onnx"
 max_batch_size: 8
 version_policy: { specific { versions: [1, 3] } }
 instance_group [ { count: 2 kind: KIND_CPU } ]
+dynamic_batching { preferred_batch_size: [4, 8] max_queue_delay_microseconds: 1500 }
 optimization { graph { level: 1 } }
 """)
     put(repo / "b", 1)
@@ -93,15 +94,16 @@ optimization { graph { level: 1 } }
     assert versions(s, "a") == ["1", "3"]
     assert len(s.pids("worker", "a")) == 4
     assert s.get("/v2/models/a/config").json()["max_batch_size"] == 8
-    assert "optimization (line 7)" in s.output()[1]
+    assert "optimization (line 8)" in s.output()[1]
     bad = {m["name"]: m["reason"] for m in s.status()["models"] if m["state"] == "failed"}
     assert "b/config.pbtxt:2:11: platform: no backend of ours" in bad["b"]
     assert "c/config.pbtxt:2:1: expected a value" in bad["c"]
     assert s.predict("b", [1]).status == 503
     check = quern.cli("check", s.config)
     assert check.returncode == quern.EXIT_CONFIG
-    assert "optimization (line 7) has no effect" in check.stdout and "b cannot be served" in check.stdout
+    assert "optimization (line 8) has no effect" in check.stdout and "b cannot be served" in check.stdout
     assert check.stdout.count("queue_max: 7") == 1
+    assert "delay: 1500us" in check.stdout and "version 3" not in check.stdout
 
 
 @pytest.mark.onnx
@@ -272,3 +274,78 @@ def test_load_by_request_is_refused_in_other_modes(serve):
     r = load_model(s, "identity", "unload")
     assert r.status == 503 and "is not allowed if polling is enabled" in r.json()["error"]
     assert s.predict("identity", [1]).status == 200
+
+
+# ---- the way back ----
+
+
+def states(server, model="m"):
+    return {m["version"]: m["state"] for m in server.status()["models"] if m["name"] == model}
+
+
+@pytest.mark.onnx
+def test_roll_back_to_the_version_before_at_once(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", keep_old: 60s}}}}', threads=2)
+    assert s.post("/api/models/m/rollback", b"").status == 409
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    (old,) = s.pids("worker")
+    with Load(s, check, connections=3) as load:
+        put(tmp_path / "m", 2, "iris_names.onnx")
+        s.reload()
+        wait_until(lambda: answer(s) == NEW, 10 * SLOW, "the new version")
+        wait_until(lambda: states(s) == {"1": "kept", "2": "ready"}, 5, "the old one is kept")
+        assert versions(s) == ["2"]
+        back = quern.cli("model", "rollback", "m", "--data", s.data)
+        assert back.returncode == quern.EXIT_FINE, back.stderr
+        wait_until(lambda: answer(s) == OLD, 5, "the old version")
+        assert old in s.pids("worker"), "it never went"
+        assert "rolled back to version 1: by request" in s.status()["last_error"]
+        s.reload()
+        time.sleep(0.3)
+        assert answer(s) == OLD and versions(s) == ["1"], "what was rolled back is not taken again"
+        put(tmp_path / "m", 3, "iris_names.onnx")
+        s.reload()
+        wait_until(lambda: versions(s) == ["3"] and answer(s) == NEW, 10 * SLOW, "a newer version is")
+        assert s.post("/api/models/m/rollback", b"").status == 200
+        wait_until(lambda: answer(s) == OLD, 5, "the old version again")
+        assert s.post("/api/models/m/rollback", b"").status == 200
+        wait_until(lambda: answer(s) == NEW, 5, "and forward again")
+    assert load.failures == [] and load.ok > 50
+    assert s.post("/api/models/m/rollback", b"", {"origin": "http://evil.example"}).status == 403
+    assert s.post("/api/models/none/rollback", b"").status == 409
+
+
+@pytest.mark.onnx
+def test_roll_back_of_a_file_that_was_overwritten(serve, tmp_path):
+    file = tmp_path / "m.onnx"
+    shutil.copy(quern.DATA / "iris.onnx", file)
+    s = serve(config=f'models: {{m: {{path: "{file}", keep_old: 60s}}}}')
+    shutil.copy(quern.DATA / "iris_names.onnx", tmp_path / "new")
+    (tmp_path / "new").rename(file)
+    s.reload()
+    wait_until(lambda: answer(s) == NEW, 10, "the new file")
+    assert s.post("/api/models/m/rollback", b"").status == 200
+    wait_until(lambda: answer(s) == OLD, 5, "the model of the file that is no more")
+    s.reload()
+    time.sleep(0.3)
+    assert answer(s) == OLD
+
+
+@pytest.mark.onnx
+def test_what_is_kept_ends_in_time_or_with_its_worker(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", keep_old: 700ms}}}}')
+    put(tmp_path / "m", 2, "iris_names.onnx")
+    s.reload()
+    wait_until(lambda: states(s).get("1") == "kept", 10 * SLOW, "the old one is kept")
+    wait_until(lambda: states(s) == {"2": "ready"} and len(s.pids("worker")) == 1, 10 * SLOW, "its end")
+    assert s.post("/api/models/m/rollback", b"").status == 409
+    s.write_config(f'models: {{m: {{path: "{tmp_path}/m", keep_old: 60s}}}}')
+    put(tmp_path / "m", 3)
+    s.reload()
+    wait_until(lambda: states(s).get("2") == "kept", 10 * SLOW, "the next one is kept")
+    (pid,) = [p["pid"] for p in s.processes("worker") if p["version"] == "2"]
+    quern.kill(pid)
+    wait_until(lambda: states(s) == {"3": "ready"}, 5, "no way back")
+    assert s.post("/api/models/m/rollback", b"").status == 409 and answer(s) == OLD
