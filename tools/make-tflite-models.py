@@ -264,6 +264,28 @@ def free_length():
     return m
 
 
+def sparse():
+    """y = x + c, where c has 5 of 16 elements: rows dense, columns by lists. In DENSIFY's way."""
+    m = Model()
+    g = m.graph()
+    x = g.input("x", [4, 4])
+    c = g.const("c", np.array([1, 2, 3, 4, 5], np.float32))
+    g.g.tensors[c].shape = [4, 4]
+    p, rows, columns = s.SparsityParametersT(), s.DimensionMetadataT(), s.DimensionMetadataT()
+    rows.format, rows.denseSize = s.DimensionType.DENSE, 4
+    columns.format = s.DimensionType.SPARSE_CSR
+    columns.arraySegmentsType = columns.arrayIndicesType = s.SparseIndexVector.Uint8Vector
+    columns.arraySegments, columns.arrayIndices = s.Uint8VectorT(), s.Uint8VectorT()
+    columns.arraySegments.values, columns.arrayIndices.values = [0, 2, 2, 3, 5], [0, 3, 1, 2, 3]
+    p.traversalOrder, p.blockMap, p.dimMetadata = [0, 1], [], [rows, columns]
+    g.g.tensors[c].sparsity = p
+    d, y = g.tensor("d", [4, 4]), g.tensor("y", [4, 4])
+    g.op(Op.DENSIFY, [c], [d], s.DensifyOptionsT(), s.BuiltinOptions.DensifyOptions)
+    add(g, [x, d], [y])
+    g.g.outputs = [y]
+    return m
+
+
 # ---- models whose rows must not share a run, or have no rows ----
 
 def mean_over_rows():
@@ -386,6 +408,12 @@ def refused():
     m.m.version = 2
     yield "version", m
     yield "no_graph", Model()
+    m = sparse()
+    m.m.subgraphs[0].tensors[1].sparsity.dimMetadata[1].arrayIndices.values = [0, 3, 1, 2, 200]
+    yield "sparse_index", m
+    m = sparse()
+    m.m.subgraphs[0].tensors[1].sparsity.dimMetadata[1].arraySegments.values = [0, 2, 2, 30, 5]
+    yield "sparse_lists", m
     # A loop whose body is the loop itself: an engine that follows it runs out of stack.
     m, g, x, y = one_op(dtype=BOOL)
     o = s.WhileOptionsT()
@@ -424,6 +452,7 @@ def committed(folder):
     yield "mean_over_rows", mean_over_rows()
     yield "fixed_reshape", fixed_reshape()
     yield "slow_loop", slow_loop()
+    yield "sparse", sparse()
     yield "size_by_value", size_by_value()
     for name, t in dict(bool=6, uint8=3, uint16=16, uint32=15, uint64=12, int8=9, int16=7, int32=2, int64=4, fp16=1, bf16=18, fp32=0,
                         fp64=10).items():

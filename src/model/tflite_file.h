@@ -2,9 +2,9 @@
  * we say of a model's inputs and outputs. Field numbers are those of TensorFlow Lite's schema, version 3.
  *
  * The engine checks that the file is a well-formed FlatBuffer; what it takes on trust is checked here: names that are there, scales and zero
- * points of the same number, indices in range, constants as long as their shapes say, values that are written before they are read, operators with all
+ * points of the same number, indices in range, constants as long as their shapes say (sparse ones: lists that stay within), values that are written before they are read, operators with all
  * the inputs that they read, control flow without cycles, signatures that name exactly the graph's inputs and outputs.
- * Refused as not supported: custom operators other than the engine's own, state between runs, strings, sparse weights, weights in other files. */
+ * Refused as not supported: custom operators other than the engine's own, state between runs, strings, weights in other files. */
 #ifndef MODEL_TFLITE_FILE_H
 #define MODEL_TFLITE_FILE_H
 

@@ -21,6 +21,8 @@ enum {
     TENSOR_SIGNATURE
 };
 enum { TENSOR_EXTERNAL = 10 };
+enum { SPARSITY_ORDER, SPARSITY_BLOCKS, SPARSITY_LEVELS };
+enum { LEVEL_FORMAT, LEVEL_SIZE, LEVEL_SEGMENTS_TYPE, LEVEL_SEGMENTS, LEVEL_INDICES_TYPE, LEVEL_INDICES };
 enum { QUANT_SCALE = 2, QUANT_ZERO, QUANT_DETAILS_TYPE, QUANT_DETAILS, QUANT_DIMENSION };
 enum { BUFFER_DATA, BUFFER_OFFSET, BUFFER_SIZE };
 enum { OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS_TYPE, OPERATOR_OPTIONS };
@@ -73,6 +75,9 @@ struct lite_tensor {
 };
 enum err_code lite_tensor(struct lite_walk *w, const struct lite_graph *g, uint32_t index, struct lite_tensor *out);
 enum err_code lite_check_tensor(struct lite_walk *w, const struct lite_tensor *t);
+
+/* How many elements a sparse constant stores; its indices all lie within its shape. */
+enum err_code lite_check_sparse(struct lite_walk *w, const struct lite_tensor *t, uint64_t *stored);
 
 enum err_code lite_check_graph(struct lite_walk *w, uint32_t index);
 enum err_code lite_check_calls(struct lite_walk *w);

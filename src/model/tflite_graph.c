@@ -11,7 +11,7 @@
 #define CALLS_MAX 65536
 
 /* What is known of a tensor while its graph is walked. */
-enum { UNWRITTEN, WRITTEN, CONSTANT, INPUT, EMPTY };
+enum { UNWRITTEN, WRITTEN, CONSTANT, SPARSE, INPUT, EMPTY };
 
 struct lite_operator {
     uint32_t index; /* in its graph */
@@ -112,7 +112,27 @@ static enum err_code check_inputs(struct lite_walk *w, const struct lite_graph *
         if (state[t] == UNWRITTEN)
             return err_set(w->err, ERR_INVALID, "operator %u (%s) reads tensor %d before anything has written it",
                            o->index, o->op->name, t);
+        if ((state[t] == SPARSE) != (o->code == TFLITE_OP_DENSIFY))
+            return err_set(w->err, ERR_UNSUPPORTED,
+                           "operator %u (%s) and its input %d: sparse constants go through DENSIFY, "
+                           "and nothing else does",
+                           o->index, o->op->name, t);
     }
+    return ERR_OK;
+}
+
+/* The engine unfolds a sparse constant into its output without comparing their shapes. */
+static enum err_code check_densify(struct lite_walk *w, const struct lite_graph *g, const struct lite_operator *o)
+{
+    struct lite_tensor in, out;
+    enum err_code code = lite_tensor(w, g, (uint32_t)flat_vector_i32(&w->f, o->inputs, 0), &in);
+    if (code == ERR_OK)
+        code = lite_tensor(w, g, (uint32_t)flat_vector_i32(&w->f, o->outputs, 0), &out);
+    if (code != ERR_OK)
+        return code;
+    if (in.type != out.type || in.ndim != out.ndim || memcmp(in.dims, out.dims, sizeof in.dims) != 0)
+        return err_set(w->err, ERR_INVALID, "operator %u (DENSIFY) has an output of another shape than its input",
+                       o->index);
     return ERR_OK;
 }
 
@@ -161,6 +181,8 @@ static enum err_code check_operator(struct lite_walk *w, uint32_t graph, uint32_
     code = check_inputs(w, g, &o, state);
     if (code == ERR_OK)
         code = check_outputs(w, g, &o, state);
+    if (code == ERR_OK && o.code == TFLITE_OP_DENSIFY)
+        code = check_densify(w, g, &o);
     if (code == ERR_OK)
         code = check_intermediates(w, g, &o);
     return code == ERR_OK ? add_calls(w, graph, &o) : code;
@@ -177,7 +199,7 @@ static enum err_code check_tensors(struct lite_walk *w, const struct lite_graph 
         if (code == ERR_OK)
             code = lite_check_tensor(w, &t);
         if (code == ERR_OK && t.data.n > 0)
-            state[i] = CONSTANT;
+            state[i] = flat_has(&w->f, t.at, TENSOR_SPARSITY) ? SPARSE : CONSTANT;
         else if (code == ERR_OK && t.count == 0)
             state[i] = EMPTY; /* a constant without elements, or a size that is known only when the model runs */
     }
@@ -188,7 +210,7 @@ static enum err_code check_ends(struct lite_walk *w, const struct lite_graph *g,
 {
     for (uint32_t i = 0; i < g->inputs.len; i++) {
         int32_t t = flat_vector_i32(&w->f, g->inputs, i);
-        if (t < 0 || (uint32_t)t >= g->tensors.len || state[t] == INPUT || state[t] == CONSTANT)
+        if (t < 0 || (uint32_t)t >= g->tensors.len || state[t] == INPUT || state[t] == CONSTANT || state[t] == SPARSE)
             return err_set(w->err, ERR_INVALID, "input %u of graph %u is not a tensor of its own", i, graph);
         state[t] = INPUT;
     }
@@ -203,9 +225,11 @@ static enum err_code check_ends(struct lite_walk *w, const struct lite_graph *g,
 static enum err_code check_outputs_written(struct lite_walk *w, const struct lite_graph *g, uint32_t graph,
                                            const uint8_t *state)
 {
-    for (uint32_t i = 0; i < g->outputs.len; i++)
-        if (state[flat_vector_i32(&w->f, g->outputs, i)] == UNWRITTEN)
+    for (uint32_t i = 0; i < g->outputs.len; i++) {
+        uint8_t s = state[flat_vector_i32(&w->f, g->outputs, i)];
+        if (s == UNWRITTEN || s == SPARSE)
             return err_set(w->err, ERR_INVALID, "nothing writes output %u of graph %u", i, graph);
+    }
     return ERR_OK;
 }
 

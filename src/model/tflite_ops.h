@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TFLITE_OP_CUSTOM 32
+#define TFLITE_OP_CUSTOM  32
+#define TFLITE_OP_DENSIFY 124
 
 struct tflite_op {
     const char *name;

@@ -76,10 +76,14 @@ static bool strings_are_whole(struct str data, uint64_t count)
 static enum err_code check_constant(struct lite_walk *w, const struct lite_tensor *t)
 {
     char name[80];
-    if (t->data.n == 0)
+    uint64_t stored = t->count;
+    bool is_sparse = flat_has(&w->f, t->at, TENSOR_SPARSITY);
+    if (is_sparse && lite_check_sparse(w, t, &stored) != ERR_OK)
+        return w->err->code;
+    if (t->data.n == 0 && !is_sparse)
         return ERR_OK;
-    if (t->type == LITE_STRING ? t->count <= INT32_MAX / 8 && strings_are_whole(t->data, t->count)
-                               : t->data.n == (t->count * type_bits[t->type] + 7) / 8) {
+    if (t->type == LITE_STRING ? !is_sparse && t->count <= INT32_MAX / 8 && strings_are_whole(t->data, t->count)
+                               : t->data.n == (stored * type_bits[t->type] + 7) / 8) {
         w->info->constant_bytes += t->data.n;
         return ERR_OK;
     }
@@ -132,8 +136,6 @@ enum err_code lite_check_tensor(struct lite_walk *w, const struct lite_tensor *t
     const char *refused = NULL;
     if (flat_number(&w->f, t->at, TENSOR_VARIABLE, 1, 0) != 0)
         refused = "keeps state between runs, which would go from one request to another";
-    else if (flat_has(&w->f, t->at, TENSOR_SPARSITY))
-        refused = "has sparse weights";
     else if (flat_number(&w->f, t->at, TENSOR_EXTERNAL, 4, 0) != 0)
         refused = "lies in another file";
     if (refused != NULL)

@@ -105,6 +105,8 @@ TEST(what_the_engine_would_trust_is_checked)
     expect_refused("signature_tensor", ERR_INVALID, "output 0 of a signature has no name or no tensor of its own");
     expect_refused("index", ERR_INVALID, "operator 0 (EXP) reads tensor 99");
     expect_refused("buffer", ERR_INVALID, "buffer 7 is used, but there are only 1");
+    expect_refused("sparse_index", ERR_INVALID, "sparse constant 'c': an element lies outside of its shape");
+    expect_refused("sparse_lists", ERR_INVALID, "sparse constant 'c': its lists do not fit each other");
     expect_refused("no_graph", ERR_INVALID, "the model has no graph");
 }
 
@@ -132,7 +134,7 @@ static enum err_code check_copy(struct str bytes)
 
 TEST(cut_files_are_refused)
 {
-    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop"};
+    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop", "sparse"};
     for (size_t k = 0; k < ARRAY_LEN(names); k++) {
         struct str whole = read_data(names[k]);
         for (size_t n = 0; n + 8 < whole.n; n++) /* the last bytes may be padding */
@@ -143,7 +145,7 @@ TEST(cut_files_are_refused)
 
 TEST_SLOW(changed_files_are_read_within_their_bounds, 30)
 {
-    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop", "bad_zero_points"};
+    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop", "bad_zero_points", "sparse"};
     rand_seed(11);
     unsigned taken = 0, refused = 0;
     for (size_t k = 0; k < ARRAY_LEN(names); k++) {

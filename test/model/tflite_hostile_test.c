@@ -122,7 +122,7 @@ static int try_file(const char *path)
 /* Only files that pass our own check reach the engine; those must not bring it down. */
 TEST_SLOW(lite_damaged_files_are_refused_or_served_never_worse, 60)
 {
-    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop"};
+    static const char *const names[] = {"mlp", "conv_int8", "two_signatures", "slow_loop", "sparse"};
     static struct tflite_info info;
     struct arena a;
     char path[1024];

@@ -220,6 +220,20 @@ TEST(lite_quantised_values_as_real_numbers)
     lite_free(&r);
 }
 
+TEST(lite_sparse_weights)
+{
+    static const float c[16] = {1, 0, 0, 2, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 4, 5};
+    float x[16];
+    lite_need_engine();
+    fill_floats(x, 16, 2);
+    EXPECT_EQ(lite_load(&r, "sparse", NULL), ERR_OK);
+    lite_in(&r, DT_FP32, x, sizeof x, 2, (int64_t[]){4, 4});
+    EXPECT_EQ(lite_run(&r), ERR_OK);
+    for (int i = 0; i < 16; i++)
+        EXPECT_NEAR(((float *)r.out[0].data)[i], x[i] + c[i], 1e-6);
+    lite_free(&r);
+}
+
 TEST(lite_every_type_goes_through)
 {
     static const struct {
