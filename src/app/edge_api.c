@@ -67,6 +67,40 @@ static void write_numbers(struct json_writer *w, const struct edge *e, const str
     jw_object_end(w);
 }
 
+static void write_sizes(struct json_writer *w, const char *key, const uint32_t *sizes)
+{
+    jw_key(w, key);
+    jw_array(w);
+    for (int i = 0; i < BATCH_SIZES_MAX && sizes[i] != 0; i++)
+        jw_u64(w, sizes[i]);
+    jw_array_end(w);
+}
+
+/* What is configured, what was measured at load, and what runs have taught since. */
+static void write_batching(struct json_writer *w, const struct model_shared *sh)
+{
+    const struct batch_policy *p = &sh->limits.batch;
+    jw_key(w, "batching");
+    jw_object(w);
+    jw_kv_f64(w, "delay_ms", (double)p->delay_ns / 1e6);
+    write_sizes(w, "preferred", p->preferred);
+    write_sizes(w, "sizes", p->sizes);
+    jw_kv_bool(w, "ordered", p->is_ordered);
+    jw_kv_u64(w, "priority", sh->limits.priority_default);
+    jw_key(w, "measured");
+    jw_array(w);
+    for (uint32_t i = 0; sh->is_described && i < sh->desc.measures_len; i++) {
+        jw_object(w);
+        jw_kv_u64(w, "rows", sh->desc.measures[i].rows);
+        jw_kv_f64(w, "ms", (double)sh->desc.measures[i].ns / 1e6);
+        jw_object_end(w);
+    }
+    jw_array_end(w);
+    jw_kv_f64(w, "run_us", (double)atomic_load_explicit(&sh->cost_a_ns, memory_order_relaxed) / 1e3);
+    jw_kv_f64(w, "row_us", (double)atomic_load_explicit(&sh->cost_b_ns, memory_order_relaxed) / 1e3);
+    jw_object_end(w);
+}
+
 static void write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
@@ -88,6 +122,7 @@ static void write_model(struct json_writer *w, const struct edge *e, const struc
     jw_kv_u64(w, "max_batch", d ? d->max_batch : 0);
     jw_kv_bool(w, "may_share", d && d->may_share);
     jw_kv_c(w, "batch_reason", d ? d->batch_reason : "");
+    write_batching(w, sh);
     jw_kv_u64(w, "memory_bytes", d ? d->memory_bytes : 0);
     jw_kv_u64(w, "file_bytes", d ? d->file_bytes : 0);
     jw_kv_f64(w, "load_ms", d ? (double)d->load_ns / 1e6 : 0);

@@ -14,6 +14,7 @@
 #include "sys/fd.h"
 
 #define PROBE_NS   (20 * NS_PER_MS)
+#define MEASURE_NS (20 * NS_PER_MS)
 #define PARAMS_MAX 64
 
 /* What the master says of a model. */
@@ -315,6 +316,7 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     if (sh->backend->describe(sh->instances[0], &sh->desc, err))
         return err->code;
     backend_probe_batching(sh->backend, sh->instances[0], &sh->desc, PROBE_NS);
+    backend_measure_batching(sh->backend, sh->instances[0], &sh->desc, n->max_batch > 0, MEASURE_NS);
     sh->desc.load_ns = clock_now_ns() - start_ns;
     return model_desc_check(&sh->desc, err);
 }

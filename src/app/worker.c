@@ -28,6 +28,7 @@
 #include "sys/shm.h"
 
 #define PROBE_NS         (20 * NS_PER_MS) /* most time that looking for batching may cost at load */
+#define MEASURE_NS       (20 * NS_PER_MS) /* and measuring what batches gain */
 #define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
 #define WAIT_NS          (1 * NS_PER_S)
 #define PARAMS_MAX       64
@@ -179,6 +180,38 @@ static enum err_code close_in(struct worker *w, struct err *err)
     return sandbox_enter(&box, err);
 }
 
+/* What another instance, or one before a restart, has found out of the same model. The memory is shared with it: it is checked like a stranger's. */
+static bool adopt_batching(struct worker *w)
+{
+    const struct segment_shm *shm = w->segment.shm;
+    struct err err;
+    if (atomic_load(&shm->described) != 2)
+        return false;
+    struct model_desc *theirs = arena_zalloc(&w->arena, sizeof *theirs), *ours = w->desc;
+    memcpy(theirs, &shm->desc, sizeof *theirs);
+    if (model_desc_check(theirs, &err) || theirs->inputs_len != ours->inputs_len ||
+        theirs->outputs_len != ours->outputs_len ||
+        memcmp(theirs->inputs, ours->inputs, sizeof ours->inputs[0] * ours->inputs_len) != 0 ||
+        memcmp(theirs->outputs, ours->outputs, sizeof ours->outputs[0] * ours->outputs_len) != 0)
+        return false;
+    ours->has_batch_dim = theirs->has_batch_dim;
+    ours->may_share = theirs->may_share;
+    ours->max_batch = theirs->max_batch;
+    memcpy(ours->batch_reason, theirs->batch_reason, sizeof ours->batch_reason);
+    ours->measures_len = theirs->measures_len;
+    memcpy(ours->measures, theirs->measures, sizeof ours->measures);
+    return true;
+}
+
+/* Once for each life of a model: later instances start without it. */
+static void learn_batching(struct worker *w)
+{
+    if (adopt_batching(w))
+        return;
+    backend_probe_batching(w->backend, w->instance, w->desc, PROBE_NS);
+    backend_measure_batching(w->backend, w->instance, w->desc, w->max_batch > 0, MEASURE_NS);
+}
+
 static enum err_code load(struct worker *w, struct err *err)
 {
     const struct backend *b = w->backend;
@@ -202,7 +235,7 @@ static enum err_code load(struct worker *w, struct err *err)
         return err->code;
     if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
         return err->code;
-    backend_probe_batching(b, w->instance, w->desc, PROBE_NS);
+    learn_batching(w);
     struct proc_usage usage;
     if (proc_usage_read(getpid(), &usage))
         w->desc->memory_bytes = usage.private_bytes;

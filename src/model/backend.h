@@ -77,6 +77,12 @@ const char *backend_names(void);                        /* "onnx, tflite, identi
  * the reason; it is not an error. budget_ns bounds the time spent (no run starts after it). d->max_batch: what is configured, 0 = choose. */
 void backend_probe_batching(const struct backend *b, void *instance, struct model_desc *d, uint64_t budget_ns);
 
+/* How long runs of 1, 2, 4, 8 ... rows take, for models whose rows may share runs: sets d->measures, and, unless is_configured, d->max_batch to the size
+ * beyond which throughput no longer rises, 1 when runs together gain nothing; the numbers go into batch_reason. After the probe, where it ran. budget_ns
+ * bounds the time; a model whose runs take long gets more, within reason. */
+void backend_measure_batching(const struct backend *b, void *instance, struct model_desc *d, bool is_configured,
+                              uint64_t budget_ns);
+
 /* Fills one input with valid sample values for `rows` rows (small numbers that vary by row; text "a"), free dimensions other than the batch
  * set to `free_dim`. For samples on the dashboard and in texts. refs of BYTES count from out->data. out->data is NULL when the arena has no room
  * or the tensor has no possible size. */

@@ -7,6 +7,7 @@
 /* Most elements along one dimension; the same bound as tensor_count has for all of them together. */
 #define DIM_MAX        (INT64_C(1) << 40)
 #define BATCH_ROWS_MAX 65536
+#define MEASURE_NS_MAX (UINT64_C(3600) * 1000000000) /* a longer run is a clock gone wrong */
 
 static bool text_ok(const char *p, size_t size)
 {
@@ -78,6 +79,21 @@ static enum err_code check_batching(const struct model_desc *d, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code check_measures(const struct model_desc *d, struct err *err)
+{
+    if (d->measures_len > MODEL_MEASURES_MAX)
+        return err_set(err, ERR_INVALID, "%u measurements; at most %d are kept", d->measures_len, MODEL_MEASURES_MAX);
+    uint32_t before = 0;
+    for (uint32_t i = 0; i < d->measures_len; i++) {
+        const struct model_measure *m = &d->measures[i];
+        if (m->rows <= before || m->rows > BATCH_ROWS_MAX || m->ns == 0 || m->ns > MEASURE_NS_MAX)
+            return err_set(err, ERR_INVALID, "an impossible measurement: %u rows in %llu ns", m->rows,
+                           (unsigned long long)m->ns);
+        before = m->rows;
+    }
+    return ERR_OK;
+}
+
 enum err_code model_desc_check(const struct model_desc *d, struct err *err)
 {
     if (!text_ok(d->backend, sizeof d->backend) || !text_ok(d->platform, sizeof d->platform) ||
@@ -89,7 +105,9 @@ enum err_code model_desc_check(const struct model_desc *d, struct err *err)
         code = check_side(d->outputs, d->outputs_len, "output", err);
     if (code == ERR_OK && d->outputs_len == 0)
         code = err_set(err, ERR_INVALID, "the model has no outputs");
-    return code == ERR_OK ? check_batching(d, err) : code;
+    if (code == ERR_OK)
+        code = check_batching(d, err);
+    return code == ERR_OK ? check_measures(d, err) : code;
 }
 
 static int find(const struct tensor_spec *t, uint32_t len, struct str name)

@@ -9,6 +9,13 @@
 #define MODEL_TENSORS_MAX 128
 #define MODEL_NAME_MAX    128
 
+#define MODEL_MEASURES_MAX 12
+
+struct model_measure { /* what a run of so many rows took */
+    uint32_t rows, pad;
+    uint64_t ns;
+};
+
 struct model_desc {
     char backend[32];  /* "onnx", "identity" */
     char platform[64]; /* as Triton names it: "onnxruntime_onnx" */
@@ -24,6 +31,8 @@ struct model_desc {
     char batch_reason
         [240]; /* for people: what was found and how ("input 'scale' is a scalar", "probe: rows alone and together agree") */
     /* Measured: */
+    uint32_t measures_len, pad;
+    struct model_measure measures[MODEL_MEASURES_MAX]; /* rows ascend */
     uint64_t file_bytes, memory_bytes, load_ns;
 };
 

@@ -114,7 +114,7 @@ static void gather(struct trial *t, uint32_t k, const int *order, uint32_t n)
 
 enum err_code trial_run(struct trial *t, const int *order, uint32_t n, const uint32_t *rows_of, struct err *err)
 {
-    CHECK(n >= 1 && n <= TRIAL_ROWS);
+    CHECK(n >= 1 && n <= t->rows_max);
     if (clock_now_ns() > t->deadline_ns)
         return err_set(err, ERR_TIMEOUT, "out of time");
     _Static_assert(sizeof texts <= TEXT_BYTES, "the texts fit");
@@ -132,7 +132,9 @@ enum err_code trial_run(struct trial *t, const int *order, uint32_t n, const uin
                               .out_cap = t->out_cap,
                               .rows = n};
     t->runs++;
+    uint64_t start_ns = clock_now_ns();
     enum err_code code = t->backend->run(t->instance, &run, err);
+    t->run_ns = clock_now_ns() - start_ns;
     t->out_used = run.out_used;
     return code;
 }
@@ -176,6 +178,7 @@ enum err_code trial_init(struct trial *t, const struct backend *b, void *instanc
     t->instance = instance;
     t->desc = d;
     t->deadline_ns = deadline_ns;
+    t->rows_max = TRIAL_ROWS;
     void *out;
     t->out_cap = OUT_BYTES;
     enum err_code code = shm_map_private(t->out_cap, &out, err);
@@ -190,6 +193,30 @@ enum err_code trial_init(struct trial *t, const struct backend *b, void *instanc
     if (code != ERR_OK)
         trial_done(t);
     return code;
+}
+
+enum err_code trial_grow(struct trial *t, uint32_t rows_max, struct err *err)
+{
+    size_t total = TEXT_BYTES;
+    for (uint32_t k = 0; k < t->desc->inputs_len; k++) {
+        if (t->row_bytes[k] > IN_BYTES_MAX / rows_max)
+            return err_set(err, ERR_TOO_LARGE, "%u rows of input '%s' are too large to try", rows_max,
+                           t->desc->inputs[k].name);
+        total += ROUND_UP(t->row_bytes[k] * rows_max, 64) + 64;
+    }
+    total = ROUND_UP(total, 64);
+    if (total <= t->in_cap) {
+        t->rows_max = rows_max > t->rows_max ? rows_max : t->rows_max;
+        return ERR_OK;
+    }
+    unsigned char *base = total <= IN_BYTES_MAX ? aligned_alloc(64, total) : NULL;
+    if (base == NULL)
+        return err_set(err, ERR_TOO_LARGE, "no memory for %u made-up rows", rows_max);
+    free(t->in_base);
+    t->in_base = base;
+    t->in_cap = total;
+    t->rows_max = rows_max;
+    return ERR_OK;
 }
 
 void trial_done(struct trial *t)

@@ -18,8 +18,9 @@ struct trial {
     unsigned char *out_base;
     size_t out_used;
     uint32_t runs;
+    uint64_t run_ns; /* how long the last one took */
     /* private */
-    uint32_t int_bound;
+    uint32_t int_bound, rows_max;
     size_t out_cap, in_cap, in_used;
     unsigned char *in_base;
     struct backend_tensor in[MODEL_TENSORS_MAX];
@@ -32,6 +33,8 @@ enum err_code trial_init(struct trial *t, const struct backend *b, void *instanc
                          uint64_t deadline_ns, struct err *err);
 /* Runs the rows order[0..n) together. rows_of, if not NULL, gives each input its own number of rows instead. ERR_TIMEOUT after the deadline. */
 enum err_code trial_run(struct trial *t, const int *order, uint32_t n, const uint32_t *rows_of, struct err *err);
+/* Room for runs of up to rows_max rows, TRIAL_ROWS before; the rows of an order may repeat. */
+enum err_code trial_grow(struct trial *t, uint32_t rows_max, struct err *err);
 void trial_done(struct trial *t);
 
 #endif

@@ -40,9 +40,9 @@ void schedule_expect(struct schedule *s, uint32_t rows, uint64_t run_ns)
         cost_learn(&s->cost, rows, run_ns);
 }
 
-static size_t tag_slot(uint64_t client)
+static size_t tag_slot(const struct schedule_ask *a)
 {
-    return client * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+    return (a->client + a->priority) * UINT64_C(0x9E3779B97F4A7C15) >> 54;
 }
 
 static uint64_t start_of(uint64_t tag, uint64_t now_ns)
@@ -52,7 +52,7 @@ static uint64_t start_of(uint64_t tag, uint64_t now_ns)
 
 uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a)
 {
-    uint64_t tag = s->tags[tag_slot(a->client)];
+    uint64_t tag = s->tags[tag_slot(a)];
     uint64_t slack = a->deadline_ns > a->now_ns ? a->deadline_ns - a->now_ns : 0;
     uint32_t level = a->priority > 0 ? a->priority - 1 : 0;
     return start_of(tag, a->now_ns) + level * SCHEDULE_AGE_NS + (slack < SCHEDULE_AGE_NS ? slack : SCHEDULE_AGE_NS);
@@ -60,7 +60,7 @@ uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a)
 
 void schedule_charge(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances)
 {
-    uint64_t *tag = &s->tags[tag_slot(a->client)];
+    uint64_t *tag = &s->tags[tag_slot(a)];
     double share = s->cost.a_ns * a->rows / (batch > 0 ? batch : 1) + s->cost.b_ns * a->rows;
     *tag = start_of(*tag, a->now_ns) + (uint64_t)(share / (instances > 0 ? instances : 1));
 }

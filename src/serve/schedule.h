@@ -5,7 +5,7 @@
  *     tag(client) + (priority - 1) * AGE + min(time to its deadline, AGE)
  *
  * - tag: start-time fair queueing (Goyal, Vin, Cheng 1996) with real time as virtual time: the later of now and the finish of the client's previous request, as
- *   if the client had the model for itself. A client that floods only pushes its own tags into the future.
+ *   if the client had the model for itself. A client that floods only pushes its own tags into the future, and only those of the priority that it floods.
  * - priorities (1 most urgent) are AGE apart: a request of priority 2 overtakes later ones of priority 1 after AGE, so nobody starves, and the bound is known.
  * - within one priority the earlier deadline goes first, as far as it is nearer than AGE.
  *

@@ -1,5 +1,6 @@
 """Rows of different requests share a run where that is right, and nowhere else; every answer is its own."""
 
+import socket
 import struct
 import time
 
@@ -171,3 +172,143 @@ def test_inline_models_batch_too(serve):
         assert r.json()["data"]["prediction"] == want
     m = s.model("m")
     assert m["rows"] == 64 and m["runs"] < 64, m
+
+
+@pytest.mark.onnx
+def test_what_batches_gain_is_measured_at_load_once(serve):
+    """A later instance does not measure again: it tells the same numbers."""
+    s = serve(config=f"models: {{m: {{path: {DATA}/mlp.onnx}}}}")
+    m = s.model("m")
+    measured = m["batching"]["measured"]
+    assert measured[0]["rows"] == 1 and measured[-1]["rows"] <= 64, m
+    assert all(a["rows"] < b["rows"] and b["ms"] > 0 for a, b in zip(measured, measured[1:])), m
+    assert m["max_batch"] in [p["rows"] for p in measured] and "1 row " in m["batch_reason"], m
+    pid = s.processes("worker")[0]["pid"]
+    quern.kill(pid)
+    quern.wait_until(lambda: any(p["pid"] != pid and p["state"] == "ready" for p in s.processes("worker")), 10)
+    assert s.model("m")["batching"]["measured"] == measured
+
+
+def test_settings_of_batching_reach_the_edge(serve):
+    s = serve(
+        config="""
+models:
+  m: {path: "builtin:identity", priority: 2, batching: {delay: 5ms, preferred: [8, 16], sizes: [1, 4, 16], ordered: true}}
+"""
+    )
+    m = s.model("m")
+    assert m["max_batch"] == 16
+    b = m["batching"]
+    assert (b["delay_ms"], b["preferred"], b["sizes"], b["ordered"], b["priority"]) == (5, [8, 16], [1, 4, 16], True, 2), b
+
+
+def test_a_delay_collects_rows_and_a_preferred_size_goes_at_once(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", batching: {delay: 400ms, preferred: [4]}}}')
+    with s.client() as a, s.client() as b:
+        began = time.monotonic()
+        a.send(encode("POST", "/predict", predict_body("m", [1])))
+        time.sleep(0.05)
+        b.send(encode("POST", "/predict", predict_body("m", [2])))
+        assert a.receive().json()["data"]["prediction"] == 1
+        assert time.monotonic() - began > 0.35
+        assert b.receive().json()["data"]["prediction"] == 2
+        assert s.model("m")["runs"] == 1
+        began = time.monotonic()
+        a.send(encode("POST", "/predict", predict_body("m", [[1], [2], [3], [4]])))
+        assert a.receive().status == 200
+        assert time.monotonic() - began < 0.3
+
+
+def test_runs_are_padded_to_an_allowed_size(serve):
+    s = serve(config='models: {m: {path: "builtin:identity", batching: {sizes: [4, 16]}, parameters: {execute_delay_ms: "5"}}}')
+    rows = [[k, -k] for k in range(100)]
+    for row, r in zip(rows, burst(s, "m", rows)):
+        assert r.json()["data"]["prediction"] == row
+    assert s.model("m")["rows"] == 100
+
+
+SLOW = 'models: {m: {path: "builtin:delay", max_batch: 1, queue_max: 1000, parameters: {execute_delay_ms: "10"}}}'
+
+
+def infer(priority=None, timeout_ms=None):
+    body = quern.infer_body([1])
+    body["parameters"] = {k: v for k, v in (("priority", priority), ("timeout", timeout_ms and timeout_ms * 1000)) if v}
+    return encode("POST", "/v2/models/m/infer", body)
+
+
+def from_address(s, source):
+    c = s.client()
+    c.close()
+    c.sock = socket.create_connection(s.address, 20, (source, 0))
+    return c
+
+
+def flood(s, request, times, source="127.0.0.1", connections=10):
+    """Sends the same request many times, after the server has learned what one costs. The clients that wait for the answers."""
+    for _ in range(5):
+        assert s.predict("m", [1]).status == 200
+    clients = [from_address(s, source) for _ in range(connections)]
+    for c in clients:
+        c.send(request * (times // connections))
+    time.sleep(0.05)
+    return clients
+
+
+def answered_within(c, data):
+    began = time.monotonic()
+    c.send(data)
+    r = c.receive()
+    return r, time.monotonic() - began
+
+
+def test_a_client_that_floods_does_not_delay_another(serve):
+    s = serve(config=SLOW)
+    clients = flood(s, infer(), 300)  # three seconds of work
+    with from_address(s, "127.0.0.2") as other:
+        r, took = answered_within(other, infer())
+        assert r.status == 200 and took < 0.8, took
+    with from_address(s, "127.0.0.1") as same:
+        r, took = answered_within(same, infer())
+        assert r.status == 200 and took > 1.0, took
+    for c in clients:
+        c.close()
+
+
+def test_the_urgent_do_not_wait_for_a_flood_of_the_others(serve):
+    s = serve(config=SLOW)
+    clients = flood(s, infer(priority=2), 300)
+    with s.client() as c:
+        r, took = answered_within(c, infer(priority=1))
+        assert r.status == 200 and took < 0.6, took
+    answers = [c.receive().status for c in clients for _ in range(30)]
+    assert answers == [200] * 300
+
+
+def test_what_cannot_be_in_time_is_refused_at_once_and_never_runs(serve):
+    s = serve(config=SLOW)
+    before = s.model("m")["runs"]
+    clients = flood(s, infer(), 100)
+    with s.client() as c:
+        r, took = answered_within(c, infer(timeout_ms=100))
+        assert r.status == 429 and took < 0.2, (r, took)
+        assert 1 <= int(r.headers["retry-after"]) <= 2, r.headers
+        assert "after the request's deadline" in r.json()["error"], r
+        r, took = answered_within(c, infer(timeout_ms=20000))
+        assert r.status == 200
+    assert [c.receive().status for c in clients for _ in range(10)] == [200] * 100
+    assert s.model("m")["runs"] - before == 5 + 100 + 1
+    quern.wait_until(lambda: s.model("m")["in_flight"] == 0)
+
+
+def test_a_large_request_runs_in_parts_and_lets_others_through(serve):
+    s = serve(config='models: {m: {path: "builtin:delay", max_batch: 4, parameters: {execute_delay_ms: "10"}}}')
+    for _ in range(5):
+        assert s.predict("m", [1]).status == 200
+    rows = [[k, k + 1] for k in range(400)]
+    with from_address(s, "127.0.0.1") as large, from_address(s, "127.0.0.2") as small:
+        large.send(encode("POST", "/predict", predict_body("m", rows)))
+        time.sleep(0.1)
+        r, took = answered_within(small, encode("POST", "/predict", predict_body("m", [[7, 8]])))
+        assert r.status == 200 and took < 0.6, took
+        r = large.receive()
+        assert r.json()["data"]["outputs"]["OUTPUT0"] == rows

@@ -120,6 +120,16 @@ TEST(a_client_that_floods_comes_behind_the_one_that_asks_once)
     EXPECT_NEAR((double)(last - NOW - SCHEDULE_AGE_NS), 99 * (1e6 / 16 + 1e5), 1e6);
 }
 
+TEST(a_clients_own_flood_does_not_delay_what_it_calls_urgent)
+{
+    start();
+    learn();
+    struct schedule_ask urgent = ask(1, 1, 30000);
+    for (int i = 0; i < 10000; i++)
+        (void)take(ask(1, 2, 30000));
+    EXPECT_EQ(schedule_order(&s, &urgent), NOW + SCHEDULE_AGE_NS);
+}
+
 TEST(more_instances_charge_less)
 {
     start();

@@ -1,0 +1,191 @@
+/* Does a model gain from batches, and up to which size (backend_measure_batching in backend.h).
+ *
+ * Sizes are tried in ascending order, each twice, until the last two brought nothing; if time is left, all once more. The shortest time of each counts: what a busy
+ * machine adds is not the model's. A run during which the thread was preempted counts with its processor time. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "model/backend.h"
+#include "model/trial.h"
+
+#define GAIN        1.05    /* less more throughput is not worth the longer run */
+#define OVERHEAD_NS 10000.0 /* what a run costs beside the model: to claim, wake, hand back */
+#define ROWS_MAX    2048
+#define IN_BYTES    ((size_t)64 << 20) /* inputs of the largest run that is tried */
+#define REPEATS     2
+#define SHARE_MIN                                                                                                      \
+    32 /* a run that had less of its time than this share of a processor waited for something else than its turn */
+#define SLOW_RUNS   16 /* a slow model may take as long as so many rows */
+#define SLOW_NS_MAX (1 * NS_PER_S)
+
+static uint64_t thread_ns(void)
+{
+    struct timespec t;
+    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0 ? (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec : 0;
+}
+
+static long preemptions(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nivcsw : 0;
+}
+
+/* One run; 0: it failed or is out of time. */
+static uint64_t time_run(struct trial *t, uint32_t rows)
+{
+    int order[ROWS_MAX];
+    struct err err;
+    for (uint32_t i = 0; i < rows; i++)
+        order[i] = (int)(i % TRIAL_ROWS);
+    long preempted = preemptions();
+    uint64_t cpu = thread_ns(), start = clock_now_ns();
+    if (trial_run(t, order, rows, NULL, &err) != ERR_OK)
+        return 0;
+    uint64_t wall = clock_now_ns() - start;
+    cpu = thread_ns() - cpu;
+    bool is_disturbed = preemptions() != preempted && cpu > wall / SHARE_MIN && cpu < wall;
+    uint64_t ns = is_disturbed ? cpu : wall;
+    return ns > 0 ? ns : 1;
+}
+
+static double throughput(const struct model_measure *m)
+{
+    return m->rows / ((double)m->ns + OVERHEAD_NS);
+}
+
+/* The smallest size that is as good as the best one. */
+static uint32_t best_rows(const struct model_desc *d)
+{
+    double best = 0;
+    for (uint32_t i = 0; i < d->measures_len; i++)
+        best = throughput(&d->measures[i]) > best ? throughput(&d->measures[i]) : best;
+    for (uint32_t i = 0; i < d->measures_len; i++)
+        if (throughput(&d->measures[i]) * GAIN >= best)
+            return d->measures[i].rows;
+    return 1;
+}
+
+/* The last two sizes brought nothing over the one before them. */
+static bool has_levelled_off(const struct model_desc *d)
+{
+    uint32_t n = d->measures_len;
+    if (n < 3)
+        return false;
+    double before = throughput(&d->measures[n - 3]) * GAIN;
+    return throughput(&d->measures[n - 2]) < before && throughput(&d->measures[n - 1]) < before;
+}
+
+static bool is_in_time(const struct trial *t, uint64_t run_ns)
+{
+    return clock_now_ns() + run_ns <= t->deadline_ns;
+}
+
+/* One size, REPEATS times: the first run of a size may make room, or compile. False: no time, or the model refuses. */
+static bool try_rows(struct trial *t, struct model_desc *d, uint32_t rows)
+{
+    uint64_t least = UINT64_MAX;
+    uint64_t expected = d->measures_len > 0 ? 2 * d->measures[d->measures_len - 1].ns : 0;
+    for (int i = 0; i < REPEATS; i++) {
+        if (!is_in_time(t, expected))
+            return false;
+        uint64_t ns = time_run(t, rows);
+        if (ns == 0)
+            return false;
+        least = ns < least ? ns : least;
+        expected = least;
+    }
+    d->measures[d->measures_len++] = (struct model_measure){.rows = rows, .ns = least};
+    return true;
+}
+
+/* True: it ended because more rows bring nothing, or the largest size was reached. */
+static bool try_sizes(struct trial *t, struct model_desc *d, uint32_t rows_max)
+{
+    uint32_t rows = 1;
+    while (d->measures_len < MODEL_MEASURES_MAX) {
+        if (!try_rows(t, d, rows))
+            return false;
+        if (rows == rows_max || has_levelled_off(d))
+            return true;
+        rows = rows * 2 < rows_max ? rows * 2 : rows_max;
+    }
+    return true;
+}
+
+static void try_again(struct trial *t, struct model_desc *d)
+{
+    for (uint32_t i = 0; i < d->measures_len && is_in_time(t, d->measures[i].ns); i++) {
+        uint64_t ns = time_run(t, d->measures[i].rows);
+        if (ns > 0 && ns < d->measures[i].ns)
+            d->measures[i].ns = ns;
+    }
+}
+
+static int write_time(char *out, size_t size, uint64_t ns)
+{
+    return ns < 1000000 ? snprintf(out, size, "%.3g us", (double)ns / 1e3)
+                        : snprintf(out, size, "%.3g ms", (double)ns / 1e6);
+}
+
+/* Appends to batch_reason: "; 1 row 4.2 ms, 4 rows 17.9 ms: ...". */
+static void explain(struct model_desc *d, uint32_t chosen, bool is_configured, bool is_complete)
+{
+    const struct model_measure *last = &d->measures[d->measures_len - 1], *shown = last;
+    char one[32], many[32], text[200];
+    for (uint32_t i = 1; i < d->measures_len; i++)
+        if (d->measures[i].rows == chosen)
+            shown = &d->measures[i];
+    (void)write_time(one, sizeof one, d->measures[0].ns);
+    (void)write_time(many, sizeof many, shown->ns);
+    int n = shown->rows == 1 ? snprintf(text, sizeof text, "1 row %s", one)
+                             : snprintf(text, sizeof text, "1 row %s, %u rows %s", one, shown->rows, many);
+    const char *verdict = is_configured          ? ""
+                          : d->measures_len == 1 ? ": no time to measure more"
+                          : chosen == 1          ? ": no gain, parallel instances instead"
+                          : chosen < last->rows  ? ": larger runs gain nothing"
+                          : is_complete          ? ": the largest run"
+                                                 : ": no time to measure more";
+    (void)snprintf(text + n, sizeof text - (size_t)n, "%s", verdict);
+    size_t at = strlen(d->batch_reason);
+    (void)snprintf(d->batch_reason + at, sizeof d->batch_reason - at, "%s%s", at > 0 ? "; " : "", text);
+}
+
+static uint32_t most_rows(const struct trial *t, const struct model_desc *d)
+{
+    size_t row = 1;
+    for (uint32_t k = 0; k < d->inputs_len; k++)
+        row += t->row_bytes[k];
+    uint32_t rows = d->max_batch < ROWS_MAX ? d->max_batch : ROWS_MAX;
+    return rows > IN_BYTES / row ? (uint32_t)(IN_BYTES / row) + 1 : rows;
+}
+
+void backend_measure_batching(const struct backend *b, void *instance, struct model_desc *d, bool is_configured,
+                              uint64_t budget_ns)
+{
+    struct trial t;
+    struct err err;
+    uint64_t start_ns = clock_now_ns();
+    d->measures_len = 0;
+    bool is_built_in =
+        b->extensions != NULL && b->extensions[0] == NULL; /* made for tests; their runs may be made long */
+    if (is_built_in || !d->may_share || d->max_batch < 2 ||
+        trial_init(&t, b, instance, d, start_ns + SLOW_NS_MAX, &err) != ERR_OK)
+        return;
+    uint32_t rows_max = most_rows(&t, d);
+    if (trial_grow(&t, rows_max, &err) == ERR_OK) {
+        uint64_t slow_ns = t.run_ns < SLOW_NS_MAX / SLOW_RUNS ? t.run_ns * SLOW_RUNS : SLOW_NS_MAX;
+        t.deadline_ns = clock_now_ns() + (slow_ns > budget_ns ? slow_ns : budget_ns);
+        bool is_complete = try_sizes(&t, d, rows_max);
+        try_again(&t, d);
+        if (d->measures_len > 0) {
+            uint32_t chosen = is_configured ? d->max_batch : best_rows(d);
+            explain(d, chosen, is_configured, is_complete);
+            if (d->measures_len > 1)
+                d->max_batch = chosen;
+        }
+    }
+    trial_done(&t);
+}
