@@ -93,7 +93,8 @@ def test_engine_writes_nothing_outside_the_data_folder(serve, tmp_path):
         assert s.predict("iris", FLOWER).status == 200
     time.sleep(0.5)
     assert tree(home, temp, models) == before
-    assert sorted(p.name for p in s.data.iterdir()) == ["crashes", "run"]
+    assert sorted(p.name for p in s.data.iterdir()) == ["cache", "crashes", "run"]
+    assert [p for p in (s.data / "cache").rglob("*") if p.is_file()] == []  # too small to be worth it
 
 
 @pytest.mark.onnx
