@@ -135,11 +135,13 @@ static void count_run(struct served *m, const struct lane_block *b, uint32_t row
 {
     const struct block_shm *shm = shm_of(b);
     uint64_t claimed = atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed), done = shm->done_ns;
-    if (shm->status == ERR_OK && claimed > 0 && done > claimed && done - claimed < RUN_NS_MAX) {
+    bool is_timed = claimed > 0 && done > claimed && done - claimed < RUN_NS_MAX;
+    if (shm->status == ERR_OK && is_timed) {
         cost_learn(&m->schedule.cost, b->run_rows, done - claimed);
         atomic_store_explicit(&m->shared->cost_a_ns, (uint64_t)m->schedule.cost.a_ns, memory_order_relaxed);
         atomic_store_explicit(&m->shared->cost_b_ns, (uint64_t)m->schedule.cost.b_ns, memory_order_relaxed);
     }
+    stats_run(m->shared, m->serve->thread, b->run_rows, is_timed ? done - claimed : 0);
     if (!m->shared->runs)
         return;
     metric_add(m->shared->runs, m->serve->thread, 1);

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "serve/proto_int.h"
+#include "serve/serve.h"
+#include "serve/stats.h"
 
 /* An answer may be as large as a batch block's outputs as text; what is kept from answer to answer is small. */
 #define SCRATCH_BYTES_MAX  ((size_t)1 << 30)
@@ -80,6 +82,27 @@ static void note_stages(struct proto_call *c)
     stage[STAGE_QUEUE] = passed > counted ? passed - counted : 0;
 }
 
+static enum stats_failure failure_of(enum err_code code)
+{
+    if (code == ERR_BUSY || code == ERR_TIMEOUT)
+        return STATS_REJECTED;
+    if (code == ERR_CANCELLED)
+        return STATS_CANCELED;
+    return code == ERR_BACKEND || code == ERR_INTERNAL ? STATS_BACKEND : STATS_OTHER;
+}
+
+static void count_success(const struct proto_call *c, uint64_t now_ns)
+{
+    const struct infer *i = &c->infer;
+    uint64_t ns[STATS_STAGES] = {0};
+    ns[STATS_SUCCESS] = now_ns - c->req->t_ready_ns;
+    ns[STATS_QUEUE] = c->req->stage_ns[STAGE_QUEUE];
+    ns[STATS_INPUT] = c->req->stage_ns[STAGE_DECODE];
+    ns[STATS_INFER] = c->req->stage_ns[STAGE_COMPUTE];
+    ns[STATS_OUTPUT] = c->req->stage_ns[STAGE_ENCODE];
+    stats_success(served_shared(i->model), c->req->thread, i->rows > 0 ? i->rows : 1, ns);
+}
+
 static void on_done(struct infer *i)
 {
     struct proto_call *c = i->owner;
@@ -92,6 +115,8 @@ static void on_done(struct infer *i)
     }
     if (i->err.code == ERR_INVALID && !i->err.remedy[0])
         err_remedy(&i->err, "GET /v2/models/%s/sample shows requests that this model takes", c->info->name);
+    stats_failure(served_shared(i->model), c->req->thread, failure_of(i->err.code),
+                  c->t_encode_ns - c->req->t_ready_ns);
     c->ops->fail(c->req, &i->err);
 }
 
@@ -145,7 +170,9 @@ void proto_call_fail(struct proto_call *c, const struct err *err)
 void proto_call_respond(struct proto_call *c, struct str content_type, const struct http_header *extra,
                         size_t extra_len, const struct str *parts, size_t parts_len)
 {
-    c->req->stage_ns[STAGE_ENCODE] = clock_now_ns() - c->t_encode_ns;
+    uint64_t now_ns = clock_now_ns();
+    c->req->stage_ns[STAGE_ENCODE] = now_ns - c->t_encode_ns;
+    count_success(c, now_ns);
     http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);
 }
 

@@ -82,6 +82,8 @@ void proto_v2_model(struct http_req *req, const struct route_match *m, void *arg
 void proto_v2_model_ready(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_config(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_stats(struct http_req *req, const struct route_match *m, void *arg);
+void proto_nv_metrics(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg);
 void proto_openapi(struct http_req *req, const struct route_match *m, void *arg);
 

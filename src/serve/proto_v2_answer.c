@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "serve/proto_classes.h"
 #include "serve/proto_v2_int.h"
+#include "serve/serve.h"
 
 /* A binary tensor of the answer: in the block, or strings framed in the second scratch buffer (as an offset, for it grows). */
 struct blob {
@@ -17,6 +19,7 @@ struct answer {
     struct buf *framed;
     size_t blobs_len;
     struct blob blobs[MODEL_TENSORS_MAX];
+    struct err err; /* what keeps the answer from being made */
 };
 
 static void frame_strings(struct answer *a, int k, struct blob *blob)
@@ -34,6 +37,14 @@ static void frame_strings(struct answer *a, int k, struct blob *blob)
     blob->bytes = a->framed->len - blob->offset;
 }
 
+static void put_binary_size(struct answer *a, const struct blob *blob)
+{
+    jw_key(&a->w, "parameters");
+    jw_object(&a->w);
+    jw_kv_u64(&a->w, "binary_data_size", blob->bytes);
+    jw_object_end(&a->w);
+}
+
 static void put_binary(struct answer *a, int k)
 {
     const struct infer_tensor *t = &a->call->infer.out[k];
@@ -42,9 +53,58 @@ static void put_binary(struct answer *a, int k)
         frame_strings(a, k, blob);
     else
         *blob = (struct blob){.data = t->data, .bytes = t->bytes};
-    jw_key(&a->w, "parameters");
+    put_binary_size(a, blob);
+}
+
+static bool is_binary(const struct answer *a, enum v2_form form)
+{
+    return form == V2_BINARY || (form == V2_DEFAULT && a->v2->is_binary_default);
+}
+
+/* The texts of all rows, as JSON strings or framed behind the JSON. */
+static void put_class_texts(struct answer *a, struct classes *c, struct blob *blob)
+{
+    char text[600];
+    for (uint64_t row = 0; row < c->rows; row++) {
+        classes_row(c, row);
+        for (uint32_t i = 0; i < c->n; i++) {
+            uint32_t n = (uint32_t)classes_text(c, i, text, sizeof text);
+            if (!blob) {
+                jw_str(&a->w, (struct str){text, n});
+                continue;
+            }
+            buf_add(a->framed, &n, sizeof n);
+            buf_add(a->framed, text, n);
+        }
+    }
+}
+
+static void put_classes(struct answer *a, const struct v2_wanted *wanted)
+{
+    struct infer *i = &a->call->infer;
+    struct classes c;
+    bool has_rows = a->call->desc->has_batch_dim != 0;
+    if (classes_init(&c, a->call->req->arena, &i->out[wanted->index], labels_of(served_shared(i->model)),
+                     wanted->classes, has_rows, &a->err))
+        return;
+    const int64_t shape[] = {(int64_t)c.rows, c.n};
     jw_object(&a->w);
-    jw_kv_u64(&a->w, "binary_data_size", blob->bytes);
+    jw_kv_c(&a->w, "name", a->call->desc->outputs[wanted->index].name);
+    jw_kv_c(&a->w, "datatype", "BYTES");
+    jw_key(&a->w, "shape");
+    jw_numbers(&a->w, JSON_I64, has_rows ? shape : shape + 1, has_rows ? 2 : 1);
+    if (is_binary(a, wanted->form)) {
+        struct blob *blob = &a->blobs[a->blobs_len++];
+        *blob = (struct blob){.offset = a->framed->len};
+        put_class_texts(a, &c, blob);
+        blob->bytes = a->framed->len - blob->offset;
+        put_binary_size(a, blob);
+    } else {
+        jw_key(&a->w, "data");
+        jw_array(&a->w);
+        put_class_texts(a, &c, NULL);
+        jw_array_end(&a->w);
+    }
     jw_object_end(&a->w);
 }
 
@@ -57,7 +117,7 @@ static void put_output(struct answer *a, uint32_t k, enum v2_form form)
     jw_kv_c(w, "datatype", dtype_name(t->dtype));
     jw_key(w, "shape");
     jw_numbers(w, JSON_I64, t->dims, (size_t)t->ndim);
-    if (form == V2_BINARY || (form == V2_DEFAULT && a->v2->is_binary_default)) {
+    if (is_binary(a, form)) {
         put_binary(a, (int)k);
     } else {
         jw_key(w, "data");
@@ -79,8 +139,13 @@ static void put_body(struct answer *a)
     if (a->v2->wanted_len == 0)
         for (uint32_t k = 0; k < a->call->desc->outputs_len; k++)
             put_output(a, k, V2_DEFAULT);
-    for (uint32_t i = 0; i < a->v2->wanted_len; i++)
-        put_output(a, a->v2->wanted[i].index, a->v2->wanted[i].form);
+    for (uint32_t i = 0; i < a->v2->wanted_len; i++) {
+        const struct v2_wanted *wanted = &a->v2->wanted[i];
+        if (wanted->classes > 0)
+            put_classes(a, wanted);
+        else
+            put_output(a, wanted->index, wanted->form);
+    }
     jw_array_end(w);
     jw_object_end(w);
 }
@@ -99,6 +164,10 @@ void proto_v2_answer(struct proto_call *c)
     struct buf *json = proto_scratch(0);
     jw_init(&a.w, json);
     put_body(&a);
+    if (a.err.code) {
+        c->ops->fail(c->req, &a.err);
+        return;
+    }
     if (json->failed || a.framed->failed) {
         too_large(c);
         return;

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "serve/proto_classes.h"
 #include "serve/proto_v2_int.h"
 
 /* An input as it stands in the request. */
@@ -211,7 +212,18 @@ static bool read_inputs(struct proto_call *c)
     return !c->reader.failed;
 }
 
-static bool read_output_parameters(struct json_reader *r, enum v2_form *form)
+static bool read_classes(struct json_reader *r, uint32_t *classes)
+{
+    uint64_t n;
+    if (!json_u64(r, &n))
+        return false;
+    if (n < 1 || n > CLASSES_ELEMENTS_MAX)
+        return json_fail(r, ERR_INVALID, "must be a number of classes, 1 to %d", CLASSES_ELEMENTS_MAX);
+    *classes = (uint32_t)n;
+    return true;
+}
+
+static bool read_output_parameters(struct json_reader *r, enum v2_form *form, uint32_t *classes)
 {
     struct str key;
     bool is_binary = false;
@@ -221,7 +233,9 @@ static bool read_output_parameters(struct json_reader *r, enum v2_form *form)
         if (str_eq_c(key, "binary_data")) {
             if (json_bool(r, &is_binary))
                 *form = is_binary ? V2_BINARY : V2_JSON;
-        } else if (str_eq_c(key, "classification") || str_eq_c(key, "shared_memory_region")) {
+        } else if (str_eq_c(key, "classification")) {
+            (void)read_classes(r, classes);
+        } else if (str_eq_c(key, "shared_memory_region")) {
             return json_fail(r, ERR_UNSUPPORTED, "not supported by this server");
         } else {
             (void)json_skip(r, NULL);
@@ -236,13 +250,14 @@ static bool read_output(struct proto_call *c)
     struct v2 *v = &request_of(c)->v2;
     struct str key, name = {NULL, 0};
     enum v2_form form = V2_DEFAULT;
+    uint32_t classes = 0;
     if (!json_object(r))
         return false;
     while (json_key(r, &key)) {
         if (str_eq_c(key, "name"))
             (void)json_string(r, c->req->arena, &name);
         else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL)
-            (void)read_output_parameters(r, &form);
+            (void)read_output_parameters(r, &form, &classes);
         else
             (void)json_skip(r, NULL);
     }
@@ -256,6 +271,11 @@ static bool read_output(struct proto_call *c)
     for (uint32_t i = 0; i < v->wanted_len; i++)
         if (v->wanted[i].index == (uint32_t)k)
             return json_fail(r, ERR_INVALID, "output '%s' already exists in request", c->desc->outputs[k].name);
+    const struct tensor_spec *spec = &c->desc->outputs[k];
+    if (classes > 0 && !classes_allowed((enum dtype)spec->dtype))
+        return json_fail(r, ERR_INVALID, "class result not available for output '%s' due to unsupported type '%s'",
+                         spec->name, dtype_name((enum dtype)spec->dtype));
+    v->wanted[v->wanted_len].classes = classes;
     v->wanted[v->wanted_len].index = (uint8_t)k; /* no overflow: each output at most once */
     v->wanted[v->wanted_len++].form = form;
     return true;

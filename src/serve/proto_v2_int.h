@@ -9,6 +9,7 @@ enum v2_form { V2_DEFAULT, V2_JSON, V2_BINARY };
 struct v2_wanted {
     uint32_t index;
     enum v2_form form;
+    uint32_t classes; /* 0: the tensor itself */
 };
 
 /* First member of the call's protocol state. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "serve/proto_classes.h"
 
 struct model_shared *model_shared_new(void)
 {
@@ -23,6 +24,8 @@ struct model_shared *model_shared_unref(struct model_shared *m)
 {
     if (m && atomic_fetch_sub(&m->refs, 1) == 1) {
         segment_close(&m->map);
+        stats_free(m);
+        labels_free(m);
         free(m);
     }
     return NULL;

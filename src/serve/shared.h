@@ -9,6 +9,7 @@
 #include "serve/quarantine.h"
 #include "serve/schedule.h"
 #include "serve/segment.h"
+#include "serve/stats.h"
 
 enum infer_outcome {
     OUTCOME_OK,
@@ -46,6 +47,8 @@ struct model_shared {
         alignas(64) _Atomic uint32_t queued, in_flight;
         _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
     } load[LANE_THREADS_MAX];
+    _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */
+    _Atomic(struct labels *) labels;                        /* proto_classes.h */
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];
     struct metric *rows, *runs;

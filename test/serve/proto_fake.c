@@ -7,6 +7,7 @@
 #define serve_models_len  fake_serve_models_len
 #define serve_model_at    fake_serve_model_at
 #define serve_all_settled fake_serve_all_settled
+#define served_shared     fake_served_shared
 #define infer_submit      fake_infer_submit
 #define infer_cancel      fake_infer_cancel
 #define infer_put_bytes   fake_infer_put_bytes
@@ -20,6 +21,7 @@
 #include "../../src/serve/proto_v2_answer.c"
 #include "../../src/serve/proto_v2_infer.c"
 #include "../../src/serve/proto_v2_models.c"
+#include "../../src/serve/proto_v2_stats.c"
 
 #include <stdlib.h>
 
@@ -27,6 +29,7 @@
 
 struct served {
     struct served_info info;
+    struct model_shared shared;
     struct model_desc desc;
 };
 
@@ -126,6 +129,11 @@ enum err_code fake_serve_model(struct serve *s, struct str name, struct str vers
 const struct served_info *fake_served_info(const struct served *m)
 {
     return &m->info;
+}
+
+struct model_shared *fake_served_shared(const struct served *m)
+{
+    return (struct model_shared *)(uintptr_t)&m->shared;
 }
 
 size_t fake_serve_models_len(const struct serve *s)
@@ -244,6 +252,7 @@ static void run(struct infer *i)
         err_set(&i->err, ERR_TOO_LARGE, "too large");
     } else if (i->err.code == ERR_OK && i->decode(i, &i->err) == ERR_OK) {
         last.was_decoded = true;
+        i->rows = i->model->desc.has_batch_dim ? (uint32_t)i->in[0].dims[0] : 1;
         if (fake_run_fails)
             err_set(&i->err, ERR_BACKEND, "%s", fake_run_fails);
         else

@@ -158,8 +158,6 @@ TEST(v2_errors_of_the_request)
     expect_error(IRIS,
                  X("\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}"),
                  400, "unexpected size for input 'X', expecting 16 additional bytes for model 'iris'");
-    expect_error(IRIS, "{\"outputs\":[{\"name\":\"label\",\"parameters\":{\"classification\":3}}],\"inputs\":[]}", 501,
-                 "outputs[0].parameters.classification: not supported");
     expect_error(TEXT, X("\"name\":\"s\",\"shape\":[1,2],\"datatype\":\"BYTES\",\"data\":[\"a\"]"), 400,
                  "inputs[0].data: 1 elements where shape [1,2] needs 2");
     expect_error(TEXT, X("\"name\":\"s\",\"shape\":[1,1],\"datatype\":\"BYTES\",\"data\":[\"a\",[\"b\"]]"), 400,
