@@ -5,7 +5,7 @@ set(ROOM_DEPS_base dep_yaml m)
 set(ROOM_DEPS_sys dep_seccomp Threads::Threads)
 set(ROOM_DEPS_net dep_uv dep_llhttp dep_z)
 set(ROOM_DEPS_proc Threads::Threads)
-set(ROOM_DEPS_model dep_z m ${CMAKE_DL_LIBS})
+set(ROOM_DEPS_model dep_jpeg dep_png dep_z m ${CMAKE_DL_LIBS})
 set(ROOM_DEPS_serve dep_uv)
 set(ROOM_DEPS_app dep_uv quern_assets)
 

@@ -97,6 +97,7 @@ packages() {
     case $1 in
     build)
         echo gcc=cc libc6-dev cmake=cmake ninja-build=ninja libuv1-dev libyaml-dev zlib1g-dev libseccomp-dev
+        echo libjpeg62-turbo-dev libpng-dev
         echo nodejs=node npm=npm "$(llhttp_package)=@llhttp"
         ;;
     python) echo python3=python3 python3-venv=@venv python3-pip=@pip ;;

@@ -158,7 +158,7 @@ static enum err_code check_backend(const struct config *c, const struct model_co
         return err_remedy(err, "known: %s", backend_names());
     }
     bool is_builtin = !b->extensions[0];
-    if (is_builtin && m->path)
+    if (is_builtin && m->path && !b->may_have_file)
         return fail_model(c, err, m, "path", "a built-in backend reads no file");
     if (!is_builtin && !m->path)
         return fail_model(c, err, m, "", "a model of this backend needs a path");

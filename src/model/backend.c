@@ -5,13 +5,15 @@
 #include "base/check.h"
 #include "model/backends/builtin/builtin.h"
 #include "model/backends/onnx/onnx.h"
+#include "model/backends/steps/steps.h"
 #include "model/backends/tflite/tflite.h"
 
 /* Addresses of output tensors are multiples of this: a cache line, and enough for every vector instruction. */
 #define OUT_ALIGN 64
 
 static const struct backend *const table[] = {
-    &backend_onnx, &backend_tflite, &backend_identity, &backend_delay, &backend_repeat, &backend_crash,
+    &backend_onnx,     &backend_tflite, &backend_image,  &backend_topk,
+    &backend_identity, &backend_delay,  &backend_repeat, &backend_crash,
 };
 
 const struct backend *backend_by_name(struct str name)
@@ -33,7 +35,7 @@ const struct backend *backend_by_path(struct str path)
 
 const char *backend_names(void)
 {
-    return "onnx, tflite, identity, delay, repeat, crash";
+    return "onnx, tflite, image, topk, identity, delay, repeat, crash";
 }
 
 void *backend_out_alloc(struct backend_run *r, size_t bytes)

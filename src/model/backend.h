@@ -58,6 +58,7 @@ ATTR_MUST_USE bool backend_out_bytes(struct backend_run *r, struct str s, struct
 struct backend {
     const char *name;              /* as in configuration */
     const char *const *extensions; /* file name endings, NULL-terminated: ".onnx"; empty for built-ins */
+    bool may_have_file;            /* a built-in that a path may be given to all the same */
     enum err_code (*engine_open)(const struct backend_load *opt, struct err *err); /* may be NULL */
     enum err_code (*load)(const struct backend_load *opt, void **out_instance, struct err *err);
     enum err_code (*describe)(void *instance, struct model_desc *out, struct err *err);
@@ -70,7 +71,7 @@ struct backend {
 
 const struct backend *backend_by_name(struct str name); /* NULL: none; backend_names lists them for error texts */
 const struct backend *backend_by_path(struct str path); /* by extension */
-const char *backend_names(void);                        /* "onnx, tflite, identity, delay, repeat, crash" */
+const char *backend_names(void); /* "onnx, tflite, image, topk, identity, delay, repeat, crash" */
 
 /* Which requests may share a run. A backend that knows it sets these fields in describe, with batch_reason: then this does nothing. Else looks at the described shapes, then runs made-up rows alone and together and compares. Sets has_batch_dim,
  * may_share, max_batch and batch_reason of d. In the sandbox, after describe. A run that fails in the probe means "never shared", with
