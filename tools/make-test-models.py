@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the small models of test/data/, and the larger ones that benchmarks use.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install onnx skl2onnx scikit-learn
-    /tmp/venv/bin/python tools/make-test-models.py test/data            # the committed ones
-    /tmp/venv/bin/python tools/make-test-models.py --bench /tmp/models  # not committed
+    python3 -m venv build/models-venv && build/models-venv/bin/pip install onnx skl2onnx scikit-learn
+    build/models-venv/bin/python tools/make-test-models.py test/data             # the committed ones
+    build/models-venv/bin/python tools/make-test-models.py --bench build/models  # not committed
 
 The same versions of these packages give the same bytes.
 """
@@ -271,7 +271,7 @@ def main():
         for name, m in dict(mlp784=mlp784(), mobilenet=mobilenet()).items():
             onnx.save(m, os.path.join(args[1], name + ".onnx"))
         return
-    if len(args) != 1:
+    if len(args) != 1 or args[0].startswith("-"):
         sys.exit(__doc__)
     os.makedirs(args[0], exist_ok=True)
     for group in identities, independent, dependent, shapes, formats, external, sklearn_models:

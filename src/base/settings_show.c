@@ -56,8 +56,10 @@ void settings_reference(const struct setting *table, const char *title, struct b
             CHECK(len < SECTIONS_MAX);
             struct section *sub = &queue[len++];
             *sub = (struct section){.table = s->sub, .help = s->help};
-            (void)snprintf(sub->path, sizeof sub->path, "%.60s%s%s%s", queue[i].path, queue[i].path[0] ? "." : "",
-                           s->key, s->kind == SET_MAP ? ".NAME" : "");
+            /* A copy: the compiler cannot tell that the two elements of the queue are different ones (-Wrestrict). */
+            struct section of = queue[i];
+            (void)snprintf(sub->path, sizeof sub->path, "%.60s%s%s%s", of.path, of.path[0] ? "." : "", s->key,
+                           s->kind == SET_MAP ? ".NAME" : "");
         }
     }
 }
