@@ -1,4 +1,4 @@
-/* HTTP/1.1 load generator of all our benchmarks: one thread, N keep-alive connections, closed loop, optional pipelining. Prints one JSON
+/* HTTP/1.1 load generator of all our benchmarks: one thread, N keep-alive connections, closed loop with optional pipelining, or open loop at a rate. Prints one JSON
  * object. With --server-pid it also reads how much CPU time the server (its threads and descendants) used in the measured window, which is the
  * figure that does not depend on how fast this generator is. */
 #include <arpa/inet.h>
@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "load_open.h"
 #include "load_proc.h"
 #include "sys/fd.h"
 
@@ -33,7 +34,7 @@
 struct options {
     const char *host, *port, *unix_path;
     long connections, pipeline;
-    double seconds, warmup_s;
+    double seconds, warmup_s, rate, deadline_ms;
     const char *method, *path;
     struct buf headers, body;
     bool has_body;
@@ -43,17 +44,20 @@ struct options {
 
 static void usage(FILE *f)
 {
-    (void)fprintf(f, "usage: bench_load [options] http://HOST:PORT/PATH | unix:SOCKET\n"
-                     "  --connections N   keep-alive connections (64)\n"
-                     "  --pipeline N      requests in flight for each connection (1)\n"
-                     "  --seconds S       measured time (5)\n"
-                     "  --warmup S        seconds before (1)\n"
-                     "  --method M        (GET, or POST with a body)\n"
-                     "  --path P          request path, for a UNIX socket (/)\n"
-                     "  --header 'K: V'   may be repeated\n"
-                     "  --body TEXT       request body\n"
-                     "  --body-file FILE  request body from a file\n"
-                     "  --server-pid P[,P...]  processes whose CPU time is measured, with their descendants\n");
+    (void)fprintf(f,
+                  "usage: bench_load [options] http://HOST:PORT/PATH | unix:SOCKET\n"
+                  "  --connections N   keep-alive connections (64)\n"
+                  "  --pipeline N      requests in flight for each connection (1)\n"
+                  "  --rate N          open loop: N requests a second on average, over the connections that are free\n"
+                  "  --deadline MS     with --rate: answers that came later count as late\n"
+                  "  --seconds S       measured time (5)\n"
+                  "  --warmup S        seconds before (1)\n"
+                  "  --method M        (GET, or POST with a body)\n"
+                  "  --path P          request path, for a UNIX socket (/)\n"
+                  "  --header 'K: V'   may be repeated\n"
+                  "  --body TEXT       request body\n"
+                  "  --body-file FILE  request body from a file\n"
+                  "  --server-pid P[,P...]  processes whose CPU time is measured, with their descendants\n");
 }
 
 static void die(const char *what)
@@ -136,7 +140,8 @@ static void parse_options(struct options *o, int argc, char **argv)
         {"connections", 1, NULL, 'c'}, {"pipeline", 1, NULL, 'p'}, {"seconds", 1, NULL, 'd'},
         {"warmup", 1, NULL, 'w'},      {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},
         {"header", 1, NULL, 'H'},      {"body", 1, NULL, 'b'},     {"body-file", 1, NULL, 'f'},
-        {"server-pid", 1, NULL, 's'},  {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0},
+        {"server-pid", 1, NULL, 's'},  {"help", 0, NULL, 'h'},     {"rate", 1, NULL, 'r'},
+        {"deadline", 1, NULL, 'D'},    {NULL, 0, NULL, 0},
     };
     *o = (struct options){.connections = 64, .pipeline = 1, .seconds = 5, .warmup_s = 1, .path = "/"};
     buf_init(&o->headers, 65536);
@@ -173,6 +178,12 @@ static void parse_options(struct options *o, int argc, char **argv)
             break;
         case 'f':
             read_body(o, optarg);
+            break;
+        case 'r':
+            o->rate = seconds(optarg, "rate");
+            break;
+        case 'D':
+            o->deadline_ms = seconds(optarg, "deadline");
             break;
         case 's':
             parse_pids(o, str_c(optarg));
@@ -255,6 +266,7 @@ struct client {
     size_t to_send; /* bytes of requests not handed to the kernel */
     uint64_t sent_ns[PIPELINE_MAX];
     unsigned first, in_flight;
+    int status;
 };
 
 struct load {
@@ -266,8 +278,10 @@ struct load {
     struct str request; /* o.pipeline copies of it lie behind one another */
     bool is_measuring;
     struct histogram h;
+    struct load_open open;
     uint64_t requests, bad_status, broken, reconnects, bytes_in;
     uint64_t now_ns;
+    long next_client;
     char read_buf[READ_BYTES];
 };
 
@@ -326,10 +340,24 @@ static void open_client(struct load *l, struct client *c)
     watch(l, c, EPOLL_CTL_ADD);
 }
 
+/* Open loop: what is due goes out on this connection, which is free. */
+static bool add_due(struct load *l, struct client *c)
+{
+    uint64_t at = load_open_take(&l->open);
+    if (at == 0)
+        return true;
+    if (!add_requests(l, c, 1))
+        return false;
+    c->sent_ns[c->first] = at;
+    return true;
+}
+
 static void reopen(struct load *l, struct client *c)
 {
     (void)close(c->fd);
     open_client(l, c);
+    if (l->open.rate > 0)
+        return;
     if (!add_requests(l, c, (unsigned)l->o.pipeline))
         die("the server closes new connections");
 }
@@ -347,6 +375,7 @@ static bool read_head(struct load *l, struct client *c)
     if (strncmp(c->head, "HTTP/1.", 7) != 0 || c->head_n < 15)
         return false;
     int status = (c->head[9] - '0') * 100 + (c->head[10] - '0') * 10 + (c->head[11] - '0');
+    c->status = status;
     if (status < 200 || status > 299)
         l->bad_status += l->is_measuring;
     bool has_length = false;
@@ -439,6 +468,8 @@ static void count_answer(struct load *l, struct client *c)
     if (l->is_measuring) {
         l->requests++;
         record(&l->h, l->now_ns - c->sent_ns[c->first]);
+        if (l->open.rate > 0)
+            load_open_count(&l->open, c->status, l->now_ns - c->sent_ns[c->first]);
     }
     c->first = (c->first + 1) % PIPELINE_MAX;
     c->in_flight--;
@@ -464,6 +495,8 @@ static bool take_bytes(struct load *l, struct client *c, size_t n)
     }
     if (c->closes && c->part == PART_HEAD)
         return false;
+    if (l->open.rate > 0)
+        return c->in_flight > 0 || add_due(l, c);
     return answers == 0 || add_requests(l, c, answers);
 }
 
@@ -489,11 +522,31 @@ static void on_event(struct load *l, struct client *c, uint32_t events)
     reopen(l, c);
 }
 
+/* New requests onto free connections; returns how long epoll may wait. */
+static int arrivals(struct load *l)
+{
+    if (l->open.rate <= 0)
+        return 50;
+    load_open_arrive(&l->open, l->now_ns);
+    for (long i = 0; i < l->o.connections && l->open.due_len > 0; i++) {
+        struct client *c = &l->clients[(l->next_client + i) % l->o.connections];
+        if (c->in_flight > 0)
+            continue;
+        if (!add_due(l, c))
+            reopen(l, c);
+        l->next_client = (l->next_client + i + 1) % l->o.connections;
+        i = -1;
+    }
+    return l->open.next_ns > l->now_ns + 2 * NS_PER_MS
+               ? 1
+               : 0; /* looks all the time: a millisecond's sleep would be late */
+}
+
 static void run_until(struct load *l, uint64_t end_ns)
 {
     struct epoll_event events[256];
     while ((l->now_ns = clock_now_ns()) < end_ns) {
-        int n = epoll_wait(l->epoll, events, ARRAY_LEN(events), 50);
+        int n = epoll_wait(l->epoll, events, ARRAY_LEN(events), arrivals(l));
         l->now_ns = clock_now_ns();
         for (int i = 0; i < n; i++) {
             if (i > 0)
@@ -566,6 +619,8 @@ static void report(struct load *l, double wall_s, double cpu_s)
     jw_kv_f64(&w, "p99_us", quantile_us(&l->h, 0.99));
     jw_kv_f64(&w, "p999_us", quantile_us(&l->h, 0.999));
     jw_kv_f64(&w, "max_us", (double)l->h.max / 1e3);
+    if (l->open.rate > 0)
+        load_open_report(&l->open, wall_s, &w);
     if (l->o.pids_len > 0) {
         jw_kv_f64(&w, "server_cpu_s", cpu_s);
         jw_kv_f64(&w, "server_cores", cpu_s / wall_s);
@@ -600,7 +655,10 @@ int main(int argc, char **argv)
     for (long i = 0; i < l.o.connections; i++)
         open_client(&l, &l.clients[i]);
     l.now_ns = clock_now_ns();
-    for (long i = 0; i < l.o.connections; i++)
+    l.open.rate = l.o.rate;
+    l.open.deadline_ns = (uint64_t)(l.o.deadline_ms * 1e6);
+    l.open.next_ns = l.now_ns;
+    for (long i = 0; i < l.o.connections && l.open.rate <= 0; i++)
         if (!add_requests(&l, &l.clients[i], (unsigned)l.o.pipeline))
             die("the server closes new connections");
 

@@ -5,7 +5,7 @@ import importlib
 import pathlib
 import sys
 
-NAMES = ["http-floor", "startup", "iris"]
+NAMES = ["http-floor", "startup", "iris", "overload", "batching"]
 
 
 def load_module(name):
