@@ -20,6 +20,7 @@ quern_static(z zlib.h libz.a zlib1g-dev)
 quern_static(seccomp seccomp.h libseccomp.a libseccomp-dev)
 quern_static(jpeg jpeglib.h libjpeg.a libjpeg62-turbo-dev)
 quern_static(png png.h libpng16.a libpng-dev)
+target_link_libraries(dep_png INTERFACE dep_z m)
 
 # llhttp: Debian 12 carries its generated C source in node-llhttp; newer systems have a library package.
 find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include PATH_SUFFIXES llhttp include/llhttp REQUIRED)
