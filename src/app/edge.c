@@ -113,6 +113,7 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
     struct err err = {0};
     struct serve_state state = {.state = n->state,
                                 .reason = n->reason,
+                                .rollout = n->rollout.is_canary ? &n->rollout : NULL,
                                 .labels = n->labels,
                                 .instances = n->instances,
                                 .instances_ready = n->instances_ready};
@@ -422,6 +423,7 @@ static void on_second(uv_timer_t *h)
     struct edge *e = h->data;
     for (int i = 1; i < e->threads_len; i++)
         (void)uv_async_send(&e->threads[i].inbox_async);
+    edge_rollout_tick(e);
     history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
 }
 

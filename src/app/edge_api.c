@@ -127,6 +127,7 @@ static void write_model(struct json_writer *w, const struct edge *e, const struc
     jw_kv_u64(w, "file_bytes", d ? d->file_bytes : 0);
     jw_kv_f64(w, "load_ms", d ? (double)d->load_ns / 1e6 : 0);
     write_numbers(w, e, sh);
+    edge_rollout_write(m, w);
     jw_object_end(w);
 }
 
@@ -429,7 +430,9 @@ void edge_handle(struct http_req *req, void *arg)
             return;
         }
     }
+    serve_set_caller(t->serve, req);
     router_dispatch(t->router, req);
+    serve_set_caller(t->serve, NULL);
 }
 
 static const struct route api_routes[] = {
@@ -439,6 +442,7 @@ static const struct route api_routes[] = {
     {HTTP_POST_, "/v2/repository/models/{model}/load", edge_post_load, "Loads a model, in repository mode explicit"},
     {HTTP_POST_, "/v2/repository/models/{model}/unload", edge_post_unload, "Unloads a model"},
     {HTTP_POST_, "/api/models/{model}/rollback", edge_post_rollback, "Back to the version before, which is kept warm"},
+    {HTTP_POST_, "/api/models/{model}/promote", edge_post_promote, "Takes the canary at once"},
     {HTTP_GET_, "/metrics", get_metrics, "Prometheus metrics"},
 };
 

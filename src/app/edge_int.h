@@ -15,6 +15,17 @@
 
 struct edge;
 
+struct edge_rollout { /* of a canary: how it is tried, and what its predecessor's counts were when it began */
+    struct rollout_policy policy;
+    uint64_t for_ns, min_requests;
+    double max_failures, max_slower, max_different; /* percent, times, percent */
+    uint64_t began_ns;
+    uint32_t before_segment;
+    uint64_t before_answered, before_failed;
+    uint32_t before_latency[ROLLOUT_BUCKETS];
+    bool is_judged;
+};
+
 enum edge_news_kind {
     EDGE_NEWS_MODEL,
     EDGE_NEWS_RETIRE,
@@ -34,6 +45,7 @@ struct edge_news { /* for every thread; made by the first */
     int instances, instances_ready;
     char reason[640];
     char labels[SERVE_LABELS_MAX];
+    struct rollout_policy rollout;
     uint32_t segment, pid;
     uint64_t id;        /* LOADED */
     enum err_code code; /* LOADED */
@@ -70,6 +82,7 @@ struct edge_model { /* the first thread's book of models */
     int instances, instances_ready;
     char reason[640];
     char labels[SERVE_LABELS_MAX];
+    struct edge_rollout rollout;
     bool announced;
     uint64_t ready_at_ms;
 };
@@ -117,10 +130,16 @@ struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
 /* edge_loads.c: loading and unloading by request */
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg);
+void edge_post_promote(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg);
 void edge_load(void *arg, struct serve_load *l); /* arg: the thread */
 void edge_on_loaded(struct edge *e, struct str payload);
 void edge_answer_load(struct edge_thread *t, const struct edge_news *n);
+
+/* edge_rollout.c: canaries */
+void edge_rollout_read(struct json_reader *r, struct arena *a, struct edge_rollout *out);
+void edge_rollout_tick(struct edge *e); /* once a second */
+void edge_rollout_write(const struct edge_model *m, struct json_writer *w);
 
 /* edge_metrics.c */
 void edge_metrics_model(struct edge *e, struct model_shared *m);

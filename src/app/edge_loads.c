@@ -28,7 +28,7 @@ void edge_load(void *arg, struct serve_load *l)
     jw_kv_u64(&w, "id", l->id);
     jw_kv_c(&w, "name", l->name);
     jw_object_end(&w);
-    static const enum channel_type types[] = {CHANNEL_LOAD, CHANNEL_UNLOAD, CHANNEL_ROLLBACK};
+    static const enum channel_type types[] = {CHANNEL_LOAD, CHANNEL_UNLOAD, CHANNEL_ROLLBACK, CHANNEL_PROMOTE};
     edge_tell(t->edge, types[l->kind], buf_view(&text));
     buf_done(&text);
 }
@@ -153,4 +153,9 @@ void edge_post_unload(struct http_req *req, const struct route_match *match, voi
 void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg)
 {
     ask(req, match, arg, SERVE_ROLLBACK);
+}
+
+void edge_post_promote(struct http_req *req, const struct route_match *match, void *arg)
+{
+    ask(req, match, arg, SERVE_PROMOTE);
 }

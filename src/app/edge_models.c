@@ -29,6 +29,7 @@ struct model_news {
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
+    struct edge_rollout rollout;
 };
 
 /* Loading an inline model takes long: a thread of its own does it. */
@@ -142,6 +143,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->timeout_ns);
         else if (str_eq_c(key, "queue_max"))
             json_u64(&r, &n->queue_max);
+        else if (str_eq_c(key, "canary"))
+            edge_rollout_read(&r, a, &n->rollout);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
         else if (!read_batching(&r, key, &n->batch))
@@ -260,6 +263,7 @@ static void publish(struct edge *e, struct edge_model *m)
                              .instances_ready = m->instances_ready};
     (void)str_copy(news.reason, sizeof news.reason, str_c(m->reason));
     (void)str_copy(news.labels, sizeof news.labels, str_c(m->labels));
+    news.rollout = m->rollout.policy;
     edge_broadcast(e, &news);
     announce(e, m);
     edge_settle(e);
@@ -411,6 +415,8 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     bool is_hopeless = is_new && n.state == SERVED_FAILED && msg->fds_len == 0; /* never had processes */
     if (m)
         (void)str_copy(m->labels, sizeof m->labels, n.labels);
+    if (m && !(m->rollout.policy.is_canary && n.rollout.policy.is_canary)) /* it goes on being tried */
+        m->rollout = n.rollout;
     if (m && is_new && !n.is_inline && !is_hopeless &&
         (msg->fds_len != 1 || segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err)))
         set_failed(m, err.code ? err.text : "no shared memory came with the model", "");

@@ -262,7 +262,11 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
     case CHANNEL_LOAD:
     case CHANNEL_UNLOAD:
     case CHANNEL_ROLLBACK:
+    case CHANNEL_PROMOTE:
         loads_on_message(m, type, payload);
+        break;
+    case CHANNEL_VERDICT:
+        canary_verdict(m, payload);
         break;
     case CHANNEL_RELOAD:
         (void)master_reload(m, &err); /* answers the edge itself */

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "cli/launch.h"
 #include "proc/channel.h"
 #include "proc/report.h"
@@ -59,6 +60,7 @@ struct life {
     enum life_state state;
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
+    bool is_canary;                 /* READY, and replaces: it is tried beside the older life */
     bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
     uint32_t replaced_by;           /* LIFE_KEPT: segment of the life that took over */
@@ -127,7 +129,8 @@ struct life *life_by_segment(struct master *m, uint32_t segment);
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
                          struct err *err);
 void life_withdraw(struct master *m, struct life *l); /* the edge is to forget it */
-void life_retire(struct master *m, struct life *l);   /* no new requests; its workers end after the last answer */
+void life_takes_over(struct master *m, struct life *l);
+void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
 bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
 void snapshot_unref(struct snapshot *s);
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
@@ -149,7 +152,15 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
 void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
 
+/* master_canary.c */
+bool canary_is_due(struct master *m, const struct life *l); /* the configuration wants it tried first */
+void canary_verdict(struct master *m, struct str payload);
+enum err_code canary_promote(struct master *m, const char *name, struct err *err);
+bool canary_reject(struct master *m, const char *name, const char *reason); /* false: there is none */
+void canary_payload(const struct life *l, struct json_writer *w);
+
 /* master_rollback.c */
+void rollback_reject(struct master *m, const struct life *l); /* a reload does not take it until it changes */
 void life_keep(struct master *m, struct life *l, const struct life *by); /* or retires it */
 enum err_code master_rollback(struct master *m, const char *name, const char *reason, struct err *err);
 bool rollback_rejects(struct master *m, const struct model_config *c); /* was rolled back, and has not changed since */

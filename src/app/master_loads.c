@@ -235,6 +235,11 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
             answer(m, id, &err);
         return;
     }
+    if (type == CHANNEL_PROMOTE) {
+        (void)canary_promote(m, name, &err);
+        answer(m, id, &err);
+        return;
+    }
     bool is_load = type == CHANNEL_LOAD;
     if (!is_explicit(m, is_load ? "load" : "unload", &err)) {
         answer(m, id, &err);

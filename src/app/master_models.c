@@ -150,6 +150,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_kv_i64(&w, "priority", l->config->priority);
     write_batching(&l->config->batching, &w);
     write_labels(l->config, &w);
+    canary_payload(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
 }
@@ -346,8 +347,20 @@ static void life_is_ready(struct master *m, struct life *l)
 {
     l->state = LIFE_READY;
     l->reason[0] = '\0';
+    if (!canary_is_due(m, l)) {
+        life_takes_over(m, l);
+        return;
+    }
+    l->is_canary = true;
+    LOG_INFO("model is tried as canary", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
+    life_changed(m, l);
+    loads_settle(m, l->config->name, NULL);
+}
+
+void life_takes_over(struct master *m, struct life *l)
+{
     struct life *old = l->replaces ? older_life(m, l) : NULL;
-    l->replaces = false;
+    l->replaces = l->is_canary = false;
     life_changed(m, l);
     if (old) {
         LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));

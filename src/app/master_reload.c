@@ -35,7 +35,7 @@ static struct life *find(struct master *m, const struct model_config *c, bool re
 static bool serves_any(struct master *m, const char *name)
 {
     for (struct life *l = m->lives; l; l = l->next)
-        if (l->state == LIFE_READY && is_of(l, name, NULL))
+        if (l->state == LIFE_READY && !l->is_canary && is_of(l, name, NULL))
             return true;
     return false;
 }
@@ -48,7 +48,7 @@ void lives_leave(struct master *m, const struct life *news)
     bool is_loading = false, is_served = false;
     for (struct life *l = m->lives; l; l = l->next)
         if (is_of(l, name, NULL) && !l->is_leaving) {
-            is_loading = is_loading || l->state == LIFE_LOADING;
+            is_loading = is_loading || l->state == LIFE_LOADING || l->is_canary;
             is_served = is_served || l->state == LIFE_READY;
         }
     if (is_loading || !is_served)
@@ -63,7 +63,7 @@ void lives_leave(struct master *m, const struct life *news)
 static void leave_all(struct master *m, const char *name)
 {
     for (const struct life *l = m->lives; l; l = l->next)
-        if (l->state == LIFE_READY && !l->is_leaving && is_of(l, name, NULL)) {
+        if (l->state == LIFE_READY && !l->is_leaving && !l->is_canary && is_of(l, name, NULL)) {
             lives_leave(m, l);
             return;
         }
@@ -73,7 +73,7 @@ static void leave_all(struct master *m, const char *name)
 static void drop_unfinished(struct master *m, const struct config *c)
 {
     for (struct life *l = m->lives; l; l = l->next) {
-        if (!l->replaces || l->state != LIFE_LOADING)
+        if (!l->replaces || l->state > LIFE_READY)
             continue;
         if (watch_holds(m, l->config))
             continue;
@@ -89,6 +89,8 @@ static void mark_unwanted(struct master *m, const struct config *c)
         if (l->state >= LIFE_KEPT || watch_holds(m, l->config))
             continue;
         l->is_leaving = !wanted(c, l->config->name, l->config->version);
+        if (l->is_canary)
+            continue; /* drop_unfinished has looked at it */
         if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) ||
             (l->is_leaving && l->state != LIFE_READY))
             life_retire(m, l);

@@ -77,7 +77,7 @@ static void forget_rejected(struct master *m, const char *name)
     }
 }
 
-static void reject(struct master *m, const struct life *l)
+void rollback_reject(struct master *m, const struct life *l)
 {
     struct rejected *r = calloc(1, sizeof *r);
     CHECK(r);
@@ -122,7 +122,7 @@ static void swap_back(struct master *m, struct life *old)
     forget_rejected(m, old->config->name);
     if (!news)
         return;
-    reject(m, news);
+    rollback_reject(m, news);
     life_keep(m, news, old);
 }
 
@@ -134,6 +134,8 @@ void rollback_drained(struct master *m, struct life *l)
 
 enum err_code master_rollback(struct master *m, const char *name, const char *reason, struct err *err)
 {
+    if (canary_reject(m, name, reason))
+        return ERR_OK;
     struct life *old = kept_of(m, name);
     if (!old) {
         err_set(err, ERR_CONFLICT, "no earlier version of '%.100s' is kept", name);

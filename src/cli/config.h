@@ -16,6 +16,14 @@ struct batching_config { /* models: {iris: {batching: {delay: 2ms}}}; the most r
     bool is_ordered;                      /* key `ordered` */
 };
 
+struct canary_config { /* models: {iris: {canary: {percent: 10}}}; how a new version is tried before it takes over */
+    int64_t percent, shadow; /* both 0: not at all */
+    const char *header;
+    uint64_t for_ns;
+    int64_t min_requests;
+    double max_failures, max_slower, max_different, tolerance;
+};
+
 struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is the path */
     const char *name;
     const char *path;    /* file; made absolute when loaded, relative to the configuration file; NULL for built-ins */
@@ -34,8 +42,9 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     const char *class_name;         /* key `class`: one of classes; default the first */
     struct setting_list parameters; /* struct setting_text_pair: for the backend */
     uint64_t keep_old_ns;           /* how long what a new version replaced is kept warm */
-    struct setting_list versions;   /* const char *: which of a folder are served: "all", "latest:N", or numbers */
-    struct setting_list labels;     /* struct setting_pair: names for versions */
+    struct canary_config canary;
+    struct setting_list versions; /* const char *: which of a folder are served: "all", "latest:N", or numbers */
+    struct setting_list labels;   /* struct setting_pair: names for versions */
     /* found out, not in the table: */
     const char *origin;        /* the file or folder that path came from; NULL for built-ins */
     const char *problem;       /* a model of a repository that cannot be served, with the reason; NULL: none */

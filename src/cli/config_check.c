@@ -240,6 +240,9 @@ static enum err_code check_batching(const struct config *c, const struct model_c
 static enum err_code check_versions(const struct config *c, const struct model_config *m, struct err *err)
 {
     const struct setting_pair *labels = m->labels.items;
+    if (m->canary.header &&
+        strspn(m->canary.header, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(m->canary.header))
+        return fail_model(c, err, m, "canary.header", "a header's name is written in lower case letters, digits and -");
     if (m->versions.len && m->path && m->origin && strcmp(m->path, m->origin) == 0) {
         (void)fail_model(c, err, m, "versions", "a file has one version");
         return err_remedy(err, "give the folder that has <version>/model.onnx as path");

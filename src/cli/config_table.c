@@ -25,6 +25,29 @@ static const struct setting batching_table[] = {
                  .help = "Requests run, and are answered, in the order in which they came; priorities do not count."),
     {0}};
 
+static const struct setting canary_table[] = {
+    SETTING_INT("percent", struct canary_config, percent, .def = "0", .max = 100, .unit = "percent",
+                .help = "Of the callers that name no version, so many get the new one; a caller stays with its own."),
+    SETTING_INT("shadow", struct canary_config, shadow, .def = "0", .max = 100, .unit = "percent",
+                .help = "Of the answered requests, copies of so many run on the new version; nobody waits for them, "
+                        "their outputs are compared."),
+    SETTING_STR("header", struct canary_config, header, .def = "x-canary", .min = 1, .max = 63,
+                .help = "Request header, in lower case: `always` and `never` choose; any other value is the caller's "
+                        "name, in place of its address."),
+    SETTING_TIME("for", struct canary_config, for_ns, .def = "5m", .max = 24 * H,
+                 .help = "How long it is tried before it takes over."),
+    SETTING_INT("min_requests", struct canary_config, min_requests, .def = "100", .min = 1, .max = 1000000,
+                .help = "Fewer are not judged: neither taken over nor, but for failures, sent back."),
+    SETTING_FLOAT("max_failures", struct canary_config, max_failures, .def = "1", .max = 100, .unit = "percent",
+                  .help = "More failures than that, beyond those of the old version, send it back."),
+    SETTING_FLOAT("max_slower", struct canary_config, max_slower, .def = "2", .min = 1, .max = 1000, .unit = "times",
+                  .help = "A 95th percentile that is so much longer sends it back."),
+    SETTING_FLOAT("max_different", struct canary_config, max_different, .def = "1", .max = 100, .unit = "percent",
+                  .help = "More compared requests with other outputs send it back."),
+    SETTING_FLOAT("tolerance", struct canary_config, tolerance, .def = "0.001", .max = 1e6,
+                  .help = "Numbers that differ by less, relative to 1 + their size, are the same."),
+    {0}};
+
 const struct setting config_model_table[] = {
     SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
                 .help =
@@ -73,6 +96,10 @@ const struct setting config_model_table[] = {
     SETTING_TIME("keep_old", struct model_config, keep_old_ns, .def = "0", .max = 24 * H,
                  .help = "How long what a new version has replaced stays loaded, idle, for `quern model rollback`. It "
                          "costs its memory."),
+    SETTING_SECTION("canary", struct model_config, canary, canary_table,
+                    .help =
+                        "A new version is tried beside the old one before it takes over, and goes back by itself when "
+                        "it is worse."),
     SETTING_STRS("versions", struct model_config, versions, .max = 64,
                  .help = "Which versions of a folder are served, each under its number: `latest` (the default, unless "
                          "`config.pbtxt` has a policy), `latest:N`, `all`, or numbers. Who names none gets the "

@@ -28,6 +28,8 @@ enum channel_type {
     CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
     CHANNEL_LOAD,       /* edge: an operator asks to load a model {id, name} */
     CHANNEL_UNLOAD,
+    CHANNEL_PROMOTE,  /* edge: take the canary {id, name} */
+    CHANNEL_VERDICT,  /* edge: the canary {segment} is good or bad {ok, reason} */
     CHANNEL_ROLLBACK, /* edge: back to the version before {id, name, reason}; id 0: nobody waits for an answer */
     CHANNEL_KILL,     /* edge: worker {pid} hangs: {reason} */
     CHANNEL_CANCEL,   /* edge: pass on as CHANNEL_ABORT */

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/rollout_int.h"
 
 #define RETRY_MS_MAX      60000u
 #define BIG_REQUEST_BYTES (256u << 10) /* decoding it takes long: rows that are ready do not wait for it */
@@ -111,6 +112,7 @@ void infer_end(struct infer *i)
     struct metric *counted = m->shared->outcome[outcome_of(i->err.code)];
     if (counted && !i->part_of)
         metric_add(counted, m->serve->thread, 1);
+    rollout_end(i);
     i->done(i);
 }
 

@@ -23,6 +23,8 @@ struct served {
     struct served_info info;
     char reason[640];
     char labels[SERVE_LABELS_MAX];
+    struct rollout_policy rollout;
+    uint32_t shadow_turn; /* the next request is copied at 100 */
     bool has_lane, is_retired, drain_told;
     struct lane lane;
     struct segment_map private_map;             /* inline */
@@ -41,6 +43,9 @@ struct serve {
     struct serve_hooks hooks;
     struct served **models; /* sorted by name, version; retired ones behind the others */
     size_t models_len, models_cap;
+    const struct http_req *caller;
+    int canaries; /* models that are one */
+    int shadows;  /* copies that run or wait */
     bool all_settled;
     bool is_flushing;
     uint32_t busy; /* requests in all models */

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/rollout_int.h"
 #include "sys/futex.h"
 
 #define ABORT_NS          (250 * NS_PER_MS) /* for a backend that can give up a run, before its worker is killed */
@@ -180,10 +181,17 @@ static void retire_older(struct serve *s, const struct served *news)
 {
     for (size_t i = 0; i < s->models_len; i++) {
         struct served *m = s->models[i];
-        if (m != news && !m->is_retired && strcmp(m->info.name, news->info.name) == 0 &&
+        if (m != news && !m->is_retired && !m->rollout.is_canary && strcmp(m->info.name, news->info.name) == 0 &&
             strcmp(m->info.version, news->info.version) == 0)
             retire(m);
     }
+}
+
+static void count_canaries(struct serve *s)
+{
+    s->canaries = 0;
+    for (size_t i = 0; i < s->models_len; i++)
+        s->canaries += s->models[i]->rollout.is_canary && !s->models[i]->is_retired;
 }
 
 enum err_code serve_update(struct serve *s, struct model_shared *shared, const struct serve_state *state,
@@ -196,6 +204,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
         return ERR_OK;
     enum served_state now = state->state;
     (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
+    m->rollout = state->rollout ? *state->rollout : (struct rollout_policy){0};
     (void)str_copy(m->labels, sizeof m->labels, str_c(state->labels));
     if (now == SERVED_READY && make_ready(m, err)) {
         now = SERVED_FAILED;
@@ -204,8 +213,9 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
     m->info.instances = state->instances;
     m->info.instances_ready = state->instances_ready;
     m->info.state = now;
-    if (now == SERVED_READY)
+    if (now == SERVED_READY && !m->rollout.is_canary)
         retire_older(s, m);
+    count_canaries(s);
     if (now == SERVED_FAILED)
         fail_all(m);
     sort_models(s);
@@ -217,7 +227,13 @@ void serve_retire(struct serve *s, uint32_t segment)
     struct served *m = by_segment(s, segment);
     if (m)
         retire(m);
+    count_canaries(s);
     sort_models(s);
+}
+
+void serve_set_caller(struct serve *s, const struct http_req *req)
+{
+    s->caller = req;
 }
 
 void serve_load_model(struct serve *s, struct serve_load *l)
@@ -269,6 +285,8 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
         if (m->is_retired || !str_eq_c(name, m->info.name))
             continue;
         named = m;
+        if (m->rollout.is_canary && (version.n == 0 || best))
+            continue; /* who names no version gets it by rollout_choose */
         bool wanted = version.n == 0 || str_eq_c(version, m->info.version) || has_label(m, version);
         if (wanted && (!best || best->info.state != SERVED_READY || m->info.state == SERVED_READY))
             best = m; /* the newest that is ready, else the newest */
@@ -279,7 +297,7 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
         return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found",
                        named->info.name, (int)(version.n < 40 ? version.n : 40), version.p);
     if (best->info.state == SERVED_READY) {
-        *out = best;
+        *out = version.n == 0 ? rollout_choose(s, best) : best;
         return ERR_OK;
     }
     err_set(err, ERR_UNAVAILABLE, "model '%s' version %s is not ready: %s", best->info.name, best->info.version,

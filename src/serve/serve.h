@@ -6,7 +6,7 @@
 #include "serve/infer.h"
 #include "serve/shared.h"
 
-enum serve_load_kind { SERVE_LOAD, SERVE_UNLOAD, SERVE_ROLLBACK };
+enum serve_load_kind { SERVE_LOAD, SERVE_UNLOAD, SERVE_ROLLBACK, SERVE_PROMOTE };
 
 /* A question to the master to load or unload a model by name, or to go back to the version before. Filled by who asks; lies still until done,
  * which is called once, on this thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
@@ -24,12 +24,13 @@ struct serve_load {
 struct serve_hooks {
     void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason); /* it hangs */
     void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block,
-                       uint32_t gen);             /* nobody waits */
-    void (*drained)(void *arg, uint32_t segment); /* after serve_retire */
+                       uint32_t gen);              /* nobody waits */
+    void (*drained)(void *arg, uint32_t segment);  /* after serve_retire */
     void (*load)(void *arg, struct serve_load *l); /* see serve_load_model */
     void *arg;
 };
 
+struct http_req;
 struct serve *serve_new(int thread, const struct serve_hooks *hooks);
 struct serve *serve_free(struct serve *s);
 
@@ -38,7 +39,8 @@ struct serve *serve_free(struct serve *s);
 struct serve_state {
     enum served_state state;
     const char *reason;
-    const char *labels; /* names for this version, with commas between; NULL: none */
+    const struct rollout_policy *rollout; /* NULL: it is no canary */
+    const char *labels;                   /* names for this version, with commas between; NULL: none */
     int instances, instances_ready;
 };
 /* Adds a model or tells news of it (by m->id). A READY model replaces an older life of the same name and version for new requests. Takes a reference. */
@@ -50,6 +52,8 @@ void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_
 void serve_load_model(struct serve *s, struct serve_load *l);
 void serve_set_settled(struct serve *s, bool all_settled);
 
+/* Whose request is being handled from now on, NULL: nobody's. It decides who gets a canary. */
+void serve_set_caller(struct serve *s, const struct http_req *req);
 /* All that was readable has been read: publish batches, wake workers once, run inline models. */
 void serve_flush(struct serve *s);
 /* Takes finished batches and answers their requests. True if there were any. Cheap when there is nothing. */

@@ -7,6 +7,7 @@
 #include "model/backend.h"
 #include "serve/batch.h"
 #include "serve/quarantine.h"
+#include "serve/rollout.h"
 #include "serve/schedule.h"
 #include "serve/segment.h"
 #include "serve/stats.h"
@@ -49,6 +50,7 @@ struct model_shared {
     } load[LANE_THREADS_MAX];
     _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */
     _Atomic(struct labels *) labels;                        /* proto_classes.h */
+    struct rollout_counts rollout;
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];
     struct metric *rows, *runs;

@@ -349,3 +349,118 @@ def test_what_is_kept_ends_in_time_or_with_its_worker(serve, tmp_path):
     quern.kill(pid)
     wait_until(lambda: states(s) == {"3": "ready"}, 5, "no way back")
     assert s.post("/api/models/m/rollback", b"").status == 409 and answer(s) == OLD
+
+
+# ---- canaries ----
+
+
+def canary_config(model, more):
+    return f"models: {{m: {{{model}, keep_old: 60s, canary: {{{more}}}}}}}"
+
+
+def ask(server, key, values=FLOWER):
+    r = server.predict("m", values, {"x-canary": key})
+    return r.json()["data"]["prediction"] if r.status == 200 else r.status
+
+
+@pytest.mark.onnx
+def test_canary_takes_its_share_each_caller_stays_and_is_promoted(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    s = serve(config=canary_config(f"path: {tmp_path}/m", "percent: 40, for: 1h, max_slower: 1000"), threads=2)
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=2) as load:
+        put(tmp_path / "m", 2, "iris_names.onnx")
+        s.reload()
+        wait_until(lambda: states(s) == {"1": "ready", "2": "canary"}, 10 * SLOW, "the canary")
+        wait_until(lambda: ask(s, "always") == NEW, 5, "the canary answers")
+        assert ask(s, "never") == OLD
+        keys = [f"user{k}" for k in range(60)]
+        first = [ask(s, k) for k in keys]
+        assert 10 <= first.count(NEW) <= 38, first.count(NEW)
+        assert [ask(s, k) for k in keys] == first, "a caller stays with its version"
+        assert s.get("/v2/models/m/versions/1").status == 200 == s.get("/v2/models/m/versions/2").status
+        shown = [m for m in s.api()["models"] if "canary" in m]
+        assert len(shown) == 1 and shown[0]["canary"]["answered"] >= first.count(NEW) and shown[0]["canary"]["failed"] == 0
+        # its worker and the edge die: it is tried on
+        quern.kill([p["pid"] for p in s.processes("worker") if p["version"] == "2"][0])
+        wait_until(lambda: ask(s, "always") == NEW, 5 * SLOW, "the canary's new worker")
+    assert load.failures == [] and load.ok > 50
+    quern.kill(s.pids("edge")[0])
+    wait_until(lambda: s.pids("edge"), 5, "the new edge")
+    wait_until(lambda: ask(s, "always") == NEW and ask(s, "never") == OLD, 5 * SLOW, "the canary beside the old one")
+    assert [ask(s, k) for k in keys] == first
+    assert s.post("/api/models/m/promote", b"").status == 200
+    wait_until(lambda: answer(s) == NEW and ask(s, "never") == NEW, 5, "the new version for all")
+    wait_until(lambda: states(s) == {"1": "kept", "2": "ready"}, 5, "the old one is kept")
+    assert s.post("/api/models/m/promote", b"").status == 409
+    assert s.post("/api/models/m/rollback", b"").status == 200
+    wait_until(lambda: answer(s) == OLD, 5, "the way back")
+
+
+def test_a_canary_that_fails_is_sent_back_and_not_taken_again(serve):
+    rules = "percent: 100, for: 1h, min_requests: 20, max_slower: 1000"
+    s = serve(config=canary_config("path: 'builtin:identity'", rules))
+    s.write_config(canary_config("path: 'builtin:crash', parameters: {on: '7', how: lie}", rules))
+    s.reload()
+    wait_until(lambda: s.predict("m", [7, 1]).status == 502, 5, "the canary")
+    with Load(s, echo_of(7), connections=1) as load:
+        wait_until(lambda: "tried and sent back" in s.status()["last_error"], 10, "the verdict")
+        wait_until(lambda: s.predict("m", [7, 1]).status == 200, 5, "the old one for all")
+        before = len(load.failures)
+        time.sleep(0.5)
+        assert len(load.failures) - before <= 1
+    assert "requests failed" in s.status()["last_error"]
+    s.reload()
+    time.sleep(0.5)
+    assert s.predict("m", [7, 1]).status == 200 and states(s) == {"1": "ready"}
+
+
+def echo_of(value):
+    return [("/predict", predict_body("m", [value, 1]), expect_prediction([value, 1]))]
+
+
+def has_canary(server):
+    return any(m["state"] == "canary" for m in server.status()["models"])
+
+
+def test_a_canary_that_is_slow_is_sent_back(serve):
+    rules = "percent: 50, for: 1h, min_requests: 20"
+    s = serve(config=canary_config("path: 'builtin:identity'", rules))
+    s.write_config(canary_config("path: 'builtin:delay', parameters: {execute_delay_ms: '60'}", rules))
+    s.reload()
+    wait_until(lambda: has_canary(s), 5, "the canary")
+    end = time.monotonic() + 20
+    failed = 0
+    while "sent back" not in s.status()["last_error"] and time.monotonic() < end:
+        with s.client() as c:
+            for k in range(20):
+                failed += c.request("POST", "/predict", predict_body("m", [1]), {"x-canary": f"u{k}"}).status != 200
+    assert "95 % of requests took" in s.status()["last_error"] and failed == 0
+
+
+def test_shadow_differences_send_back_what_no_client_ever_saw(serve):
+    rules = "shadow: 50, for: 1h, min_requests: 20, max_slower: 1000"
+    s = serve(config=canary_config("path: 'builtin:identity'", rules), threads=2)
+    with Load(s, echo_of(3), connections=3) as load:
+        s.write_config(canary_config("path: 'builtin:repeat', parameters: {times: '2'}", rules))
+        s.reload()
+        wait_until(lambda: "sent back" in s.status()["last_error"], 10 * SLOW, "the verdict")
+    assert load.failures == [] and load.ok > 50
+    assert "outputs differ in" in s.status()["last_error"]
+
+
+def test_a_good_canary_takes_over_by_itself(serve):
+    rules = "percent: 20, shadow: 50, for: 1s, min_requests: 10, max_slower: 1000"
+    s = serve(config=canary_config("path: 'builtin:identity'", rules), threads=2)
+    (old,) = s.pids("worker")
+    requests = [("/predict", predict_body("m", [k, k]), expect_prediction([k, k])) for k in range(1, 4)]
+    with Load(s, requests, connections=2) as load:
+        s.write_config(canary_config("path: 'builtin:identity', parameters: {dims: '2'}", rules))
+        s.reload()
+        wait_until(lambda: has_canary(s), 5, "the canary")
+        with s.client() as c:
+            for k in range(60):
+                assert c.request("POST", "/predict", predict_body("m", [k, k]), {"x-canary": f"u{k}"}).status == 200
+        wait_until(lambda: set(p["state"] for p in s.status()["models"]) == {"ready", "kept"}, 10 * SLOW, "the new one")
+        assert s.predict("m", [1]).status == 400, "it is the new one"
+    assert load.failures == [] and load.ok > 50
