@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import random
 import shutil
+import signal
 import threading
 import time
 
@@ -464,3 +466,64 @@ def test_a_good_canary_takes_over_by_itself(serve):
         wait_until(lambda: set(p["state"] for p in s.status()["models"]) == {"ready", "kept"}, 10 * SLOW, "the new one")
         assert s.predict("m", [1]).status == 400, "it is the new one"
     assert load.failures == [] and load.ok > 50
+
+
+# ---- deaths in the midst of a reload ----
+
+
+@pytest.mark.onnx
+def test_kill_9_in_every_step_of_a_reload(serve, tmp_path):
+    """The new worker, the old one or the edge dies at another moment of each reload. Requests go on, and the new version comes."""
+    put(tmp_path / "m", 1)
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", keep_old: 200ms}}}}')
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=3, reconnect=True) as load:
+        for k, delay in enumerate([0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.4, 0.02, 0.05, 0.12, 0.3]):
+            who = ["new", "old", "edge"][k % 3]
+            before = set(s.pids("worker"))
+            put(tmp_path / "m", k + 2, "iris_names.onnx" if k % 2 == 0 else "iris.onnx")
+            s.signal(signal.SIGHUP)
+            time.sleep(delay * SLOW)
+            workers = [p["pid"] for p in s.processes("worker") if p["pid"]]
+            victims = {"new": [p for p in workers if p not in before], "old": list(before), "edge": s.pids("edge")}[who]
+            for pid in victims:
+                quern.kill(pid)
+            wait_until(lambda: versions_or_none(s) == [str(k + 2)], 10 * SLOW, f"version {k + 2} after the death of the {who}")
+            wait_until(lambda: answer(s) == (NEW if k % 2 == 0 else OLD), 5, "its answers")
+    assert load.failures == [] and load.ok > 50
+    wait_until(lambda: len([p for p in s.processes("worker") if p["pid"]]) == 1, 10, "the end of all old workers")
+
+
+def versions_or_none(server):
+    try:
+        r = server.get("/v2/models/m")
+        return r.json()["versions"] if r.status == 200 else None
+    except OSError:
+        return None  # the edge is just being started again
+
+
+@pytest.mark.onnx
+def test_torn_and_damaged_copies_never_stop_what_serves(serve, tmp_path):
+    """Cut and flipped files, by chance: each is served or refused with a reason, and the version before goes on."""
+    chance = random.Random(7)
+    whole = (quern.DATA / "iris.onnx").read_bytes()
+    put(tmp_path / "models/m", 1)
+    put(tmp_path / "models/n", 1)
+    s = serve(config=f"repository: {{path: {tmp_path}/models, mode: explicit, load: '*'}}")
+    with Load(s, [("/predict", predict_body("n", FLOWER), expect_prediction(OLD))], connections=1) as load:
+        for k in range(2, 22):
+            data = bytearray(whole[: chance.randrange(len(whole))] if k % 2 else whole)
+            for _ in range(0 if k % 2 else 3):
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            aside = tmp_path / f"models/m/.{k}"
+            aside.mkdir()
+            (aside / "model.onnx").write_bytes(data)
+            aside.rename(tmp_path / f"models/m/{k}")
+            r = load_model(s, "m")
+            assert r.status in (200, 400, 404), r
+            if r.status != 200:
+                assert len(r.json()["error"]) > 30 and s.get("/v2/models/m/ready").status == 200
+            shutil.rmtree(tmp_path / f"models/m/{k}")
+    assert load.failures == [] and load.ok > 20
+    assert load_model(s, "m").status == 200
+    wait_until(lambda: versions(s) == ["1"] and answer(s) == OLD, 10, "the whole file again")
