@@ -133,7 +133,8 @@ bool exec_run(struct exec *x, const struct exec_block *where)
         .rows = b->rows,
     };
     struct err err = {0};
-    enum err_code code = check_wanted(b, start_ns, &err) ? err.code : x->backend->run(x->instance, &run, &err);
+    bool is_wanted = check_wanted(b, start_ns, &err) == ERR_OK;
+    enum err_code code = is_wanted ? x->backend->run(x->instance, &run, &err) : err.code;
     b->status = code;
     if (code == ERR_OK) {
         publish_outputs(x, b, run.out_base);
@@ -142,7 +143,8 @@ bool exec_run(struct exec *x, const struct exec_block *where)
         (void)str_copy(b->remedy, sizeof b->remedy, str_c(err.remedy));
     }
     b->done_ns = clock_now_ns();
-    count(x, b, start_ns);
+    if (is_wanted)
+        count(x, b, start_ns);
     report_requests(NULL, 0);
     uint64_t running = block_state(where->gen, x->pid, BLOCK_RUNNING);
     return atomic_compare_exchange_strong_explicit(&b->state, &running, block_state(where->gen, x->pid, BLOCK_DONE),

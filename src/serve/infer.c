@@ -75,6 +75,7 @@ static void waiting_push(struct served *m, struct infer *i)
     else
         m->waiting_first = i;
     m->waiting++;
+    m->parts_waiting += i->part_of != NULL;
     count_rows(m, i, i->rows);
 }
 
@@ -89,6 +90,7 @@ static void waiting_unlink(struct served *m, struct infer *i)
     else
         m->waiting_last = i->prev;
     m->waiting--;
+    m->parts_waiting -= i->part_of != NULL;
     count_rows(m, i, 0U - i->rows);
 }
 
@@ -261,13 +263,20 @@ static enum err_code check_deadline(struct served *m, struct infer *i)
     return err_remedy(&i->err, "try again after %u ms, or allow more time", i->err.retry_after_ms);
 }
 
+/* A request in parts is one, however many of its parts wait. */
+static uint32_t waiting_requests(const struct served *m)
+{
+    return m->waiting - m->parts_waiting + m->splits;
+}
+
 /* Told to come back when what waits now has run. */
 static enum err_code refuse_full(struct served *m, struct infer *i)
 {
     uint64_t finish =
         schedule_finish(&m->schedule, i->t_submit_ns, m->rows, 1, m->lane.row_cap, m->info.instances_ready);
     uint64_t ms = finish > i->t_submit_ns ? (finish - i->t_submit_ns) / NS_PER_MS + 1 : 1;
-    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", m->waiting, m->info.name);
+    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", waiting_requests(m),
+            m->info.name);
     i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
     return err_remedy(&i->err, "try again later, or give the model more instances");
 }
@@ -275,10 +284,12 @@ static enum err_code refuse_full(struct served *m, struct infer *i)
 /* A full queue refuses whoever comes last in its order: a client that floods it, not the one that asks now and then. */
 static enum err_code check_queue(struct served *m, struct infer *i)
 {
-    if (m->waiting < m->shared->limits.queue_max)
+    if (waiting_requests(m) < m->shared->limits.queue_max)
         return ERR_OK;
     struct infer *last = m->waiting_last;
-    if (!last || last->order <= i->order || last->part_of)
+    while (last && last->part_of)
+        last = last->prev;
+    if (!last || last->order <= i->order)
         return refuse_full(m, i);
     (void)refuse_full(m, last);
     infer_end(last);

@@ -31,6 +31,7 @@ struct served {
     struct exec *exec;                          /* inline */
     struct infer *waiting_first, *waiting_last; /* no block was free; ascending order */
     uint32_t waiting, placed, rows;             /* rows: of both */
+    uint32_t parts_waiting, splits;             /* parts among the waiting; requests in parts */
     struct schedule schedule;
     uint64_t last_order;                        /* is_ordered: of the last request */
     bool is_dirty;                              /* rows were added since the last flush */

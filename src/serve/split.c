@@ -67,6 +67,7 @@ static void finish(struct split *s)
     struct infer *whole = s->whole;
     uint32_t outputs_len = whole->model->info.desc->outputs_len; /* the whole's memory may go with done() */
     whole->split = NULL;
+    whole->model->splits--;
     whole->err = s->err;
     whole->out = s->out;
     whole->t_run_ns = s->t_run_ns;
@@ -249,6 +250,7 @@ void split_submit(struct infer *whole)
     whole->state = INFER_SPLIT;
     whole->split = s;
     whole->model->serve->busy++;
+    whole->model->splits++;
     make_parts(s);
     s->left++; /* ours: parts may end while others are still being submitted */
     for (; s->begun < s->parts_len && !s->is_ending; s->begun++)

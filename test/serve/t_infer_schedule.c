@@ -226,6 +226,7 @@ TEST(expired_work_never_runs)
     rig_pass_ms(20);
     EXPECT(exec_run(&r.worker, &b));
     EXPECT_EQ(r.state.runs, 0);
+    EXPECT_EQ(atomic_load(&r.worker_map.shm->instances[0].runs), 0);
     (void)serve_collect(r.serve);
     EXPECT_ERR(*x, ERR_TIMEOUT, "Request timeout expired");
     struct req *y = ask(1, 1, 1, 20), *z = ask(2, 1, 1, 60); /* one of them can still be in time: they run */
@@ -327,6 +328,38 @@ TEST(parts_of_a_large_request_let_others_through)
     EXPECT_OPEN(large);
     rig_settle(&r);
     EXPECT_OK(large);
+    rig_done(&r);
+}
+
+TEST(a_large_request_is_one_in_the_queue)
+{
+    static struct req large[3];
+    start(1, 3, NULL);
+    learn(4);
+    for (int n = 0; n < 3; n++) {
+        req_make(&r, &large[n], 100, 1, 0);
+        large[n].i->client = 1;
+        req_submit(&large[n]);
+        EXPECT_OPEN(large[n]);
+        if (n == 1) { /* many parts wait, but two requests */
+            struct req *small = ask(0, 2, 1, 0);
+            EXPECT_OPEN(*small);
+            run_all();
+            EXPECT_OK(*small);
+            EXPECT_OK(large[0]);
+            EXPECT_OK(large[1]);
+        }
+    }
+    run_all();
+    for (int n = 0; n < 3; n++) {
+        req_make(&r, &large[n], 100, 1, 0);
+        req_submit(&large[n]);
+    }
+    struct req *other = ask(1, 2, 1, 0);
+    EXPECT_ERR(*other, ERR_BUSY, "Exceeds maximum queue size: 3 requests wait");
+    run_all();
+    EXPECT_EQ(r.model->splits, 0);
+    EXPECT_EQ(r.model->parts_waiting, 0);
     rig_done(&r);
 }
 
