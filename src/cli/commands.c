@@ -100,6 +100,49 @@ static const struct arg_option model_options[] = {OPTION_DATA, {0}};
 static const struct arg_example model_examples[] = {{"quern model rollback ocr", "The version before serves again."},
                                                     {0}};
 
+static const struct arg_option bench_options[] = {
+    {.name = "connections",
+     .letter = 'c',
+     .value = "N[,N...]",
+     .help = "Connections that each send their next request when the last one was answered; several numbers are "
+             "measured one after another. With --rate or --p99: most requests in flight. Default 64, with a rate 256."},
+    {.name = "rate",
+     .letter = 'r',
+     .value = "N[,N...]",
+     .help = "Requests a second, however fast the server answers; latency counts from the intended start."},
+    {.name = "p99",
+     .value = "TIME",
+     .help = "Find the highest rate whose 99th percentile of latency stays within this time."},
+    {.name = "arrivals",
+     .value = "KIND",
+     .complete = "poisson fixed",
+     .help = "How requests of a rate are spread: by chance as those of people are, or evenly. Default poisson."},
+    {.name = "duration", .letter = 'd', .value = "TIME", .help = "What is measured at each point. Default 5s."},
+    {.name = "warmup", .value = "TIME", .help = "Load before it that does not count. Default 1s."},
+    {.name = "repeat", .value = "N", .help = "Measure each point so often; medians and spread are shown. Default 1."},
+    {.name = "rows",
+     .value = "N",
+     .help = "Rows of each request, where the model's first dimension is free. Default 1."},
+    {.name = "tensors", .value = "KIND", .complete = "json binary", .help = "How requests carry them. Default json."},
+    {.name = "body", .value = "FILE", .complete = "FILE", .help = "Send this instead of made-up inputs."},
+    {.name = "content-type", .value = "TYPE", .help = "Of the body. Default application/json."},
+    {.name = "header", .value = "'NAME: VALUE'", .help = "One more header.", .is_repeatable = true},
+    {.name = "timeout", .value = "TIME", .help = "An answer that takes longer is an error. Default 30s."},
+    {.name = "server-pid",
+     .value = "PID",
+     .help = "Measure the CPU time of this process and its descendants. For a model's name it is known.",
+     .is_repeatable = true},
+    OPTION_DATA,
+    OPTION_JSON,
+    {0}};
+static const struct arg_example bench_examples[] = {
+    {"quern bench iris", "The model of the quern that runs: answers a second, latencies, CPU time of a request."},
+    {"quern bench iris --p99 5ms", "The highest rate that holds 5 ms."},
+    {"quern bench http://127.0.0.1:8000/v2/models/cnn -c 1,4,16,64 --tensors binary",
+     "Any server of the Open Inference Protocol."},
+    {"quern bench http://127.0.0.1:8080/predict --body request.json -r 500 --json", "Any other, with a body of yours."},
+    {0}};
+
 static const struct arg_option version_options[] = {
     {.name = "features", .help = "Also what this build and this machine can do."}, OPTION_JSON, {0}};
 
@@ -177,6 +220,20 @@ const struct command cli_commands[] = {
      .args_max = 2,
      .complete = "rollback",
      .run = cmd_model},
+    {.name = "bench",
+     .summary = "measure a model, or any HTTP server, under load",
+     .usage = "[OPTION]... MODEL|http://HOST:PORT/PATH|unix:SOCKET[:/PATH]",
+     .about =
+         "Sends one request again and again and shows answers a second, latencies, errors, and where it knows the "
+         "server's process the CPU time of a request. For a model of the quern that runs its name is enough; under "
+         "/v2/models/NAME of any server the request is made from the server's own description of the model; other "
+         "paths get --body, or GET. Keep the load and the server on different cores. Ends with code 1 when answers "
+         "failed or no rate held. See docs/bench.md.",
+     .options = bench_options,
+     .examples = bench_examples,
+     .args_min = 1,
+     .args_max = 1,
+     .run = cmd_bench},
     {.name = "version",
      .summary = "show the version, and what this build can do here",
      .usage = "[--features] [--json]",
@@ -197,7 +254,7 @@ const struct command cli_commands[] = {
      .usage = "[COMMAND]",
      .about = "Without a command: the overview.",
      .args_max = 1,
-     .complete = "serve up check status engine version completion",
+     .complete = "serve up check status engine bench version completion",
      .run = cmd_help},
     {.name = "reference",
      .summary = "print docs/reference.md",

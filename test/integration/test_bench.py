@@ -1,0 +1,99 @@
+"""quern bench against servers of ours: the figures are plausible, the faults are told."""
+
+import json
+
+import pytest
+
+import quern
+
+QUICK = ("--duration", "300ms", "--warmup", "100ms")
+
+
+def bench(*args):
+    r = quern.cli("bench", *args, *QUICK, "--json", timeout=60)
+    return r, json.loads(r.stdout) if r.stdout else None
+
+
+def url(server, path):
+    host, port = server.address
+    return f"http://{host}:{port}{path}"
+
+
+@pytest.mark.parametrize("model", ["identity", "ids", "bytes", "half", "flags", "small", "picture", "inline"])
+@pytest.mark.parametrize("tensors", ["json", "binary"])
+def test_requests_are_made_for_every_type_of_input(identity, model, tensors):
+    r, out = bench(url(identity, f"/v2/models/{model}"), "--tensors", tensors, "-c", "2", "--rows", "3")
+    assert r.returncode == 0, r.stderr + r.stdout
+    (point,) = out["points"]
+    assert point["requests"] > 0 and point["errors"] == 0
+    assert 0 < point["p50_us"] <= point["p99_us"] <= point["max_us"]
+
+
+def test_a_sweep_has_a_point_for_each_number(identity):
+    r, out = bench(url(identity, "/v2/models/identity"), "-c", "1,4", "--repeat", "2")
+    assert r.returncode == 0, r.stderr
+    assert [p["connections"] for p in out["points"]] == [1, 4]
+    assert all(p["rps_spread"][0] <= p["rps"] <= p["rps_spread"][1] for p in out["points"])
+
+
+def test_a_rate_is_kept_and_cpu_time_is_known_by_the_data_folder(identity):
+    r, out = bench("identity", "--data", identity.data, "-r", "200", "--arrivals", "fixed", "--repeat", "3")
+    assert r.returncode == 0, r.stderr
+    (point,) = out["points"]
+    assert 100 < point["rps"] < 300 and point["unanswered"] == 0
+    assert "cpu_us_per_request" in point
+
+
+def test_the_rate_that_holds_an_objective_is_found(identity):
+    r, out = bench(url(identity, "/v2/models/identity"), "--p99", "500ms", "-c", "4")
+    assert r.returncode == 0, r.stderr
+    assert out["best_rate"] > 5
+    r, out = bench(url(identity, "/v2/models/identity"), "--p99", "1us", "-c", "4")
+    assert r.returncode == 1 and out["best_rate"] == 0
+
+
+def test_other_paths_get_a_file_or_get(identity, tmp_path):
+    body = tmp_path / "request.json"
+    body.write_text('{"modelId": "identity", "features": [1, 2, 3, 4]}')
+    r, out = bench(url(identity, "/predict"), "--body", body, "-c", "1")
+    assert out["points"][0]["requests"] > 0
+    r, out = bench(url(identity, "/v2/health/ready"), "-c", "1")
+    assert r.returncode == 0 and out["request"] == "GET /v2/health/ready"
+
+
+def test_bad_answers_are_an_error(identity):
+    r, out = bench(url(identity, "/nothing/here"), "-c", "1")
+    assert r.returncode == 1
+    assert out["points"][0]["errors_status"] == out["points"][0]["requests"] > 0
+
+
+def test_people_see_a_table_and_a_plot(identity):
+    r = quern.cli("bench", url(identity, "/v2/models/identity"), "-c", "2", *QUICK, timeout=60)
+    assert r.returncode == 0, r.stderr
+    assert "ANSWERS/S" in r.stdout and "99.9 %" in r.stdout and "###" in r.stdout
+
+
+@pytest.mark.parametrize(
+    "args, code, text",
+    [
+        (["http://127.0.0.1:1/v2/models/m"], 1, "127.0.0.1:1"),
+        (["ftp://x/"], 2, "no address"),
+        (["http://h/", "-c", "0"], 2, "--connections"),
+        (["http://h/", "--rate", "x"], 2, "--rate"),
+        (["http://h/", "--rate", "5", "--p99", "5ms"], 2, "not both"),
+        (["http://h/", "--duration", "5 years"], 2, "duration"),
+        (["http://h/", "--header", "no colon"], 2, "--header"),
+        (["http://h/", "--server-pid", "0"], 2, "--server-pid"),
+        (["http://h/", "--body", "/nowhere/at/all"], 1, "/nowhere/at/all"),
+        (["nobody", "--data", "/nowhere"], 1, "no quern runs"),
+    ],
+)
+def test_what_is_wrong_is_said(args, code, text):
+    r = quern.cli("bench", *args)
+    assert r.returncode == code, r.stderr
+    assert text in r.stderr
+
+
+def test_an_unknown_model_is_told_by_the_servers_words(identity):
+    r = quern.cli("bench", url(identity, "/v2/models/absent"))
+    assert r.returncode == 1 and "404" in r.stderr and "absent" in r.stderr
