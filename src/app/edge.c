@@ -122,7 +122,8 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         if (serve_update(t->serve, n->shared, &state, &err))
             LOG_ERROR("model cannot be served on this thread", LOG_S("model", n->shared->name),
                       LOG_S("error", err.text));
-        if (!map_put(&t->series, str_c(n->shared->name), n->shared))
+        /* Durations count for the version that serves, not for one that is tried beside it. */
+        if (!n->rollout.is_canary && !map_put(&t->series, str_c(n->shared->name), n->shared))
             LOG_WARN("too many model names for metrics", LOG_S("model", n->shared->name));
         break;
     case EDGE_NEWS_RETIRE:
