@@ -24,7 +24,7 @@ struct model_news {
     bool is_inline, announce;
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
-    uint64_t timeout_ns, queue_max;
+    uint64_t timeout_ns, queue_max, cache_bytes;
     int64_t priority;
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
@@ -143,6 +143,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->timeout_ns);
         else if (str_eq_c(key, "queue_max"))
             json_u64(&r, &n->queue_max);
+        else if (str_eq_c(key, "cache_bytes"))
+            json_u64(&r, &n->cache_bytes);
         else if (str_eq_c(key, "canary"))
             edge_rollout_read(&r, a, &n->rollout);
         else if (str_eq_c(key, "parameters"))
@@ -187,6 +189,7 @@ static struct edge_model *add_model(struct edge *e, const struct model_news *n)
     struct model_shared *sh = model_shared_new();
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
+    sh->cache = n->cache_bytes > 0 ? cache_new(n->cache_bytes) : NULL;
     sh->limits = (struct model_limits){.batch = n->batch,
                                        .priority_default = (uint32_t)n->priority,
                                        .timeout_ns = n->timeout_ns,

@@ -147,6 +147,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
     jw_kv_i64(&w, "queue_max", l->config->queue_max);
+    jw_kv_u64(&w, "cache_bytes", l->config->cache_bytes);
     jw_kv_i64(&w, "priority", l->config->priority);
     write_batching(&l->config->batching, &w);
     write_labels(l->config, &w);
@@ -571,5 +572,6 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->priority == c->priority &&
            same_batching(&old->batching, &c->batching) && old->timeout_ns == c->timeout_ns &&
            old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
+           old->cache_bytes == c->cache_bytes &&
            same_parameters(&old->parameters, &c->parameters);
 }

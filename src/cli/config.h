@@ -39,6 +39,7 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     uint64_t timeout_ns;            /* default deadline of a request, 30s */
     uint64_t load_timeout_ns;       /* default 120s */
     uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
+    uint64_t cache_bytes;           /* of answers kept; 0 = no cache */
     const char *class_name;         /* key `class`: one of classes; default the first */
     struct setting_list parameters; /* struct setting_text_pair: for the backend */
     uint64_t keep_old_ns;           /* how long what a new version replaced is kept warm */

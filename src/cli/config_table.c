@@ -88,6 +88,10 @@ const struct setting config_model_table[] = {
                  .help = "A model that is not ready by then has failed."),
     SETTING_BYTES("memory", struct model_config, memory_bytes, .def = "0",
                   .help = "Most private memory of one instance; it is restarted when it takes more. 0: no limit."),
+    SETTING_BYTES("cache", struct model_config, cache_bytes, .def = "0", .max = 64 * GIB,
+                  .help = "Memory for answers that are given again to requests that are equal byte for byte; equal "
+                          "requests at the same time share one run. Only for models whose answer depends on nothing "
+                          "but the request. 0: no cache."),
     SETTING_STR("class", struct model_config, class_name, .min = 1, .max = 64,
                 .help =
                     "One of `classes`: whose requests and instances come first when the machine is short. By default "

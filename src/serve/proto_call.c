@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/settings.h"
-#include "serve/proto_int.h"
+#include "serve/proto_cached.h"
 #include "serve/serve.h"
 #include "serve/stats.h"
 
@@ -103,12 +103,9 @@ static void count_success(const struct proto_call *c, uint64_t now_ns)
     stats_success(served_shared(i->model), c->req->thread, i->rows > 0 ? i->rows : 1, ns);
 }
 
-static void on_done(struct infer *i)
+static void answer(struct proto_call *c)
 {
-    struct proto_call *c = i->owner;
-    c->req->on_cancel = NULL;
-    c->t_encode_ns = clock_now_ns();
-    note_stages(c);
+    struct infer *i = &c->infer;
     if (i->err.code == ERR_OK) {
         c->ops->answer(c);
         return;
@@ -118,6 +115,24 @@ static void on_done(struct infer *i)
     stats_failure(served_shared(i->model), c->req->thread, failure_of(i->err.code),
                   c->t_encode_ns - c->req->t_ready_ns);
     c->ops->fail(c->req, &i->err);
+}
+
+static void on_done(struct infer *i)
+{
+    struct proto_call *c = i->owner;
+    c->req->on_cancel = NULL;
+    c->t_encode_ns = clock_now_ns();
+    note_stages(c);
+    struct cache_flight *f = c->flight;
+    if (!f) {
+        answer(c);
+        return;
+    }
+    struct model_shared *m = served_shared(i->model); /* lives on while we are in done() */
+    struct err err = i->err;
+    cache_flight_close(m->cache, c->req->thread, f);
+    answer(c);
+    proto_cached_end(m, f, &err);
 }
 
 static void on_cancel(struct http_req *req, void *arg)
@@ -156,6 +171,8 @@ enum err_code proto_call_model(struct proto_call *c, struct served *m, struct er
 
 void proto_call_submit(struct proto_call *c)
 {
+    if (proto_cached_submit(c))
+        return;
     c->req->on_cancel = on_cancel;
     c->req->on_cancel_arg = c;
     infer_submit(&c->infer);
@@ -173,6 +190,8 @@ void proto_call_respond(struct proto_call *c, struct str content_type, const str
     uint64_t now_ns = clock_now_ns();
     c->req->stage_ns[STAGE_ENCODE] = now_ns - c->t_encode_ns;
     count_success(c, now_ns);
+    if (c->flight)
+        proto_cached_keep(c, content_type, extra, extra_len, parts, parts_len);
     http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);
 }
 

@@ -2,6 +2,7 @@
 #ifndef SERVE_PROTO_INT_H
 #define SERVE_PROTO_INT_H
 
+#include "serve/cache.h"
 #include "serve/proto.h"
 
 struct proto_call;
@@ -36,6 +37,8 @@ struct proto_call {
     const struct served_info *info;
     const struct model_desc *desc;
     struct proto_source *source;       /* one for each input of the model */
+    struct cache_flight *flight;       /* it runs for others too */
+    struct cache_waiter waiter;        /* it waits for another */
     uint64_t t_decode_ns, t_encode_ns; /* when they began; 0: not yet */
     void *protocol;                    /* the protocol's own state */
     struct json_reader reader;         /* large, last, not zeroed */

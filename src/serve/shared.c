@@ -26,6 +26,7 @@ struct model_shared *model_shared_unref(struct model_shared *m)
         segment_close(&m->map);
         stats_free(m);
         labels_free(m);
+        cache_free(m->cache);
         free(m);
     }
     return NULL;

@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "model/backend.h"
 #include "serve/batch.h"
+#include "serve/cache.h"
 #include "serve/quarantine.h"
 #include "serve/rollout.h"
 #include "serve/schedule.h"
@@ -49,6 +50,7 @@ struct model_shared {
         _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
     } load[LANE_THREADS_MAX];
     _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */
+    struct cache *cache;                                    /* NULL: none */
     _Atomic(struct labels *) labels;                        /* proto_classes.h */
     struct rollout_counts rollout;
     /* counters, one series each; NULL set: no metrics (tests) */

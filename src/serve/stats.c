@@ -75,6 +75,15 @@ void stats_cache(struct model_shared *m, int thread, enum stats_stage hit_or_mis
     add_cell(&cells(m, thread)->stage[hit_or_miss], ns);
 }
 
+void stats_hit(struct model_shared *m, int thread, uint64_t ns)
+{
+    struct stats_thread *t = cells(m, thread);
+    add_cell(&t->stage[STATS_SUCCESS], ns);
+    add_cell(&t->stage[STATS_QUEUE], 0);
+    add_cell(&t->stage[STATS_HIT], ns);
+    atomic_store_explicit(&t->last_ms, clock_wall_ms(), memory_order_relaxed);
+}
+
 /* Into its place by rows. What finds no place is left out. */
 static void sum_size(struct stats_sum *out, const struct stats_run_cell *c)
 {

@@ -44,6 +44,8 @@ void stats_success(struct model_shared *m, int thread, uint32_t rows, const uint
 void stats_failure(struct model_shared *m, int thread, enum stats_failure why, uint64_t ns);
 /* A run of the model, of so many rows. */
 void stats_run(struct model_shared *m, int thread, uint32_t rows, uint64_t ns);
+/* A request that was answered from the cache: a success whose rows did not run. */
+void stats_hit(struct model_shared *m, int thread, uint64_t ns);
 void stats_cache(struct model_shared *m, int thread, enum stats_stage hit_or_miss, uint64_t ns);
 
 /* All threads together; sizes ascending, the unused ones last with rows 0. */

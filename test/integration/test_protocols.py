@@ -65,3 +65,87 @@ def test_metrics_under_tritons_names(client, identity):
 def test_what_the_server_says_it_can(client):
     extensions = client.get_server_metadata()["extensions"]
     assert {"statistics", "classification", "schedule_policy", "binary_tensor_data"} <= set(extensions)
+
+
+CACHED = """
+models:
+  slow: {path: "builtin:delay", parameters: {execute_delay_ms: "150"}, max_batch: 1, cache: 1MiB}
+  plain: {path: "builtin:delay", parameters: {execute_delay_ms: "150"}, max_batch: 1}
+  inline: {path: "builtin:identity", isolation: inline, cache: 1MiB}
+  process: {path: "builtin:identity", cache: 1MiB}
+"""
+
+
+def stats(server, model):
+    return server.get(f"/v2/models/{model}/stats").json()["model_stats"][0]
+
+
+def counts(server, model):
+    s = stats(server, model)
+    return s["execution_count"], s["inference_stats"]["cache_hit"]["count"], s["inference_stats"]["cache_miss"]["count"]
+
+
+def test_cache_answers_equal_requests_with_one_run(serve):
+    s = serve(config=CACHED)
+    body = quern.encode("POST", "/v2/models/slow/infer", quern.infer_body([1.0, 2.0]))
+    clients = [s.client() for _ in range(5)]
+    for c in clients:  # all on their way at the same time
+        c.send(body)
+    answers = [c.receive() for c in clients]
+    assert {a.status for a in answers} == {200} and len({a.body for a in answers}) == 1
+    assert answers[0].json()["outputs"][0]["data"] == [1.0, 2.0]
+    assert counts(s, "slow") == (1, 4, 1)
+    again = s.post("/v2/models/slow/infer", quern.infer_body([1.0, 2.0]))
+    assert again.body == answers[0].body and again.headers["x-quern-cache"] == "hit"
+    other = s.post("/v2/models/slow/infer", quern.infer_body([1.0, 3.0]))
+    assert other.json()["outputs"][0]["data"] == [1.0, 3.0] and "x-quern-cache" not in other.headers
+    assert counts(s, "slow") == (2, 5, 2)
+    for _ in range(2):
+        assert s.post("/v2/models/plain/infer", quern.infer_body([1.0])).status == 200
+    assert counts(s, "plain") == (2, 0, 0)
+    text = s.get("/metrics/triton").body.decode()
+    assert 'nv_cache_num_hits_per_model{model="slow",version="1"} 5\n' in text
+    assert stats(s, "slow")["inference_stats"]["success"]["count"] == 7
+
+
+def test_cache_leader_that_goes_away_leaves_the_others_their_answer(serve):
+    s = serve(config=CACHED)
+    body = quern.encode("POST", "/predict", quern.predict_body("slow", [[4.0, 2.0]]))
+    leader, second, gone, third = (s.client() for _ in range(4))
+    leader.send(body)
+    quern.wait_until(lambda: s.model("slow")["in_flight"] == 1, 5, "the leader's run")
+    for c in (second, gone, third):
+        c.send(body)
+    gone.close()
+    leader.close()
+    for c in (second, third):
+        assert c.receive().json()["data"]["prediction"] == [4.0, 2.0]
+    assert counts(s, "slow")[1] == 1
+
+
+def test_cache_keeps_no_failures_and_begins_empty_with_a_reload(serve):
+    s = serve(config=CACHED)
+    bad = quern.infer_body([1.0], datatype="INT64")
+    for _ in range(2):
+        r = s.post("/v2/models/process/infer", bad)
+        assert r.status == 400 and "x-quern-cache" not in r.headers
+    good = quern.infer_body([1.0])
+    for hit in (False, True):
+        assert ("x-quern-cache" in s.post("/v2/models/process/infer", good).headers) == hit
+    assert "x-quern-cache" not in s.post("/v2/models/process/versions/1/infer", quern.infer_body([1])).headers
+    s.write_config(CACHED.replace("cache: 1MiB", "cache: 2MiB"))
+    s.reload()
+    # The old life answers until the new one is there, which begins with nothing.
+    quern.wait_until(lambda: "x-quern-cache" not in s.post("/v2/models/process/infer", good).headers, 10, "a new life")
+
+
+def test_cache_of_binary_tensors(serve):
+    s = serve(config=CACHED)
+    host, port = s.address
+    with http.InferenceServerClient(f"{host}:{port}") as c:
+        array = np.arange(6, dtype=np.float32).reshape(2, 3)
+        first, second = (ask(c, "inline", array).as_numpy("OUTPUT0") for _ in range(2))
+        np.testing.assert_array_equal(first, array)
+        np.testing.assert_array_equal(second, array)
+        np.testing.assert_array_equal(ask(c, "inline", array + 1).as_numpy("OUTPUT0"), array + 1)
+    assert counts(s, "inline") == (2, 1, 2)

@@ -12,6 +12,7 @@
 #define infer_cancel      fake_infer_cancel
 #define infer_put_bytes   fake_infer_put_bytes
 #define infer_get_bytes   fake_infer_get_bytes
+#include "../../src/serve/proto_cached.c"
 #include "../../src/serve/proto_call.c"
 #include "../../src/serve/proto_openapi.c"
 #include "../../src/serve/proto_predict.c"
