@@ -86,7 +86,7 @@ static enum err_code add_file(struct found *f, const char *path, const char *ori
     const struct backend *b = backend_by_path(str_c(path));
     if (!b) {
         (void)err_set(f->err, ERR_INVALID, "%.200s: no backend reads files of this kind", origin);
-        return err_remedy(f->err, "export the model to ONNX (.onnx)");
+        return err_remedy(f->err, "export the model to ONNX (.onnx) or TensorFlow Lite (.tflite)");
     }
     return add_model(f, base_name(path), path, b->name, NULL, origin);
 }
@@ -113,7 +113,7 @@ static enum err_code add_folder(struct found *f, const char *path, const char *o
     arena_done(&names_arena);
     if (!code && f->len == before && !f->may_be_empty) {
         (void)err_set(f->err, ERR_NOT_FOUND, "there is no model in the folder %.200s", origin);
-        return err_remedy(f->err, "expected NAME.onnx or NAME/<version>/model.onnx in it");
+        return err_remedy(f->err, "expected NAME.onnx, NAME.tflite or NAME/<version>/model.onnx in it");
     }
     return code;
 }
