@@ -114,7 +114,7 @@ static void gather(struct trial *t, uint32_t k, const int *order, uint32_t n)
 
 enum err_code trial_run(struct trial *t, const int *order, uint32_t n, const uint32_t *rows_of, struct err *err)
 {
-    CHECK(n >= 1 && n <= t->rows_max);
+    CHECK(n >= 1 && n <= t->rows_max && t->in_base != NULL);
     if (clock_now_ns() > t->deadline_ns)
         return err_set(err, ERR_TIMEOUT, "out of time");
     _Static_assert(sizeof texts <= TEXT_BYTES, "the texts fit");

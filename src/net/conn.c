@@ -555,7 +555,7 @@ static uint64_t peer_of(int fd)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } a;
+    } a = {.v6 = {0}};
     socklen_t n = sizeof a;
     if (getpeername(fd, &a.any, &n) != 0)
         return 0;
