@@ -84,6 +84,7 @@ bool map_put(struct map *m, struct str key, void *value)
             return false;
         slot = find(m, key, hash);
     }
+    CHECK(slot != NULL);
     char *copy = malloc(key.n + 1);
     if (copy == NULL)
         return false;

@@ -242,7 +242,7 @@ void metric_drop(struct metric_set *s, struct metric *m)
     struct group *g = group_of(s, m->family);
     size_t at = series_place(g, m->labels, &found);
     CHECK(found);
-    CHECK(g->series[at] == m);
+    CHECK(g->series != NULL && g->series[at] == m);
     memmove(&g->series[at], &g->series[at + 1], (g->len - at - 1) * sizeof(struct metric *));
     g->len--;
     pthread_mutex_unlock(&s->lock);

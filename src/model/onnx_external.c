@@ -68,7 +68,7 @@ static enum err_code open_beneath(int root, const char *path, int *out, struct e
         int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (rest.n > 0 ? O_DIRECTORY : 0);
         int next = openat(at, part, flags);
         int e = errno;
-        at = fd_close(at);
+        (void)fd_close(at);
         if (next < 0)
             return refuse(path, e, err);
         at = next;
