@@ -166,7 +166,8 @@ static struct load_options load_of(const struct bench *b)
                                  .pids_len = b->pids_len};
 }
 
-static enum err_code measure(struct bench *b, const struct load_options *o, struct point **out)
+/* NULL: it failed, b->err says why. */
+static struct point *measure(struct bench *b, const struct load_options *o)
 {
     CHECK(b->points_len < POINTS_MAX);
     struct point *p = &b->points[b->points_len];
@@ -175,10 +176,9 @@ static enum err_code measure(struct bench *b, const struct load_options *o, stru
                       o->kind == LOAD_CLOSED ? (double)o->connections : o->rate);
     }
     if (point_run(o, (int)b->s.repeat, p, &b->err) != ERR_OK)
-        return b->err.code;
+        return NULL;
     b->shown = b->points_len++;
-    *out = p;
-    return ERR_OK;
+    return p;
 }
 
 static enum err_code first_connections(struct bench *b, uint64_t otherwise, uint64_t *out)
@@ -191,7 +191,6 @@ static enum err_code first_connections(struct bench *b, uint64_t otherwise, uint
 static enum err_code sweep_connections(struct bench *b)
 {
     struct load_options o = load_of(b);
-    struct point *p;
     uint64_t n;
     size_t len = b->s.connections.len ? b->s.connections.len : 1;
     for (size_t i = 0; i < len; i++) {
@@ -200,7 +199,7 @@ static enum err_code sweep_connections(struct bench *b)
             sweep_value(b, &b->s.connections, i, "connections", LOAD_CONNECTIONS_MAX, &n) != ERR_OK)
             return b->err.code;
         o.connections = (int)n;
-        if (measure(b, &o, &p) != ERR_OK)
+        if (!measure(b, &o))
             return b->err.code;
     }
     return ERR_OK;
@@ -209,7 +208,6 @@ static enum err_code sweep_connections(struct bench *b)
 static enum err_code sweep_rates(struct bench *b)
 {
     struct load_options o = load_of(b);
-    struct point *p;
     uint64_t n, rate;
     if (first_connections(b, OPEN_CONNECTIONS, &n) != ERR_OK)
         return b->err.code;
@@ -219,7 +217,7 @@ static enum err_code sweep_rates(struct bench *b)
         if (sweep_value(b, &b->s.rates, i, "rate", RATE_MAX, &rate) != ERR_OK)
             return b->err.code;
         o.rate = (double)rate;
-        if (measure(b, &o, &p) != ERR_OK)
+        if (!measure(b, &o))
             return b->err.code;
     }
     return ERR_OK;
@@ -229,20 +227,21 @@ static enum err_code sweep_rates(struct bench *b)
 static enum err_code find_rate(struct bench *b)
 {
     struct load_options o = load_of(b);
-    struct point *p;
     struct search s;
     uint64_t n;
     size_t best = 0;
     if (first_connections(b, 64, &n) != ERR_OK)
         return b->err.code;
     o.connections = (int)n;
-    if (measure(b, &o, &p) != ERR_OK)
+    struct point *p = measure(b, &o);
+    if (!p)
         return b->err.code;
     search_init(&s, p->rps.median);
     o.kind = b->s.arrivals == 0 ? LOAD_POISSON : LOAD_FIXED;
     o.connections = n > OPEN_CONNECTIONS ? (int)n : OPEN_CONNECTIONS;
     while (search_next(&s, &o.rate)) {
-        if (measure(b, &o, &p) != ERR_OK)
+        p = measure(b, &o);
+        if (!p)
             return b->err.code;
         bool held = point_holds(p, b->s.p99_ns);
         search_tell(&s, o.rate, held);
@@ -297,9 +296,9 @@ static void show_people(const struct bench *b, struct buf *out)
         buf_printf(out, "%.0f requests a second, from the intended start:\n", shown->rate);
     point_plot(shown, out);
     if (b->s.p99_ns && b->best_rate > 0)
-        buf_printf(out, "\n%.0f requests a second hold p99 <= %.3g ms.\n", b->best_rate, (double)b->s.p99_ns / 1e6);
+        buf_printf(out, "\n%.0f requests a second hold p99 <= %g ms.\n", b->best_rate, (double)b->s.p99_ns / 1e6);
     else if (b->s.p99_ns)
-        buf_printf(out, "\nNo rate that was tried holds p99 <= %.3g ms.\n", (double)b->s.p99_ns / 1e6);
+        buf_printf(out, "\nNo rate that was tried holds p99 <= %g ms.\n", (double)b->s.p99_ns / 1e6);
 }
 
 static int run_bench(struct bench *b)

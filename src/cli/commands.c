@@ -143,6 +143,18 @@ static const struct arg_example bench_examples[] = {
     {"quern bench http://127.0.0.1:8080/predict --body request.json -r 500 --json", "Any other, with a body of yours."},
     {0}};
 
+static const struct arg_option tune_options[] = {
+    {.name = "p99", .value = "TIME", .help = "The 99th percentile of latency to hold. Default 20ms."},
+    {.name = "duration", .letter = 'd', .value = "TIME", .help = "Of each of the measurements. Default 2s."},
+    {.name = "rows",
+     .value = "N",
+     .help = "Rows of each request, where the model's first dimension is free. Default 1."},
+    {.name = "tensors", .value = "KIND", .complete = "json binary", .help = "How requests carry them. Default binary."},
+    OPTION_JSON,
+    {0}};
+static const struct arg_example tune_examples[] = {
+    {"quern tune ocr.onnx --p99 10ms", "A table of what was tried, and the best settings as YAML."}, {0}};
+
 static const struct arg_option version_options[] = {
     {.name = "features", .help = "Also what this build and this machine can do."}, OPTION_JSON, {0}};
 
@@ -234,6 +246,20 @@ const struct command cli_commands[] = {
      .args_min = 1,
      .args_max = 1,
      .run = cmd_bench},
+    {.name = "tune",
+     .summary = "find the settings with which a model serves most",
+     .usage = "[OPTION]... FILE|DIR|builtin:NAME",
+     .about =
+         "Starts a private quern with the model again and again, on no network address that others know, with other "
+         "instances, threads, batch sizes and delays, and finds for each the highest rate that holds the "
+         "objective: one setting after another, each from the best before. It takes some minutes, and the machine "
+         "should have nothing else to do. Ends with code 1 when nothing holds. See docs/bench.md.",
+     .options = tune_options,
+     .examples = tune_examples,
+     .args_min = 1,
+     .args_max = 1,
+     .complete = "FILE",
+     .run = cmd_tune},
     {.name = "version",
      .summary = "show the version, and what this build can do here",
      .usage = "[--features] [--json]",
@@ -254,7 +280,7 @@ const struct command cli_commands[] = {
      .usage = "[COMMAND]",
      .about = "Without a command: the overview.",
      .args_max = 1,
-     .complete = "serve up check status engine bench version completion",
+     .complete = "serve up check status engine bench tune version completion",
      .run = cmd_help},
     {.name = "reference",
      .summary = "print docs/reference.md",

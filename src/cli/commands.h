@@ -15,6 +15,7 @@ int cmd_status(const struct args *a, master_run_fn *run);
 int cmd_engine(const struct args *a, master_run_fn *run);
 int cmd_model(const struct args *a, master_run_fn *run);
 int cmd_bench(const struct args *a, master_run_fn *run);
+int cmd_tune(const struct args *a, master_run_fn *run);
 int cmd_version(const struct args *a, master_run_fn *run);
 int cmd_completion(const struct args *a, master_run_fn *run);
 int cmd_help(const struct args *a, master_run_fn *run);

@@ -97,3 +97,19 @@ def test_what_is_wrong_is_said(args, code, text):
 def test_an_unknown_model_is_told_by_the_servers_words(identity):
     r = quern.cli("bench", url(identity, "/v2/models/absent"))
     assert r.returncode == 1 and "404" in r.stderr and "absent" in r.stderr
+
+
+def test_tune_tries_settings_and_tells_the_best():
+    r = quern.cli("tune", "builtin:identity", "--p99", "2s", "--duration", "50ms", "--json", timeout=110)
+    assert r.returncode == 0, r.stderr
+    out = json.loads(r.stdout)
+    best = out["trials"][out["best"]]
+    assert len(out["trials"]) >= 4 and best["rate"] > 0
+    assert all(t["rate"] <= best["rate"] * 1.06 for t in out["trials"])
+
+
+def test_tune_says_what_is_wrong():
+    r = quern.cli("tune", "/nowhere/model.onnx")
+    assert r.returncode == 1 and "/nowhere/model.onnx" in r.stderr
+    r = quern.cli("tune", "builtin:identity", "--p99", "soon")
+    assert r.returncode == 2 and "p99" in r.stderr
