@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the small TensorFlow Lite models of test/data/, and the larger ones that benchmarks use.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install numpy onnx flatbuffers ai-edge-litert==2.3.0
-    /tmp/venv/bin/python tools/make-tflite-models.py test/data            # the committed ones
-    /tmp/venv/bin/python tools/make-tflite-models.py --bench /tmp/models  # pairs of .tflite and .onnx, not committed
-    /tmp/venv/bin/python tools/make-tflite-models.py --try                # the bytes in src/model/backends/tflite/litert_try.c
+    python3 -m venv build/models-venv && build/models-venv/bin/pip install numpy onnx flatbuffers ai-edge-litert==2.3.0
+    build/models-venv/bin/python tools/make-tflite-models.py test/data            # the committed ones
+    build/models-venv/bin/python tools/make-tflite-models.py --bench build/models  # pairs of .tflite and .onnx, not committed
+    build/models-venv/bin/python tools/make-tflite-models.py --try                # the bytes in src/model/backends/tflite/litert_try.c
 
 mlp.tflite and conv.tflite have the weights of mlp.onnx and conv.onnx (tools/make-test-models.py), so that the engines can be compared.
 The files are built from the format's own classes; no converter is involved, so that each says exactly what a test needs.
@@ -560,16 +560,20 @@ def print_try():
 
 
 def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     if sys.argv[1] == "--try":
         print_try()
         return
-    if sys.argv[1] == "--bench":
+    if sys.argv[1] == "--bench" and len(sys.argv) == 3:
         os.makedirs(sys.argv[2], exist_ok=True)
         for name, (lite, other) in bench():
             with open(os.path.join(sys.argv[2], name + ".tflite"), "wb") as f:
                 f.write(lite.bytes())
             onnx.save(other, os.path.join(sys.argv[2], name + ".onnx"))
         return
+    if sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     for name, m in committed(sys.argv[1]):
         with open(os.path.join(sys.argv[1], name + ".tflite"), "wb") as f:
             f.write(m.bytes())
