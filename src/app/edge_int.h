@@ -126,6 +126,11 @@ void edge_on_died(struct edge *e, struct str payload);
 void edge_broadcast(struct edge *e, const struct edge_news *news);
 void edge_settle(struct edge *e);
 struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
+/* A model without processes: its state, for everybody and for the master. */
+void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state, const struct err *err);
+
+/* edge_ensembles.c */
+void edge_ensembles_update(struct edge *e);
 
 /* edge_loads.c: loading and unloading by request */
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);

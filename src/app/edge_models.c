@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/repo/fingerprint.h"
+#include "serve/ensemble.h"
 #include "serve/proto.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
@@ -29,6 +30,7 @@ struct model_news {
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
+    struct ensemble *ensemble; /* on the heap; add_model takes it */
     struct edge_rollout rollout;
 };
 
@@ -149,6 +151,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             edge_rollout_read(&r, a, &n->rollout);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
+        else if (str_eq_c(key, "ensemble") && !n->ensemble)
+            n->ensemble = ensemble_read(&r);
         else if (!read_batching(&r, key, &n->batch))
             json_skip(&r, NULL);
     }
@@ -180,7 +184,7 @@ void edge_settle(struct edge *e)
     edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_SETTLED, .flag = settled});
 }
 
-static struct edge_model *add_model(struct edge *e, const struct model_news *n)
+static struct edge_model *add_model(struct edge *e, struct model_news *n)
 {
     if (e->models_len == EDGE_MODELS_MAX) {
         LOG_ERROR("too many models", LOG_U("limit", EDGE_MODELS_MAX));
@@ -190,6 +194,8 @@ static struct edge_model *add_model(struct edge *e, const struct model_news *n)
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
     sh->cache = n->cache_bytes > 0 ? cache_new(n->cache_bytes) : NULL;
+    sh->ensemble = n->ensemble;
+    n->ensemble = NULL;
     sh->limits = (struct model_limits){.batch = n->batch,
                                        .priority_default = (uint32_t)n->priority,
                                        .timeout_ns = n->timeout_ns,
@@ -328,6 +334,22 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     return model_desc_check(&sh->desc, err);
 }
 
+void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state, const struct err *err)
+{
+    pthread_mutex_lock(&e->models_lock);
+    m->state = state;
+    m->reason[0] = '\0';
+    m->instances = m->instances_ready = 0;
+    if (state == SERVED_FAILED)
+        set_failed(m, err->text, err->remedy);
+    if (state == SERVED_READY && m->ready_at_ms == 0)
+        m->ready_at_ms = clock_wall_ms();
+    pthread_mutex_unlock(&e->models_lock);
+    publish(e, m);
+    if (state != SERVED_LOADING)
+        tell_inline(e, m->shared->id, err);
+}
+
 static void on_inline_closed(uv_handle_t *h)
 {
     struct inline_load *l = h->data;
@@ -353,6 +375,7 @@ static void on_inline_loaded(uv_async_t *h)
     if (m) {
         publish(l->edge, m);
         tell_inline(l->edge, l->shared->id, &l->err);
+        edge_ensembles_update(l->edge);
     }
     uv_close((uv_handle_t *)h, on_inline_closed);
 }
@@ -430,9 +453,11 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     pthread_mutex_unlock(&e->models_lock);
     if (m) {
         publish(e, m);
-        if (is_new && n.is_inline && !is_hopeless)
+        if (is_new && n.is_inline && !is_hopeless && !m->shared->ensemble)
             start_inline(e, m, msg->payload);
     }
+    (void)ensemble_free(n.ensemble);
+    edge_ensembles_update(e);
     arena_done(&a);
 }
 
@@ -474,6 +499,7 @@ void edge_on_model_gone(struct edge *e, struct str payload)
         edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_RETIRE, .segment = segment, .shared = sh});
         (void)model_shared_unref(sh);
         edge_settle(e);
+        edge_ensembles_update(e);
     }
 }
 

@@ -137,6 +137,10 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
 void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
 void master_edge_launch(const struct master *m, struct buf *out);
 
+/* master_ensemble.c */
+void master_write_ensemble(const struct ensemble_config *e, struct json_writer *w); /* nothing, if it is none */
+bool master_same_ensemble(const struct ensemble_config *a, const struct ensemble_config *b);
+
 /* master_reload.c */
 enum err_code master_reload(struct master *m, struct err *err);
 void lives_leave(struct master *m, const struct life *news); /* versions no longer wanted, when others are ready */

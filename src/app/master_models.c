@@ -150,6 +150,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_kv_u64(&w, "cache_bytes", l->config->cache_bytes);
     jw_kv_i64(&w, "priority", l->config->priority);
     write_batching(&l->config->batching, &w);
+    master_write_ensemble(&l->config->ensemble, &w);
     write_labels(l->config, &w);
     canary_payload(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
@@ -570,8 +571,8 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            same_text(old->version, c->version) && same_text(old->class_name, c->class_name) &&
            old->isolation == c->isolation && old->instances == c->instances && old->threads == c->threads &&
            old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->priority == c->priority &&
-           same_batching(&old->batching, &c->batching) && old->timeout_ns == c->timeout_ns &&
-           old->load_timeout_ns == c->load_timeout_ns && old->memory_bytes == c->memory_bytes &&
-           old->cache_bytes == c->cache_bytes &&
+           same_batching(&old->batching, &c->batching) && master_same_ensemble(&old->ensemble, &c->ensemble) &&
+           old->timeout_ns == c->timeout_ns && old->load_timeout_ns == c->load_timeout_ns &&
+           old->memory_bytes == c->memory_bytes && old->cache_bytes == c->cache_bytes &&
            same_parameters(&old->parameters, &c->parameters);
 }

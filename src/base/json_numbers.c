@@ -370,6 +370,13 @@ static bool single_element(struct walk *w)
         if (!(stop = json_scan_string(r, p + 1, &has_escape)))
             return false;
         stop++;
+    } else if (p < r->end && *p == '{') { /* one element, written as an object */
+        const char *at = r->at;
+        r->at = p;
+        if (!json_skip(r, NULL))
+            return false;
+        stop = r->at;
+        r->at = at;
     } else if (p >= r->end || !(stop = json_skip_literal(p, r->end, true))) {
         return fail_at(w, "expected a number or a string");
     }

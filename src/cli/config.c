@@ -77,6 +77,8 @@ static enum err_code finish_model(struct config *c, struct model_config *m, cons
     } else if (m->path) {
         m->path = m->origin = config_join(&c->arena, base, m->path);
     }
+    if (m->ensemble.steps.len)
+        m->isolation = ISOLATION_INLINE; /* no process of its own */
     if (!m->class_name && c->classes.len)
         m->class_name = classes[0].name;
     return config_expand(c, m, out, len, err);
@@ -85,6 +87,8 @@ static enum err_code finish_model(struct config *c, struct model_config *m, cons
 /* What the expansion left open. */
 static void finish_version(struct model_config *m)
 {
+    if (!m->backend && !m->path && m->ensemble.steps.len)
+        m->backend = "ensemble";
     if (!m->backend && m->path) {
         const struct backend *b = backend_by_path(str_c(m->path));
         m->backend = b ? b->name : NULL;

@@ -24,6 +24,18 @@ struct canary_config { /* models: {iris: {canary: {percent: 10}}}; how a new ver
     double max_failures, max_slower, max_different, tolerance;
 };
 
+struct ensemble_step_config { /* of models.NAME.ensemble.steps */
+    const char *name, *model;
+    const char *version;                 /* NULL: the newest that is ready */
+    struct setting_list inputs, outputs; /* struct setting_text_pair: the member's tensor, the ensemble's */
+};
+
+struct ensemble_config {
+    struct setting_list inputs, outputs; /* const char *: tensors of the ensemble */
+    struct setting_list steps;           /* struct ensemble_step_config; none: not an ensemble */
+    uint64_t memory_bytes;
+};
+
 struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is the path */
     const char *name;
     const char *path;    /* file; made absolute when loaded, relative to the configuration file; NULL for built-ins */
@@ -34,6 +46,7 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     int64_t threads;     /* intra-op threads of the engine per instance, default 1 */
     int64_t max_batch;   /* rows in one run; 0 = chosen by the backend */
     struct batching_config batching;
+    struct ensemble_config ensemble;
     int64_t queue_max;              /* requests that may wait, default 1024 */
     int64_t priority;               /* of requests that name none; 1 is most urgent */
     uint64_t timeout_ns;            /* default deadline of a request, 30s */

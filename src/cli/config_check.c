@@ -142,6 +142,8 @@ static enum err_code fail_model(const struct config *c, struct err *err, const s
 static enum err_code check_backend(const struct config *c, const struct model_config *m, struct err *err)
 {
     char text[200];
+    if (m->ensemble.steps.len || (m->backend && strcmp(m->backend, "ensemble") == 0))
+        return config_check_ensemble(c, m, err);
     if (!m->backend && !m->path) {
         (void)fail_model(c, err, m, "", "a model needs a path or a built-in backend");
         return err_remedy(err, "add path: FILE");

@@ -21,6 +21,8 @@ enum err_code config_add_repositories(struct config *c, const char *base, struct
  * which has room for CONFIG_MODELS_MAX. */
 enum err_code config_expand(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
                             struct err *err);
+/* An ensemble's graph: known members, each tensor from one source, no cycles. */
+enum err_code config_check_ensemble(const struct config *c, const struct model_config *m, struct err *err);
 /* An error of meaning at a setting: the place in the file, the path, the text. */
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

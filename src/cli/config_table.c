@@ -48,6 +48,28 @@ static const struct setting canary_table[] = {
                   .help = "Numbers that differ by less, relative to 1 + their size, are the same."),
     {0}};
 
+static const struct setting ensemble_step_table[] = {
+    SETTING_STR("model", struct ensemble_step_config, model, .min = 1, .max = 127,
+                .help = "The member: another of `models`, not an ensemble."),
+    SETTING_STR("version", struct ensemble_step_config, version, .min = 1, .max = 18,
+                .help = "Of the member. By default the greatest that is ready."),
+    SETTING_TEXT_MAP("inputs", struct ensemble_step_config, inputs,
+                     .help = "What each input of the member gets: `{MEMBERS_INPUT: TENSOR}`."),
+    SETTING_TEXT_MAP("outputs", struct ensemble_step_config, outputs,
+                     .help = "What the member's outputs are called from here on: `{MEMBERS_OUTPUT: TENSOR}`."),
+    {0}};
+
+static const struct setting ensemble_table[] = {
+    SETTING_STRS("inputs", struct ensemble_config, inputs, .max = 64,
+                 .help = "Tensors that a request brings, by the names that steps use."),
+    SETTING_STRS("outputs", struct ensemble_config, outputs, .max = 64, .help = "Tensors that are answered."),
+    SETTING_MAP("steps", struct ensemble_config, steps, ensemble_step_table, struct ensemble_step_config, .max = 32,
+                .help = "Steps by name; each runs when its inputs are there."),
+    SETTING_BYTES("memory", struct ensemble_config, memory_bytes, .def = "256MiB", .min = KIB, .max = 1024 * GIB,
+                  .help =
+                      "Most memory of tensors that wait between steps, of all its requests together; above it 429."),
+    {0}};
+
 const struct setting config_model_table[] = {
     SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
                 .help =
@@ -74,6 +96,8 @@ const struct setting config_model_table[] = {
                 "share a run."),
     SETTING_SECTION("batching", struct model_config, batching, batching_table,
                     .help = "How requests that wait together share runs, where the model allows it."),
+    SETTING_SECTION("ensemble", struct model_config, ensemble, ensemble_table,
+                    .help = "Instead of a path: several models as one, see docs/ensembles.md."),
     SETTING_INT("queue_max", struct model_config, queue_max, .def = "1024", .min = 1, .max = 1000000,
                 .unit = "requests", .help = "Requests that may wait; more are refused with 429 at once."),
     SETTING_INT(

@@ -357,6 +357,11 @@ void infer_submit(struct infer *i)
     i->err.code = ERR_OK;
     if (i->deadline_ns == 0)
         i->deadline_ns = i->t_submit_ns + m->shared->limits.timeout_ns;
+    i->ensemble = NULL;
+    if (m->shared->ensemble) {
+        ensemble_submit(i);
+        return;
+    }
     if (admit(m, i)) {
         infer_end(i);
         return;
@@ -384,6 +389,10 @@ void infer_cancel(struct infer *i)
         split_cancel(i); /* its memory may be gone now */
         return;
     }
+    if (i->state == INFER_ENSEMBLE) {
+        ensemble_cancel(i);
+        return;
+    }
     if (i->state != INFER_WAITING && i->state != INFER_PLACED)
         return;
     struct served *m = i->model;
@@ -396,6 +405,8 @@ void infer_cancel(struct infer *i)
 bool infer_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
 {
     struct infer_tensor *t = &i->in[k];
+    if (i->ensemble)
+        return ensemble_put_bytes(i, k, e, s);
     if (s.n > i->heap_end - i->heap_at || (e + 1) * sizeof(struct bytes_ref) > t->bytes)
         return false;
     const struct lane_block *b = i->block;
@@ -413,6 +424,8 @@ struct str infer_get_bytes(const struct infer *i, int k, uint64_t e)
     const struct infer_tensor *t = &i->out[k];
     const struct lane_block *b = i->block;
     struct bytes_ref ref;
+    if (i->ensemble)
+        return ensemble_get_bytes(i, k, e);
     if (!b || (e + 1) * sizeof ref > t->bytes)
         return STR("");
     memcpy(&ref, t->data + e * sizeof ref, sizeof ref); /* copy, then check the copy [L5] */

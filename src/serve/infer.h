@@ -66,9 +66,10 @@ struct infer {
     /* private to serve */
     struct infer *next, *prev;
     struct lane_block *block;
-    struct split *split;   /* of a request in parts */
-    struct infer *part_of; /* a part of a request with more rows than a run takes (split.c) */
-    uint64_t order;        /* smaller runs sooner */
+    struct split *split;           /* of a request in parts */
+    struct ensemble_run *ensemble; /* of a request to an ensemble */
+    struct infer *part_of;         /* a part of a request with more rows than a run takes (split.c) */
+    uint64_t order;                /* smaller runs sooner */
     uint32_t row0, rows;
     uint32_t heap_at, heap_end, state;
 };

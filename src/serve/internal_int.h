@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "serve/ensemble.h"
 #include "serve/exec.h"
 #include "serve/lane.h"
 #include "serve/schedule.h"
@@ -15,7 +16,7 @@
 #define ALONE_AFTER_DEATHS                                                                                             \
     2 /* from this crash on, the requests of a batch run one by one, to find the one that kills */
 
-enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_SPLIT, INFER_ENDED };
+enum infer_state { INFER_NEW, INFER_WAITING, INFER_PLACED, INFER_SPLIT, INFER_ENSEMBLE, INFER_ENDED };
 
 struct served {
     struct serve *serve;

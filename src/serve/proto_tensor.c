@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "serve/proto_int.h"
 
@@ -20,12 +21,34 @@ static enum err_code wrong_count(const struct infer_tensor *t, struct json_reade
     return r->err.code;
 }
 
+/* {"b64": "..."}: bytes that are no text, as of pictures. */
+static bool read_base64(struct proto_call *c, struct json_reader *r, struct str *out)
+{
+    struct str key, text = {NULL, 0};
+    size_t len = 0;
+    json_object(r);
+    while (json_key(r, &key))
+        if (!str_eq_c(key, "b64"))
+            json_fail(r, ERR_INVALID, "unknown key; bytes are written as {\"b64\": \"...\"}");
+        else if (!json_string(r, c->req->arena, &text))
+            return false;
+    if (r->failed || !text.p)
+        return !r->failed && json_fail(r, ERR_INVALID, "no key \"b64\"");
+    char *bytes = arena_try_alloc(c->req->arena, base64_bound(text.n));
+    if (!bytes)
+        return json_fail(r, ERR_TOO_LARGE, "the bytes do not fit in the request's memory");
+    if (!base64_decode(text, bytes, &len))
+        return json_fail(r, ERR_INVALID, "not Base64 from character %zu on", len);
+    *out = (struct str){bytes, len};
+    return true;
+}
+
 static bool put_string(struct proto_call *c, int k, struct json_reader *r, uint64_t e, uint64_t count)
 {
     struct str s;
     if (e >= count)
         return json_fail(r, ERR_INVALID, "more than the %llu elements of the shape", (unsigned long long)count);
-    if (!json_string(r, c->req->arena, &s))
+    if (!(json_peek(r) == JSON_OBJECT ? read_base64(c, r, &s) : json_string(r, c->req->arena, &s)))
         return false;
     return infer_put_bytes(&c->infer, k, e, s) ||
            json_fail(r, ERR_TOO_LARGE, "the strings do not fit in a batch block");

@@ -100,7 +100,9 @@ static struct served *add(struct serve *s, struct model_shared *shared)
         .name = shared->name,
         .version = shared->version,
         .reason = m->reason,
-        .isolation = shared->is_inline ? "inline" : "process",
+        .isolation = shared->ensemble    ? "ensemble"
+                     : shared->is_inline ? "inline"
+                                         : "process",
         .path = shared->path,
     };
     s->models[s->models_len++] = m;
@@ -142,6 +144,10 @@ static enum err_code make_ready(struct served *m, struct err *err)
         return ERR_OK;
     struct model_shared *sh = m->shared;
     CHECK(sh->is_described);
+    if (sh->ensemble) {
+        m->info.desc = &sh->desc;
+        return ERR_OK;
+    }
     if (sh->is_inline && open_inline(m, err))
         return err->code;
     if (sh->is_inline)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "serve/ensemble.h"
 #include "serve/proto_classes.h"
 
 struct model_shared *model_shared_new(void)
@@ -24,6 +25,7 @@ struct model_shared *model_shared_unref(struct model_shared *m)
 {
     if (m && atomic_fetch_sub(&m->refs, 1) == 1) {
         segment_close(&m->map);
+        (void)ensemble_free(m->ensemble);
         stats_free(m);
         labels_free(m);
         cache_free(m->cache);

@@ -40,6 +40,7 @@ struct model_shared {
     const struct backend *backend; /* inline */
     void *instances
         [LANE_THREADS_MAX]; /* inline: one loaded instance for each thread, which owns it from serve_update(READY) on */
+    struct ensemble *ensemble; /* of models; NULL: one model */
     struct model_desc desc;
     bool is_described;
     struct quarantine quarantine;

@@ -186,7 +186,12 @@ TEST(json_measure_does_not_move)
     EXPECT(!json_measure(&r, &shape, &count));
     start("[[1,2],[3]]");
     EXPECT(json_measure(&r, NULL, &count) && count == 3);
-    start("[{}]");
+    start("[[{\"a\":[1,2]}],[{}]]"); /* an object is one element */
+    EXPECT(json_measure(&r, &shape, &count) && count == 2 && shape.ndim == 2 && shape.dims[1] == 1);
+    EXPECT(r.at == r.start);
+    start("[{\"a\":}]");
+    EXPECT(!json_measure(&r, NULL, &count));
+    start("[:]");
     EXPECT(!json_measure(&r, NULL, &count));
     EXPECT_CSTR(r.err.text, "element 0: expected a number or a string at byte 1");
 }

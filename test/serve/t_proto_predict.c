@@ -121,7 +121,7 @@ TEST(predict_errors_of_the_elements)
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,null]}", 400,
                  "features: element 3: expected a number, found null at byte 36");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,{}]}", 400,
-                 "features: element 3: expected a number or a string");
+                 "features: element 3: expected a number, found an object");
     expect_error("{\"modelId\":\"iris\",\"features\":[1,2,3,1e99]}", 400,
                  "features: element 3: 1e99 is outside the range of FP32 at byte 36");
     expect_error("{\"modelId\":\"fixed\",\"features\":[[1,2,3],[4,5,300]]}", 400,

@@ -1,0 +1,241 @@
+/* Ensembles over the rig's inline models: "m" doubles; the ensemble "e" runs it twice, or in two branches. */
+#include <stdio.h>
+#include <string.h>
+
+#include "rig.h"
+#include "serve/ensemble.h"
+
+#define TWICE                                                                                                          \
+    "{\"inputs\":[\"a\"],\"outputs\":[\"c\"],\"memory\":%s,\"steps\":["                                                \
+    "{\"name\":\"two\",\"model\":\"m\",\"version\":\"\",\"inputs\":{\"x\":\"b\"},\"outputs\":{\"y\":\"c\"}},"          \
+    "{\"name\":\"one\",\"model\":\"m\",\"version\":\"\",\"inputs\":{\"x\":\"a\"},\"outputs\":{\"y\":\"b\"}}]}"
+#define FORK                                                                                                           \
+    "{\"inputs\":[\"a\"],\"outputs\":[\"b\",\"c\"],\"memory\":%s,\"steps\":["                                          \
+    "{\"name\":\"left\",\"model\":\"m\",\"version\":\"\",\"inputs\":{\"x\":\"a\"},\"outputs\":{\"y\":\"b\"}},"         \
+    "{\"name\":\"right\",\"model\":\"m\",\"version\":\"1\",\"inputs\":{\"x\":\"b\"},\"outputs\":{\"y\":\"c\"}}]}"
+
+static struct ensemble *read_ensemble(const char *format, const char *memory)
+{
+    static char text[2048]; /* read by the reader to its end, with the room behind that it asks for */
+    struct json_reader r;
+    memset(text, 0, sizeof text);
+    const char *hole = strstr(format, "%s");
+    EXPECT(hole != NULL);
+    int n = snprintf(text, sizeof text - 64, "%.*s%s%s", (int)(hole - format), format, memory, hole + 2);
+    json_init(&r, (struct str){text, (size_t)n}, 8);
+    struct ensemble *e = ensemble_read(&r);
+    EXPECT(e != NULL);
+    return e;
+}
+
+struct ens {
+    struct rig rig;
+    struct model_shared *shared;
+    struct served *model;
+};
+
+static void ens_init(struct ens *t, const struct rig_opt *opt, const char *format, const char *memory)
+{
+    const struct model_desc *members[ENSEMBLE_STEPS_MAX];
+    struct serve_state ready = {.state = SERVED_READY, .reason = "", .labels = ""};
+    struct err err = {0};
+    rig_init(&t->rig, opt);
+    struct model_shared *sh = t->shared = model_shared_new();
+    sh->id = 77;
+    sh->is_inline = true;
+    (void)str_copy(sh->name, sizeof sh->name, STR("e"));
+    (void)str_copy(sh->version, sizeof sh->version, STR("1"));
+    sh->limits = (struct model_limits){.timeout_ns = RIG_TIMEOUT_MS * UINT64_C(1000000), .queue_max = 3};
+    sh->ensemble = read_ensemble(format, memory);
+    for (uint32_t i = 0; i < sh->ensemble->steps_len; i++)
+        members[i] = served_info(t->rig.model)->desc;
+    if (ensemble_describe(sh->ensemble, members, &sh->desc, &err))
+        FAIL("%s", err.text);
+    sh->is_described = true;
+    sh->threads_draining = 1;
+    EXPECT_EQ(serve_update(t->rig.serve, sh, &ready, &err), ERR_OK);
+    EXPECT_EQ(serve_model(t->rig.serve, STR("e"), STR(""), &t->model, &err), ERR_OK);
+}
+
+static void ens_done(struct ens *t)
+{
+    EXPECT_EQ(atomic_load(&t->shared->ensemble->memory_used), 0);
+    (void)model_shared_unref(t->shared);
+    rig_done(&t->rig);
+}
+
+static void make(struct ens *t, struct req *q, uint32_t rows, int32_t first)
+{
+    req_make(&t->rig, q, rows, 2, first);
+    q->i->model = t->model;
+}
+
+static void expect_times(const struct req *q, int32_t times)
+{
+    EXPECT_EQ(q->done, 1);
+    if (q->code)
+        FAIL("%s", q->text);
+    for (size_t e = 0; e < (size_t)q->rows * 2; e++)
+        EXPECT_EQ(q->got[e], times * (q->first + (int32_t)e));
+}
+
+TEST(ensemble_runs_its_steps_in_order_of_tensors)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    make(&t, &q, 3, 5);
+    req_submit(&q);
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    ens_done(&t);
+}
+
+TEST(ensemble_outputs_may_come_from_any_step)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, FORK, "100000");
+    make(&t, &q, 2, 1);
+    req_submit(&q);
+    rig_settle(&t.rig);
+    expect_times(&q, 2); /* the first output: "b" */
+    ens_done(&t);
+}
+
+TEST(ensemble_passes_strings)
+{
+    struct ens t;
+    struct req q;
+    const char *texts[] = {"hello", "", "world", NULL};
+    ens_init(&t, &(struct rig_opt){.dtype = DT_BYTES}, TWICE, "100000");
+    req_make_texts(&t.rig, &q, texts);
+    q.i->model = t.model;
+    req_submit(&q);
+    rig_settle(&t.rig);
+    EXPECT_EQ(q.done, 1);
+    EXPECT_EQ(q.code, ERR_OK);
+    EXPECT_CSTR(q.got_texts[0], "hello");
+    EXPECT_CSTR(q.got_texts[2], "world");
+    ens_done(&t);
+}
+
+TEST(ensemble_errors_name_the_step)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    make(&t, &q, 1, 1);
+    req_submit(&q);
+    serve_flush(t.rig.serve);
+    EXPECT(rig_work(&t.rig));
+    (void)serve_collect(t.rig.serve);
+    t.rig.state.fail = ERR_INVALID;
+    rig_settle(&t.rig);
+    EXPECT_ERR(q, ERR_INVALID, "step 'two' (model 'm'): the test's model refuses");
+    EXPECT_CSTR(q.remedy, "ask the test");
+    ens_done(&t);
+}
+
+TEST(ensemble_deadline_covers_all_steps)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    make(&t, &q, 1, 1);
+    req_submit(&q);
+    rig_pass_ms(RIG_TIMEOUT_MS / 2);
+    serve_flush(t.rig.serve);
+    EXPECT(rig_work(&t.rig));
+    (void)serve_collect(t.rig.serve);
+    EXPECT_OPEN(q);
+    rig_pass_ms(RIG_TIMEOUT_MS);
+    serve_tick(t.rig.serve, rig_clock());
+    EXPECT_ERR(q, ERR_TIMEOUT, "step 'two' (model 'm')");
+    rig_settle(&t.rig);
+    ens_done(&t);
+}
+
+TEST(ensemble_cancel_ends_the_running_step)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    make(&t, &q, 1, 1);
+    req_submit(&q);
+    req_cancel(&q);
+    EXPECT_EQ(q.done, 1);
+    EXPECT_EQ(q.code, ERR_CANCELLED);
+    EXPECT(!rig_work(&t.rig));
+    ens_done(&t);
+}
+
+TEST(ensemble_step_survives_a_death)
+{
+    struct ens t;
+    struct req q;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    make(&t, &q, 1, 3);
+    req_submit(&q);
+    serve_flush(t.rig.serve);
+    (void)rig_claim(&t.rig);
+    rig_die(&t.rig, true);
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    EXPECT_EQ(q.attempts, 2);
+    ens_done(&t);
+}
+
+TEST(ensemble_memory_is_bounded)
+{
+    struct ens t;
+    struct req q, other;
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "16"); /* two rows of two INT32 */
+    make(&t, &q, 3, 1);
+    req_submit(&q);
+    EXPECT_ERR(q, ERR_TOO_LARGE, "needs 24 bytes, more than its limit of 16");
+    make(&t, &q, 2, 1);
+    req_submit(&q);
+    make(&t, &other, 2, 7);
+    req_submit(&other); /* the first has moved into its block, its memory is free again */
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    expect_times(&other, 4);
+    ens_done(&t);
+}
+
+TEST(ensemble_queue_is_bounded)
+{
+    struct ens t;
+    struct req q[4];
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    for (int n = 0; n < 4; n++) {
+        make(&t, &q[n], 1, n);
+        req_submit(&q[n]);
+    }
+    EXPECT_ERR(q[3], ERR_BUSY, "3 requests are in work for model 'e'");
+    rig_settle(&t.rig);
+    for (int n = 0; n < 3; n++)
+        expect_times(&q[n], 4);
+    ens_done(&t);
+}
+
+TEST(ensemble_describe_names_both_ends)
+{
+    struct ensemble *e = read_ensemble(TWICE, "1");
+    struct model_desc a, b, out;
+    const struct model_desc *members[] = {&b, &a};
+    struct err err = {0};
+    rig_describe(&a, &(struct rig_opt){0});
+    b = a;
+    a.max_batch = b.max_batch = 4;
+    b.inputs[0].dtype = DT_FP32;
+    EXPECT_EQ(ensemble_describe(e, members, &out, &err), ERR_INVALID);
+    EXPECT_CSTR(err.text, "tensor 'b' does not fit: 'y' of step 'one' is INT32 [-1,-1], but 'x' of step 'two' is FP32 "
+                          "[-1,-1]");
+    (void)str_copy(b.inputs[0].name, sizeof b.inputs[0].name, STR("z"));
+    EXPECT_EQ(ensemble_describe(e, members, &out, &err), ERR_INVALID);
+    EXPECT_CSTR(err.text, "step 'two': model 'm' has no input 'x'");
+    EXPECT_CSTR(err.remedy, "its inputs are z");
+    (void)ensemble_free(e);
+}
