@@ -5,7 +5,7 @@ import importlib
 import pathlib
 import sys
 
-NAMES = ["http-floor", "startup", "iris", "overload", "batching"]
+NAMES = ["http-floor", "startup", "iris", "overload", "batching", "serving-cnn", "serving-memory", "serving-reload", "serving-many"]
 
 
 def load_module(name):

@@ -216,8 +216,7 @@ def sklearn_models():
 
 # ---- benchmarks ----
 
-def mlp784():
-    sizes = [784, 512, 256, 10]
+def mlp(sizes):
     nodes, inits, at = [], [], "x"
     for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
         inits += [const(f"w{i}", (random(a, b) / np.sqrt(a)).astype(np.float32)), const(f"b{i}", random(b))]
@@ -226,7 +225,7 @@ def mlp784():
         if not last:
             nodes.append(h.make_node("Relu", [f"g{i}"], [f"r{i}"]))
             at = f"r{i}"
-    return model(nodes, [value("x", ["batch", 784])], [value("y", ["batch", 10])], inits)
+    return model(nodes, [value("x", ["batch", sizes[0]])], [value("y", ["batch", sizes[-1]])], inits)
 
 
 def mobilenet():
@@ -268,7 +267,7 @@ def main():
     args = sys.argv[1:]
     if args[:1] == ["--bench"] and len(args) == 2:
         os.makedirs(args[1], exist_ok=True)
-        for name, m in dict(mlp784=mlp784(), mobilenet=mobilenet()).items():
+        for name, m in dict(mlp784=mlp([784, 512, 256, 10]), mobilenet=mobilenet(), big=mlp([4096, 8192, 4096, 1000])).items():
             onnx.save(m, os.path.join(args[1], name + ".onnx"))
         return
     if len(args) != 1 or args[0].startswith("-"):
