@@ -21,6 +21,16 @@ uint64_t clock_now_ns(void)
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+uint64_t clock_thread_ns(void)
+{
+    clock_source_fn *now_ns = atomic_load_explicit(&source, memory_order_relaxed);
+    struct timespec t;
+    if (UNLIKELY(now_ns != NULL))
+        return now_ns();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
 uint64_t clock_wall_ms(void)
 {
     struct timespec t;

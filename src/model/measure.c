@@ -21,12 +21,6 @@
 #define SLOW_RUNS   16 /* a slow model may take as long as so many rows */
 #define SLOW_NS_MAX (1 * NS_PER_S)
 
-static uint64_t thread_ns(void)
-{
-    struct timespec t;
-    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0 ? (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec : 0;
-}
-
 static long preemptions(void)
 {
     struct rusage u;
@@ -41,11 +35,11 @@ static uint64_t time_run(struct trial *t, uint32_t rows)
     for (uint32_t i = 0; i < rows; i++)
         order[i] = (int)(i % TRIAL_ROWS);
     long preempted = preemptions();
-    uint64_t cpu = thread_ns(), start = clock_now_ns();
+    uint64_t cpu = clock_thread_ns(), start = clock_now_ns();
     if (trial_run(t, order, rows, NULL, &err) != ERR_OK)
         return 0;
     uint64_t wall = clock_now_ns() - start;
-    cpu = thread_ns() - cpu;
+    cpu = clock_thread_ns() - cpu;
     bool is_disturbed = preemptions() != preempted && cpu > wall / SHARE_MIN && cpu < wall;
     uint64_t ns = is_disturbed ? cpu : wall;
     return ns > 0 ? ns : 1;
