@@ -75,6 +75,9 @@ const char *proto_nearest(const struct tensor_spec *t, uint32_t len, struct str 
 /* For "%.*s" of a stranger's text: its length, cut between characters. */
 int proto_cut(struct str s);
 
+/* Makes a record of the call if it failed or was slow. */
+void proto_trail_note(const struct proto_call *c, uint64_t now_ns);
+
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);
@@ -85,6 +88,8 @@ void proto_v2_model(struct http_req *req, const struct route_match *m, void *arg
 void proto_v2_model_ready(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_config(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg);
+void proto_requests(struct http_req *req, const struct route_match *m, void *arg);
+void proto_request(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_stats(struct http_req *req, const struct route_match *m, void *arg);
 void proto_nv_metrics(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg);

@@ -8,6 +8,8 @@ static const struct route routes[] = {
     {HTTP_GET_, "/v2/health/live", proto_v2_live, "200 as long as the server answers"},
     {HTTP_GET_, "/v2/health/ready", proto_v2_ready, "200 once every model serves or has failed with its reason"},
     {HTTP_POST_, "/v2/repository/index", proto_v2_index, "All models with their states"},
+    {HTTP_GET_, "/api/requests", proto_requests, "The latest requests that failed or were slow"},
+    {HTTP_GET_, "/api/requests/{id}", proto_request, "Why a request failed or was slow"},
     {HTTP_GET_, "/metrics/triton", proto_nv_metrics, "Metrics under Triton's names"},
     {HTTP_GET_, "/v2/models/stats", proto_v2_stats, "Statistics of all models"},
     {HTTP_GET_, "/v2/models/{model}/stats", proto_v2_stats, "A model's statistics"},

@@ -149,3 +149,12 @@ def test_cache_of_binary_tensors(serve):
         np.testing.assert_array_equal(second, array)
         np.testing.assert_array_equal(ask(c, "inline", array + 1).as_numpy("OUTPUT0"), array + 1)
     assert counts(s, "inline") == (2, 1, 2)
+
+
+def test_a_failed_request_is_explained(identity):
+    r = identity.post("/v2/models/wide/infer", {"inputs": [], "parameters": {"timeout": 1}}, {"x-request-id": "why-1"})
+    assert r.status == 400
+    told = identity.get("/api/requests/why-1").json()
+    assert told["model"] == "wide" and told["outcome"] == "invalid" and told["error"] == r.json()["error"]
+    assert told["id"] in [x["id"] for x in identity.get("/api/requests").json()["requests"]]
+    assert identity.get("/api/requests/why-2").status == 404

@@ -19,6 +19,7 @@
 #include "../../src/serve/proto_routes.c"
 #include "../../src/serve/proto_sample.c"
 #include "../../src/serve/proto_tensor.c"
+#include "../../src/serve/proto_trail.c"
 #include "../../src/serve/proto_v2_answer.c"
 #include "../../src/serve/proto_v2_infer.c"
 #include "../../src/serve/proto_v2_models.c"
