@@ -178,10 +178,10 @@ void edge_settle(struct edge *e)
     }
     for (size_t i = 0; i < e->models_len; i++)
         settled = settled && e->models[i].state != SERVED_LOADING;
-    if (settled == e->all_settled)
-        return;
-    e->all_settled = settled;
-    edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_SETTLED, .flag = settled});
+    if (!settled || e->all_settled)
+        return; /* ready once stays ready: what a reload brings loads beside what serves */
+    e->all_settled = true;
+    edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_SETTLED, .flag = true});
 }
 
 static struct edge_model *add_model(struct edge *e, struct model_news *n)

@@ -223,8 +223,9 @@ void life_changed(struct master *m, struct life *l)
     m->status_dirty = true;
     if (m->edge.state != CHILD_READY || l->state >= LIFE_KEPT)
         return; /* a new edge is told everything when it is ready */
-    if (l->replaces && l->state == LIFE_LOADING)
-        return; /* the edge hears of it when it can take over */
+    bool is_inline = l->config->isolation == ISOLATION_INLINE;
+    if (l->replaces && l->state == LIFE_LOADING && !is_inline)
+        return; /* the edge hears of it when it can take over; an inline one it must load itself */
     struct buf text;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
     master_model_payload(m, l, &text);

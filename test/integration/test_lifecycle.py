@@ -210,12 +210,23 @@ def test_reload_changes_an_inline_model(serve):
     s = serve(config='models: {m: {path: "builtin:identity", isolation: inline, parameters: {dims: "1"}}}', threads=2)
     with Load(s, [("/predict", predict_body("m", [7]), lambda r: None if r.status == 200 else str(r))], 2) as load:
         for k in range(5):
+            delay = 200 if k == 4 else k
             s.write_config(
-                f'models: {{m: {{path: "builtin:identity", isolation: inline, parameters: {{dims: "1", execute_delay_ms: "{k}"}}}}}}'
+                f'models: {{m: {{path: "builtin:identity", isolation: inline, parameters: {{dims: "1", execute_delay_ms: "{delay}"}}}}}}'
             )
             s.reload()
             time.sleep(0.1)
+            assert s.get("/v2/health/ready").status == 200
     assert load.failures == [] and load.ok > 20
+    deadline = time.time() + 10
+    while True:  # the last configuration is the one that serves
+        began = time.time()
+        assert s.predict("m", [7]).status == 200
+        took = time.time() - began
+        models = s.get("/api/status").json()["models"]
+        if took >= 0.2 and [m["state"] for m in models] == ["ready"]:
+            break
+        assert time.time() < deadline, (took, models)
 
 
 BAD_CONFIGS = [
