@@ -94,7 +94,8 @@ def test_engine_writes_nothing_outside_the_data_folder(serve, tmp_path):
     time.sleep(0.5)
     assert tree(home, temp, models) == before
     assert sorted(p.name for p in s.data.iterdir()) == ["cache", "crashes", "run"]
-    assert [p for p in (s.data / "cache").rglob("*") if p.is_file()] == []  # too small to be worth it
+    # The model is too small to be kept compiled; what was found out of batching is ours.
+    assert {p.name for p in (s.data / "cache").rglob("*") if p.is_file()} <= {"batching"}
 
 
 @pytest.mark.onnx
@@ -113,9 +114,11 @@ def test_system_calls_of_a_worker(serve, tmp_path):
     assert "libonnxruntime" in text and "iris.onnx" in text, "the trace shows nothing"
     assert not re.search(r"^socket\(|^connect\(|^bind\(|^listen\(|^accept", text, re.M), text
     written = [line for line in text.splitlines() if re.search(r"O_WRONLY|O_RDWR|O_CREAT", line) and " = -1 " not in line]
-    before_it_starts = ("/dev/null", "/proc/self/oom_score_adj")  # between fork and exec, by the master's code
-    assert [line for line in written if not any(p in line for p in before_it_starts)] == [], written
-    assert not re.search(r"^(unlink|rename|mkdir|creat)", text, re.M)
+    # Between fork and exec, by the master's code; and the model's own folder for what makes loading faster.
+    allowed = ("/dev/null", "/proc/self/oom_score_adj", f"{s.data}/cache/iris/")
+    assert [line for line in written if not any(p in line for p in allowed)] == [], written
+    changes = [line for line in text.splitlines() if re.match(r"(unlink|rename|mkdir|creat)", line)]
+    assert [line for line in changes if not any(p in line for p in allowed)] == []
     assert len(re.findall(r"^execve\(", text, re.M)) <= 1  # its own start
     # What could not be opened either: nobody even looked for the network's configuration.
     assert "resolv.conf" not in text and "/etc/hosts" not in text
