@@ -235,6 +235,10 @@ static enum err_code bind_map_item(struct bind *b, const struct setting *s, void
         return ERR_OK;
     if (n->kind == NODE_MAP)
         return bind_section(b, s->sub, item, n);
+    size_t before = path_push(b, str_c(s->sub->key), false); /* one line stands for its first setting */
+    if (remember_place(b, n->line, n->column))
+        return b->err->code;
+    path_pop(b, before);
     return bind_value(b, s->sub, settings_field(s->sub, item), n);
 }
 
@@ -439,28 +443,44 @@ const struct setting_place *settings_place(const struct setting_places *places, 
     }
 }
 
-enum err_code settings_set(const struct setting *table, void *out, const char *key, struct str value, const char *where,
-                           struct arena *a, struct err *err)
+struct setting_found settings_find(const struct setting *table, const char *key)
 {
-    struct bind b = {.name = where, .arena = a, .err = err};
-    struct str rest = str_c(key);
-    for (;;) {
+    struct setting_found found = {0};
+    for (struct str rest = str_c(key);;) {
         struct str part = str_cut(rest, '.', &rest);
         const struct setting *s = table;
         while (s->key && !str_eq_c(part, s->key))
             s++;
-        if (!s->key)
-            return err_set(err, ERR_INVALID, "%s: there is no setting %s", where, key);
-        if (s->kind == SET_SECTION && rest.n) {
-            table = s->sub;
-            out = settings_field(s, out);
-            continue;
+        if (s->key && s->kind == SET_MAP && rest.n) {
+            (void)str_cut(rest, '.', &rest); /* the item's name */
+            found.is_in_map = true;
+            found.offset = 0;
+        } else if (s->key && s->kind == SET_SECTION && rest.n) {
+            found.offset += s->offset;
+        } else {
+            found.setting = s->key && !rest.n ? s : NULL;
+            return found;
         }
-        if (rest.n || (!settings_is_scalar(s->kind) && s->kind != SET_STRS))
-            return err_set(err, ERR_INVALID, "%s: %s can be set in a configuration file only", where, key);
-        struct node nodes[TEXT_ITEMS_MAX + 1];
-        if (!text_to_nodes(s->kind, value, nodes))
-            return err_set(err, ERR_INVALID, "%s: more than %d items", where, TEXT_ITEMS_MAX);
-        return bind_value(&b, s, settings_field(s, out), &nodes[0]);
+        found.setting = s;
+        if (!rest.n)
+            return found;
+        table = s->sub;
     }
+}
+
+enum err_code settings_set(const struct setting *table, void *out, const char *key, struct str value, const char *where,
+                           struct arena *a, struct err *err)
+{
+    struct bind b = {.name = where, .arena = a, .err = err};
+    struct setting_found found = settings_find(table, key);
+    const struct setting *s = found.setting;
+    struct node nodes[TEXT_ITEMS_MAX + 1];
+    if (!s)
+        return err_set(err, ERR_INVALID, "%s: there is no setting %s", where, key);
+    if (found.is_in_map || (!settings_is_scalar(s->kind) && s->kind != SET_STRS))
+        return err_set(err, ERR_INVALID, "%s: %s can be set in a configuration file only", where, key);
+    if (!text_to_nodes(s->kind, value, nodes))
+        return err_set(err, ERR_INVALID, "%s: more than %d items", where, TEXT_ITEMS_MAX);
+    unsigned char *base = out;
+    return bind_value(&b, s, settings_field(s, base + found.offset), &nodes[0]);
 }

@@ -60,6 +60,7 @@ struct setting {
     const char *def; /* default as text, NULL = none/zero */
     double min,
         max; /* of the value; SET_STR: of its bytes; SET_STRS, SET_MAP: of the number of items; SET_INTS_MAP: of each value; both 0 = no limit */
+    const char *zero;           /* SET_INT: a word that stands for 0, whatever min says: "auto" */
     const char *const *choices; /* SET_ENUM: NULL-terminated */
     const struct setting *sub;  /* SET_SECTION, SET_MAP */
     size_t item_size;           /* SET_MAP */
@@ -120,6 +121,13 @@ enum err_code settings_load_places(const char *path, const struct setting *table
 const struct setting_place *settings_place(const struct setting_places *places, const char *path);
 /* Defaults only. */
 void settings_defaults(const struct setting *table, void *out, size_t size, struct arena *a);
+/* The line of a table for a dotted key; "models.*.threads", or any name in place of the star, for one in a map. setting NULL: none. */
+struct setting_found {
+    const struct setting *setting;
+    size_t offset;  /* of the struct that has it, in the outermost one; inside of a map, in the map's item */
+    bool is_in_map; /* or is an item of one */
+};
+struct setting_found settings_find(const struct setting *table, const char *key);
 /* One value from text (command line: --threads 4); `where` names it in errors. key may be dotted ("log.level"); lists take
  * "a, b", maps "a: 1, b: 2". */
 enum err_code settings_set(const struct setting *table, void *out, const char *key, struct str value, const char *where,

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
-#include "cli/config_int.h"
+#include "cli/config.h"
 
 #define LINE_MAX_COLUMNS 78
 
@@ -67,29 +67,9 @@ static void wrap(struct buf *out, int indent, const char *text)
     }
 }
 
-static const struct setting *find_setting(const char *key)
-{
-    static const char models[] = "models.*.";
-    const struct setting *table = config_table;
-    if (strncmp(key, models, sizeof models - 1) == 0) {
-        key += sizeof models - 1;
-        table = config_model_table;
-    }
-    struct str rest = str_c(key);
-    for (;;) {
-        struct str part = str_cut(rest, '.', &rest);
-        const struct setting *s = table;
-        while (s->key && !str_eq_c(part, s->key))
-            s++;
-        if (!s->key || !rest.n)
-            return s->key ? s : NULL;
-        table = s->sub;
-    }
-}
-
 const char *help_option_text(const struct arg_option *o)
 {
-    const struct setting *s = o->key ? find_setting(o->key) : NULL;
+    const struct setting *s = o->key ? settings_find(config_table, o->key).setting : NULL;
     return o->help ? o->help : s ? s->help : "";
 }
 
@@ -103,7 +83,7 @@ static void add_plain(struct buf *out, const char *text)
 
 static void add_option(struct buf *out, const struct arg_option *o)
 {
-    const struct setting *s = o->key ? find_setting(o->key) : NULL;
+    const struct setting *s = o->key ? settings_find(config_table, o->key).setting : NULL;
     struct buf text;
     buf_init(&text, 8192);
     buf_c(out, "    ");

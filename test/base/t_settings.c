@@ -357,6 +357,21 @@ TEST(settings_set_one_value_from_text)
     EXPECT_EQ(c.count, 42);
 }
 
+TEST(settings_are_found_by_their_dotted_key)
+{
+    struct setting_found f = settings_find(table, "deep.wait");
+    EXPECT(f.setting == &deep_table[1] && f.offset == offsetof(struct cfg, deep) && !f.is_in_map);
+    f = settings_find(table, "units.*.copies");
+    EXPECT(f.setting == &unit_table[1] && f.offset == 0 && f.is_in_map);
+    EXPECT(settings_find(table, "count").setting == &table[1]);
+    EXPECT(settings_find(table, "deep").setting == &table[7]);
+    EXPECT(settings_find(table, "units.one").setting == &table[8]);
+    static const char *const none[] = {"", "nothing", "deep.nothing", "count.more", "units.one.nothing", "hosts.a"};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        if (settings_find(table, none[i]).setting)
+            FAIL("found: %s", none[i]);
+}
+
 static void show(const char *yaml, bool with_places, struct buf *out)
 {
     struct cfg c = {0};
@@ -397,6 +412,9 @@ TEST(settings_dump_reads_back)
     EXPECT(strstr(marked.p, "colour: green # default\n"));
     EXPECT(strstr(marked.p, "  ratio: 0.5 # default\n"));
     EXPECT(strstr(marked.p, "    path: \"null\"\n    copies: 1 # default\n    extra: {k: \" v \", e: \"\"}\n"));
+    buf_clear(&marked);
+    show("units: {one: a.onnx}\n", true, &marked); /* a short form says the first setting */
+    EXPECT(strstr(marked.p, "    path: a.onnx\n    copies: 1 # default\n"));
     show("", true, &marked);
     EXPECT(strstr(marked.p, "units: {} # default\n"));
     buf_done(&first);

@@ -169,7 +169,7 @@ TEST(config_model_files_are_looked_at)
     put_file(".", "empty.onnx", "");
     EXPECT(mkdir("dir", 0755) == 0 && mkfifo("fifo.onnx", 0600) == 0);
     EXPECT_EQ(load("models: {a: missing.onnx}\n", &c), ERR_INVALID);
-    EXPECT(strstr(err.text, "quern.yaml:1:10: models.a.path: cannot read "));
+    EXPECT(strstr(err.text, "quern.yaml:1:13: models.a.path: cannot read "));
     EXPECT(strstr(err.text, "missing.onnx: No such file or directory"));
     EXPECT_EQ(load("models: {a: empty.onnx}\n", &c), ERR_OK); /* perhaps still being copied: it hurts that model only */
     config_done(&c);
