@@ -118,7 +118,8 @@ void settings_value_allowed(const struct setting *s, char *out, size_t out_size)
         (void)snprintf(out, out_size, "text");
         return;
     case SET_INT:
-        (void)snprintf(out, out_size, "a whole number%s%s", of, unit);
+        (void)snprintf(out, out_size, "%s%sa whole number%s%s", s->zero ? s->zero : "", s->zero ? " or " : "", of,
+                       unit);
         format_range(s, NULL, out, out_size);
         return;
     case SET_FLOAT:
@@ -270,8 +271,9 @@ enum err_code settings_value_parse(const struct setting *s, void *field, struct 
     case SET_STR:
         return parse_text(s, field, text, a, err);
     case SET_INT: {
-        int64_t v;
-        if (!str_to_i64(text, &v) || !is_in_range(s, (double)v))
+        int64_t v = 0;
+        bool is_zero = s->zero && str_eq_c(text, s->zero);
+        if (!is_zero && (!str_to_i64(text, &v) || !is_in_range(s, (double)v)))
             return wrong(s, text, NULL, err);
         *(int64_t *)field = v;
         return ERR_OK;
@@ -318,7 +320,10 @@ void settings_value_format(const struct setting *s, const void *field, struct bu
         buf_c(out, *(const char *const *)field);
         return;
     case SET_INT:
-        buf_i64(out, *(const int64_t *)field);
+        if (s->zero && *(const int64_t *)field == 0)
+            buf_c(out, s->zero);
+        else
+            buf_i64(out, *(const int64_t *)field);
         return;
     case SET_FLOAT: {
         char digits[NUM_FLOAT_MAX];
