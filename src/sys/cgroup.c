@@ -1,4 +1,4 @@
-#include "sys/cgroup.h"
+#include "sys/cgroup_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +16,8 @@
 #define V1_SHARE_UNIT 1024 /* cpu.shares of a share of 100 */
 #define NICE_MAX      19
 
+struct cgroup_calls cgroup_calls = {.make = mkdir, .remove = rmdir};
+
 static bool write_file(const char *folder, const char *name, const char *text)
 {
     char path[1024];
@@ -25,20 +27,20 @@ static bool write_file(const char *folder, const char *name, const char *text)
     return n == (ssize_t)strlen(text);
 }
 
-static struct str read_small(const char *path, char *out, size_t out_size)
+struct str cgroup_read(const char *path, char *out, size_t out_size)
 {
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, out, out_size);
+    if (n > 0 && out[n - 1] == '\n')
+        n--;
     return (struct str){out, n > 0 ? (size_t)n : 0};
 }
 
-/* Our own group's path in a hierarchy: the line of /proc/self/cgroup that begins with "N:<name>:". */
-static bool own_group(struct str controller, char *out, size_t out_size)
+/* A line is "N:<controllers>:<path>". */
+bool cgroup_own(struct str self, struct str controller, char *out, size_t out_size)
 {
-    char text[4096];
-    struct str rest = read_small("/proc/self/cgroup", text, sizeof text);
-    while (rest.n > 0) {
-        struct str line = str_cut(rest, '\n', &rest), path;
+    while (self.n > 0) {
+        struct str line = str_cut(self, '\n', &self), path;
         (void)str_cut(line, ':', &line);
         if (str_eq(str_cut(line, ':', &path), controller))
             return str_copy(out, out_size, str_eq_c(path, "/") ? STR("") : path);
@@ -69,32 +71,29 @@ static bool make_base(struct cgroup *g, const char *parent)
 {
     sweep(parent);
     int n = snprintf(g->base, sizeof g->base, "%s/" PREFIX "%d", parent, (int)getpid());
-    return n < (int)sizeof g->base && (mkdir(g->base, 0755) == 0 || errno == EEXIST);
+    return n < (int)sizeof g->base && (cgroup_calls.make(g->base, 0755) == 0 || errno == EEXIST);
 }
 
 static bool has_word(struct str list, struct str word)
 {
-    struct str rest = list;
-    if (rest.n > 0 && rest.p[rest.n - 1] == '\n')
-        rest.n--;
-    while (rest.n > 0)
-        if (str_eq(str_cut(rest, ' ', &rest), word))
+    while (list.n > 0)
+        if (str_eq(str_cut(list, ' ', &list), word))
             return true;
     return false;
 }
 
 /* v2: the cpu controller must be handed down to our groups. A group that holds processes may not hand down (but the root may), so this works
  * where quern was given a group of its own, or is root of the tree. */
-static bool open_v2(struct cgroup *g, const char *root)
+static bool open_v2(struct cgroup *g, const char *root, struct str self)
 {
     char own[256], parent[600], path[700], text[512];
     static const char *const places[] = {"", "/unified"};
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        if (!own_group(STR(""), own, sizeof own))
+        if (!cgroup_own(self, STR(""), own, sizeof own))
             return false;
         (void)snprintf(parent, sizeof parent, "%s%s%s", root, places[i], own);
         (void)snprintf(path, sizeof path, "%s/cgroup.controllers", parent);
-        struct str have = read_small(path, text, sizeof text);
+        struct str have = cgroup_read(path, text, sizeof text);
         if (!has_word(have, STR("cpu")))
             continue;
         if (write_file(parent, "cgroup.subtree_control", "+cpu") && make_base(g, parent) &&
@@ -104,12 +103,12 @@ static bool open_v2(struct cgroup *g, const char *root)
     return false;
 }
 
-static bool open_v1(struct cgroup *g, const char *root)
+static bool open_v1(struct cgroup *g, const char *root, struct str self)
 {
     char own[256], parent[600];
     static const char *const controllers[] = {"cpu", "cpu,cpuacct", "cpuacct,cpu"};
     for (size_t i = 0; i < ARRAY_LEN(controllers); i++) {
-        if (!own_group(str_c(controllers[i]), own, sizeof own))
+        if (!cgroup_own(self, str_c(controllers[i]), own, sizeof own))
             continue;
         (void)snprintf(parent, sizeof parent, "%s/%s%s", root, controllers[i], own);
         if (make_base(g, parent))
@@ -120,13 +119,20 @@ static bool open_v1(struct cgroup *g, const char *root)
 
 void cgroup_open(struct cgroup *g, const char *root, int share_max)
 {
+    cgroup_open_at(g, root, CGROUP_SELF, share_max);
+}
+
+void cgroup_open_at(struct cgroup *g, const char *root, const char *self_path, int share_max)
+{
+    char text[8192];
+    struct str self = cgroup_read(self_path, text, sizeof text);
     *g = (struct cgroup){.kind = CGROUP_V2, .share_max = share_max};
-    if (open_v2(g, root)) {
+    if (open_v2(g, root, self)) {
         (void)snprintf(g->why, sizeof g->why, "cgroup v2 weights below %s", g->base);
         return;
     }
     g->kind = CGROUP_V1;
-    if (open_v1(g, root)) {
+    if (open_v1(g, root, self)) {
         (void)snprintf(g->why, sizeof g->why, "cgroup v1 shares below %s (the v2 cpu controller is not available here)",
                        g->base);
         return;
@@ -161,7 +167,7 @@ enum err_code cgroup_put(struct cgroup *g, const char *class_name, int share, in
     if (g->kind == CGROUP_NICE)
         return put_nice(g, share, pid, err);
     (void)snprintf(folder, sizeof folder, "%s/%s", g->base, class_name);
-    if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+    if (cgroup_calls.make(folder, 0755) < 0 && errno != EEXIST)
         return err_sys(err, ERR_IO, errno, "cannot make the control group %s", folder);
     if (g->kind == CGROUP_V2)
         (void)snprintf(text, sizeof text, "%d", share * 100); /* cpu.weight: 1 to 10000 */
@@ -186,9 +192,9 @@ void cgroup_close(struct cgroup *g)
         if (e->d_name[0] == '.')
             continue;
         (void)snprintf(path, sizeof path, "%s/%s", g->base, e->d_name);
-        (void)rmdir(path); /* control files refuse, class folders go */
+        (void)cgroup_calls.remove(path); /* control files refuse, class folders go */
     }
     if (d)
         (void)closedir(d);
-    (void)rmdir(g->base);
+    (void)cgroup_calls.remove(g->base);
 }

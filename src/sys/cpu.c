@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/str.h"
+#include "sys/cgroup_int.h"
 #include "sys/fd.h"
 
 /* One small file of /proc or /sys into out; empty when it is not there. */
@@ -21,56 +23,34 @@ static struct str small_file(const char *path, char *out, size_t out_size)
     return (struct str){out, (size_t)n};
 }
 
-/* Cores that a quota of `quota` microseconds per `period` allows; 0 = no quota. */
-static int cores_of(struct str quota, struct str period)
-{
-    uint64_t q, p;
-    if (!str_to_u64(str_trim(quota), &q) || !str_to_u64(str_trim(period), &p) || q == 0 || p == 0)
-        return 0;
-    return (int)((q + p - 1) / p);
-}
-
-static int quota_v2(void)
-{
-    char self[4096], path[4200], value[64];
-    struct str rest = small_file("/proc/self/cgroup", self, sizeof self);
-    while (rest.n > 0) {
-        struct str line = str_cut(rest, '\n', &rest);
-        if (!str_starts(line, STR("0::")))
-            continue;
-        struct str group = str_sub(line, 3, line.n);
-        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%.*s/cpu.max", STR_F(group));
-        struct str max = small_file(path, value, sizeof value);
-        struct str period;
-        struct str quota = str_cut(str_trim(max), ' ', &period);
-        if (period.n > 0 && period.p[period.n - 1] == '\n')
-            period.n--;
-        return cores_of(quota, period);
-    }
-    return 0;
-}
-
-static int quota_v1(void)
-{
-    char a[64], b[64];
-    struct str quota = small_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", a, sizeof a);
-    struct str period = small_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", b, sizeof b);
-    struct str rest;
-    return cores_of(str_cut(quota, '\n', &rest), str_cut(period, '\n', &rest));
-}
-
 int cpu_budget(void)
 {
     cpu_set_t set;
     int cores = 1;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         cores = CPU_COUNT(&set);
-    int quota = quota_v2();
-    if (quota == 0)
-        quota = quota_v1();
+    int quota = cgroup_cores(CGROUP_ROOT, CGROUP_SELF);
     if (quota > 0 && quota < cores)
         cores = quota;
     return cores > 0 ? cores : 1;
+}
+
+uint64_t cpu_print(void)
+{
+    static const char *const lines[] = {"vendor_id",       "model name", "flags",        "Features",
+                                        "CPU implementer", "CPU part",   "CPU revision", "cache size"};
+    char text[16384];
+    struct str rest = small_file("/proc/cpuinfo", text, sizeof text);
+    uint64_t print = 1;
+    while (rest.n > 0) {
+        struct str line = str_cut(rest, '\n', &rest);
+        if (line.n == 0)
+            break; /* the next processor */
+        for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+            if (str_starts(line, str_c(lines[i])))
+                print = hash64(line.p, line.n, print);
+    }
+    return print;
 }
 
 /* Value in bytes of a "Name:   123 kB" line of a /proc status file, or 0. */

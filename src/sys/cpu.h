@@ -5,8 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* At least 1. Reads the affinity mask, cgroup v2 cpu.max and v1 cpu.cfs_quota_us (rounded up). */
+/* At least 1. Reads the affinity mask and the quotas of our control group and of all around it: v2 cpu.max and v1 cpu.cfs_quota_us (rounded up). */
 int cpu_budget(void);
+/* Tells kinds of processors apart: what is measured, or packed, for one does not hold for another. */
+uint64_t cpu_print(void);
 
 struct proc_usage {
     uint64_t rss_bytes, private_bytes, cpu_ms; /* private_bytes: 0 when unknown */
