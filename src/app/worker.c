@@ -28,9 +28,6 @@
 #include "sys/sandbox.h"
 #include "sys/shm.h"
 
-#define PROBE_NS         (20 * NS_PER_MS)  /* most time that looking for batching may cost at load */
-#define PROBE_KEPT_NS    (200 * NS_PER_MS) /* the same where the next start need not look again */
-#define MEASURE_NS       (20 * NS_PER_MS)  /* and measuring what batches gain */
 #define SPIN_NS          (20 * NS_PER_US)  /* looking for more work before sleeping, when cores are to spare */
 #define WAIT_NS          (1 * NS_PER_S)
 #define PARAMS_MAX       64
@@ -205,20 +202,6 @@ static bool adopt_batching(struct worker *w)
     return true;
 }
 
-/* Once for each file, where there is a folder to keep it in; else once for each life of a model: later instances start without it. */
-static void learn_batching(struct worker *w, const struct backend_load *opt)
-{
-    if (adopt_batching(w) || learned_recall(w->backend, opt, w->desc))
-        return;
-    bool is_known = w->desc->batch_reason[0] != 0; /* the backend said so */
-    uint64_t start_ns = clock_now_ns(), budget_ns = w->scratch != NULL ? PROBE_KEPT_NS : PROBE_NS;
-    backend_probe_batching(w->backend, w->instance, w->desc, budget_ns);
-    bool is_whole = clock_now_ns() - start_ns < budget_ns;
-    backend_measure_batching(w->backend, w->instance, w->desc, w->max_batch > 0, MEASURE_NS);
-    if (!is_known)
-        learned_keep(w->backend, opt, w->desc, is_whole);
-}
-
 static enum err_code load(struct worker *w, struct err *err)
 {
     const struct backend *b = w->backend;
@@ -242,7 +225,8 @@ static enum err_code load(struct worker *w, struct err *err)
         return err->code;
     if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
         return err->code;
-    learn_batching(w, &opt);
+    if (!adopt_batching(w))
+        learned_batching(b, w->instance, &opt, w->desc);
     struct proc_usage usage;
     if (proc_usage_read(getpid(), &usage))
         w->desc->memory_bytes = usage.private_bytes;

@@ -1,7 +1,8 @@
 /* Does a model gain from batches, and up to which size (backend_measure_batching in backend.h).
  *
- * Sizes are tried in ascending order, each twice, until the last two brought nothing; if time is left, all once more. The shortest time of each counts: what a busy
- * machine adds is not the model's. A run during which the thread was preempted counts with its processor time. */
+ * Sizes are tried in ascending order until the last two brought nothing, each until its two shortest runs agree; if time is left, all once more. The shortest time of each
+ * counts: what a busy machine adds is not the model's. A run during which the thread was preempted counts with its processor time. Where no two runs of a size agreed, or
+ * the later ones were much shorter, the machine was not calm: the verdict is the best to be had today, and not to be kept. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,7 +16,9 @@
 #define OVERHEAD_NS 10000.0 /* what a run costs beside the model: to claim, wake, hand back */
 #define ROWS_MAX    2048
 #define IN_BYTES    ((size_t)64 << 20) /* inputs of the largest run that is tried */
-#define REPEATS     2
+#define REPEATS     2                  /* runs of each size at least, since the first one may make room, or compile */
+#define REPEATS_MAX 5
+#define CALM        1.05 /* runs that differ by less agree */
 #define SHARE_MIN                                                                                                      \
     32 /* a run that had less of its time than this share of a processor waited for something else than its turn */
 #define SLOW_RUNS   16 /* a slow model may take as long as so many rows */
@@ -72,35 +75,45 @@ static bool has_levelled_off(const struct model_desc *d)
     return throughput(&d->measures[n - 2]) < before && throughput(&d->measures[n - 1]) < before;
 }
 
+static bool agree(uint64_t shorter, uint64_t longer)
+{
+    return (double)longer <= (double)shorter * CALM;
+}
+
 static bool is_in_time(const struct trial *t, uint64_t run_ns)
 {
     return clock_now_ns() + run_ns <= t->deadline_ns;
 }
 
-/* One size, REPEATS times: the first run of a size may make room, or compile. False: no time, or the model refuses. */
-static bool try_rows(struct trial *t, struct model_desc *d, uint32_t rows)
+/* One size: enough runs that the two shortest agree. False: no time, or the model refuses. */
+static bool try_rows(struct trial *t, struct model_desc *d, uint32_t rows, bool *is_calm)
 {
-    uint64_t least = UINT64_MAX;
+    uint64_t least = UINT64_MAX, second = UINT64_MAX;
     uint64_t expected = d->measures_len > 0 ? 2 * d->measures[d->measures_len - 1].ns : 0;
-    for (int i = 0; i < REPEATS; i++) {
+    int n = 0;
+    for (; n < REPEATS || (n < REPEATS_MAX && !agree(least, second)); n++) {
         if (!is_in_time(t, expected))
-            return false;
+            break;
         uint64_t ns = time_run(t, rows);
         if (ns == 0)
             return false;
+        second = ns < least ? least : ns < second ? ns : second;
         least = ns < least ? ns : least;
         expected = least;
     }
+    if (n < REPEATS)
+        return false;
+    *is_calm = *is_calm && agree(least, second);
     d->measures[d->measures_len++] = (struct model_measure){.rows = rows, .ns = least};
     return true;
 }
 
 /* True: it ended because more rows bring nothing, or the largest size was reached. */
-static bool try_sizes(struct trial *t, struct model_desc *d, uint32_t rows_max)
+static bool try_sizes(struct trial *t, struct model_desc *d, uint32_t rows_max, bool *is_calm)
 {
     uint32_t rows = 1;
     while (d->measures_len < MODEL_MEASURES_MAX) {
-        if (!try_rows(t, d, rows))
+        if (!try_rows(t, d, rows, is_calm))
             return false;
         if (rows == rows_max || has_levelled_off(d))
             return true;
@@ -109,12 +122,14 @@ static bool try_sizes(struct trial *t, struct model_desc *d, uint32_t rows_max)
     return true;
 }
 
-static void try_again(struct trial *t, struct model_desc *d)
+static void try_again(struct trial *t, struct model_desc *d, bool *is_calm)
 {
     for (uint32_t i = 0; i < d->measures_len && is_in_time(t, d->measures[i].ns); i++) {
         uint64_t ns = time_run(t, d->measures[i].rows);
-        if (ns > 0 && ns < d->measures[i].ns)
-            d->measures[i].ns = ns;
+        if (ns == 0 || ns >= d->measures[i].ns)
+            continue;
+        *is_calm = *is_calm && agree(ns, d->measures[i].ns);
+        d->measures[i].ns = ns;
     }
 }
 
@@ -156,30 +171,33 @@ static uint32_t most_rows(const struct trial *t, const struct model_desc *d)
     return rows > IN_BYTES / row ? (uint32_t)(IN_BYTES / row) + 1 : rows;
 }
 
-void backend_measure_batching(const struct backend *b, void *instance, struct model_desc *d, bool is_configured,
+bool backend_measure_batching(const struct backend *b, void *instance, struct model_desc *d, bool is_configured,
                               uint64_t budget_ns)
 {
     struct trial t;
     struct err err;
+    bool is_calm = true;
     uint64_t start_ns = clock_now_ns();
     d->measures_len = 0;
     bool is_built_in =
         b->extensions != NULL && b->extensions[0] == NULL; /* made for tests; their runs may be made long */
     if (is_built_in || !d->may_share || d->max_batch < 2 ||
         trial_init(&t, b, instance, d, start_ns + SLOW_NS_MAX, &err) != ERR_OK)
-        return;
+        return true;
     uint32_t rows_max = most_rows(&t, d);
     if (trial_grow(&t, rows_max, &err) == ERR_OK) {
         uint64_t slow_ns = t.run_ns < SLOW_NS_MAX / SLOW_RUNS ? t.run_ns * SLOW_RUNS : SLOW_NS_MAX;
         t.deadline_ns = clock_now_ns() + (slow_ns > budget_ns ? slow_ns : budget_ns);
-        bool is_complete = try_sizes(&t, d, rows_max);
-        try_again(&t, d);
+        bool is_complete = try_sizes(&t, d, rows_max, &is_calm);
+        try_again(&t, d, &is_calm);
         if (d->measures_len > 0) {
             uint32_t chosen = is_configured ? d->max_batch : best_rows(d);
             explain(d, chosen, is_configured, is_complete);
             if (d->measures_len > 1)
                 d->max_batch = chosen;
         }
+        is_calm = is_calm && d->measures_len > 0;
     }
     trial_done(&t);
+    return is_calm;
 }

@@ -34,6 +34,7 @@ static const char *const extensions[] = {".script", NULL};
 static const struct backend script = {.name = "script", .extensions = extensions, .run = script_run};
 
 static struct model_desc d;
+static bool is_calm;
 
 static void measure(uint64_t (*cost)(uint32_t rows), uint32_t max_batch, bool is_configured)
 {
@@ -53,7 +54,7 @@ static void measure(uint64_t (*cost)(uint32_t rows), uint32_t max_batch, bool is
     cost_ns = cost;
     now_ns = 1000 * NS_PER_S;
     clock_set_source(virtual_clock);
-    backend_measure_batching(&script, NULL, &d, is_configured, 20 * NS_PER_MS);
+    is_calm = backend_measure_batching(&script, NULL, &d, is_configured, 20 * NS_PER_MS);
     clock_set_source(NULL);
     if (model_desc_check(&d, &err) != ERR_OK)
         FAIL("%s", err.text);
@@ -217,4 +218,60 @@ TEST(lies_about_measurements_are_refused)
     d = good;
     d.measures[6].rows = UINT32_MAX;
     EXPECT_EQ(model_desc_check(&d, &err), ERR_INVALID);
+}
+
+/* ---- a machine that is not calm ---- */
+
+static uint64_t nth_ns[64]; /* what the runs cost in turn, then the last one again */
+static uint32_t nth;
+
+static uint64_t in_turn(uint32_t rows)
+{
+    (void)rows;
+    uint64_t ns = nth_ns[nth];
+    if (nth + 1 < ARRAY_LEN(nth_ns) && nth_ns[nth + 1] != 0)
+        nth++;
+    return ns;
+}
+
+static bool is_calm_with(const uint64_t *us, size_t len)
+{
+    memset(nth_ns, 0, sizeof nth_ns);
+    for (size_t i = 0; i < len; i++)
+        nth_ns[i] = us[i] * NS_PER_US;
+    nth = 0;
+    measure(in_turn, 2, false);
+    return is_calm;
+}
+
+TEST(equal_runs_are_calm)
+{
+    EXPECT(is_calm_with((uint64_t[]){100}, 1));
+    EXPECT_EQ(d.measures[0].ns, 100000);
+}
+
+/* Runs 0 to 2 belong to the trial's own search for sizes and to the first size: a first run that makes room is not noise. */
+TEST(a_long_first_run_is_not_noise)
+{
+    EXPECT(is_calm_with((uint64_t[]){900, 900, 101, 100}, 4));
+    EXPECT_EQ(d.measures[0].ns, 100000);
+}
+
+TEST(runs_that_never_agree_are_noise)
+{
+    static const uint64_t us[] = {100, 500, 440, 380, 320, 270, 230};
+    EXPECT(!is_calm_with(us, ARRAY_LEN(us)));
+}
+
+TEST(runs_that_become_shorter_later_are_noise)
+{
+    static const uint64_t us[] = {200, 200, 200, 200, 200, 100};
+    EXPECT(!is_calm_with(us, ARRAY_LEN(us)));
+    EXPECT_EQ(d.measures[0].ns, 100000);
+}
+
+TEST(what_was_not_measured_is_calm)
+{
+    measure(constant, 1, true);
+    EXPECT(is_calm);
 }
