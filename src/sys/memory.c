@@ -47,7 +47,7 @@ static bool is_program(struct str path, struct str exe)
 void proc_memory_parse(struct str smaps, struct proc_memory *out)
 {
     struct str exe = {0};
-    uint64_t rss = 0, v;
+    uint64_t rss = 0, alone = 0, v;
     bool is_mapping, is_code = false;
     memset(out, 0, sizeof *out);
     while (smaps.n > 0) {
@@ -57,13 +57,16 @@ void proc_memory_parse(struct str smaps, struct proc_memory *out)
             if (exe.n == 0 && path.n > 0 && path.p[0] == '/')
                 exe = path;
             is_code = is_program(path, exe);
-            rss = 0;
+            rss = alone = 0;
         } else if (line_bytes(line, "Rss:", &v)) {
             rss = v;
+        } else if (line_bytes(line, "Private_Clean:", &v) || line_bytes(line, "Private_Dirty:", &v)) {
+            alone += v;
         } else if (line_bytes(line, "Anonymous:", &v)) {
-            out->private_bytes += v;
-            uint64_t rest = rss > v ? rss - v : 0;
-            *(is_code ? &out->program_bytes : &out->shared_bytes) += rest;
+            uint64_t own = v < alone ? v : alone, files = rss > v ? rss - v : 0;
+            out->private_bytes += own;
+            out->program_bytes += v - own; /* as the process had it from the one it was forked from */
+            *(is_code ? &out->program_bytes : &out->shared_bytes) += files;
         } else if (line_bytes(line, "Swap:", &v)) {
             out->private_bytes += v;
         }
@@ -93,24 +96,22 @@ static char *read_all(const char *path, size_t max, size_t *out_len)
     return text;
 }
 
-static uint64_t status_sum(int pid, const char *const *names)
+/* Of the lines with these names in /proc/PID/NAME; 0: it is gone. */
+static uint64_t sum_lines(int pid, const char *file, const char *const *names)
 {
     char path[64];
     size_t len = 0;
     uint64_t sum = 0, v;
-    (void)snprintf(path, sizeof path, "/proc/%d/status", pid);
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
     char *text = read_all(path, CHUNK, &len);
+    for (size_t i = 0; i < len; i++)
+        text[i] = text[i] == '\t' ? ' ' : text[i]; /* "VmHWM:\t    5388 kB" */
     struct str rest = {text, len};
     while (rest.n > 0) {
         struct str line = str_cut(rest, '\n', &rest);
-        for (int i = 0; names[i]; i++) {
-            char tabless[80]; /* "VmHWM:\t    5388 kB" */
-            (void)str_copy(tabless, sizeof tabless, line);
-            for (char *p = tabless; *p; p++)
-                *p = *p == '\t' ? ' ' : *p;
-            if (line_bytes(str_c(tabless), names[i], &v))
+        for (int i = 0; names[i]; i++)
+            if (line_bytes(line, names[i], &v))
                 sum += v;
-        }
     }
     free(text);
     return sum;
@@ -128,11 +129,11 @@ bool proc_memory_read(int pid, struct proc_memory *out)
     }
     proc_memory_parse((struct str){text, len}, out);
     free(text);
-    out->peak_bytes = status_sum(pid, (const char *const[]){"VmHWM:", NULL});
+    out->peak_bytes = sum_lines(pid, "status", (const char *const[]){"VmHWM:", NULL});
     return true;
 }
 
 uint64_t proc_memory_quick(int pid)
 {
-    return status_sum(pid, (const char *const[]){"RssAnon:", "RssShmem:", NULL});
+    return sum_lines(pid, "smaps_rollup", (const char *const[]){"Pss_Anon:", "Pss_Shmem:", NULL});
 }

@@ -9,15 +9,16 @@
 #include "base/str.h"
 
 struct proc_memory {
-    uint64_t private_bytes; /* anonymous, swapped out included */
+    uint64_t private_bytes; /* anonymous and nobody else's, swapped out included */
     uint64_t shared_bytes;  /* files that are no programs (weights), and shared memory */
-    uint64_t program_bytes; /* files of the program and of libraries, unchanged */
+    uint64_t program_bytes; /* the program and its libraries, and what is still as in the process it was forked from */
     uint64_t peak_bytes;    /* most that was resident at a time, all three together */
 };
 
 /* Costs about what the kernel needs to walk the process's pages. False: it is gone, or has absurdly many mappings. */
 bool proc_memory_read(int pid, struct proc_memory *out);
-/* Private and shared memory without files: cheap, and never more than proc_memory_read's sum. 0: it is gone. */
+/* What of it is not backed by files, its share of what several processes have: cheaper, and hardly ever more than private_bytes + shared_bytes. 0: it is
+ * gone. */
 uint64_t proc_memory_quick(int pid);
 /* The text of an smaps file; peak_bytes stays 0. */
 void proc_memory_parse(struct str smaps, struct proc_memory *out);
