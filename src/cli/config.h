@@ -7,6 +7,7 @@
 #include "base/settings.h"
 
 enum isolation { ISOLATION_PROCESS, ISOLATION_INLINE };
+enum load_mode { LOAD_ALWAYS, LOAD_ON_DEMAND };
 
 #define BATCHING_SIZES_MAX 8
 
@@ -83,6 +84,8 @@ struct http_config {         /* section `http`: limits of the HTTP server, see n
     uint64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, send_timeout_ns; /* 10s 30s 75s 30s */
 };
 
+    int load;                       /* enum load_mode, default always */
+    uint64_t unload_after_ns;       /* on demand: idle for so long it is unloaded; 0 = stays */
 struct log_config {
     int level;
     int format;
@@ -129,6 +132,8 @@ int64_t config_max_batch(const struct model_config *m);
 enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
                              struct err *err);
 /* $QUERN_DATA, else $XDG_DATA_HOME/quern, else ~/.local/share/quern, else /var/lib/quern; absolute. */
+    uint64_t memory_budget_bytes; /* for all workers; 0 = no limit */
+    bool warm_engines;            /* default true */
 const char *config_data_default(struct arena *a);
 extern const struct setting config_table[];
 

@@ -257,6 +257,22 @@ static enum err_code check_versions(const struct config *c, const struct model_c
     return ERR_OK;
 }
 
+static enum err_code check_load(const struct config *c, const struct model_config *m, struct err *err)
+{
+    if (m->load == LOAD_ALWAYS && m->unload_after_ns > 0) {
+        (void)fail_model(c, err, m, "unload_after", "a model that is always loaded is never unloaded");
+        return err_remedy(err, "say load: on-demand too, or leave unload_after out");
+    }
+    if (m->load == LOAD_ALWAYS || (m->isolation == ISOLATION_PROCESS && m->ensemble.steps.len == 0))
+        return ERR_OK;
+    if (m->ensemble.steps.len > 0) {
+        (void)fail_model(c, err, m, "load", "an ensemble has no memory of its own");
+        return err_remedy(err, "say load: on-demand of its members; it is loaded when they are");
+    }
+    (void)fail_model(c, err, m, "load", "isolation inline has no worker processes that could end");
+    return err_remedy(err, "leave load out, or say isolation: process");
+}
+
 static enum err_code check_model(const struct config *c, const struct model_config *m, struct err *err)
 {
     const struct setting_pair *classes = c->classes.items;
@@ -277,7 +293,7 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
-    if (check_batching(c, m, err))
+    if (check_batching(c, m, err) || check_load(c, m, err))
         return err->code;
     for (size_t i = 0; i < c->classes.len; i++)
         if (strcmp(classes[i].name, m->class_name) == 0)

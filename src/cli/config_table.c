@@ -1,6 +1,7 @@
 #include "cli/config_int.h"
 
 static const char *const isolations[] = {"process", "inline", NULL};
+static const char *const load_modes[] = {"always", "on-demand", NULL};               /* as enum load_mode */
 static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL}; /* as enum log_level */
 static const char *const formats[] = {"people", "json", NULL};                       /* as enum log_format */
 
@@ -151,6 +152,13 @@ static const struct setting http_table[] = {
                  .help = "For a whole request head to arrive."),
     SETTING_TIME("body_timeout", struct http_config, body_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
                  .help = "For the next piece of a body to arrive."),
+    SETTING_ENUM("load", struct model_config, load, .def = "always", .choices = load_modes,
+                 .help =
+                     "`always`: loaded at the start, and it stays. `on-demand`: its first request loads it and waits; "
+                     "it goes when `memory_budget` has no room for another that is wanted, the one used longest ago "
+                     "first, and never with requests in work."),
+    SETTING_TIME("unload_after", struct model_config, unload_after_ns, .def = "0", .max = 30 * 24 * H,
+                 .help = "With `load: on-demand`, a model that was not used for that long is unloaded. 0: it stays."),
     SETTING_TIME("idle_timeout", struct http_config, idle_timeout_ns, .def = "75s", .min = 100 * MS, .max = 24 * H,
                  .help = "For the next request on an open connection."),
     SETTING_TIME("send_timeout", struct http_config, send_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
@@ -209,3 +217,12 @@ const struct setting config_table[] = {
                          "Guaranteed shares of the machine by class, greatest first, 100 in all at most; lent while "
                          "idle."),
     {0}};
+    SETTING_BOOL("warm_engines", struct config, warm_engines, .def = "true",
+                 .help =
+                     "Keep each engine that is in use open in one process of its own: instances start from it within "
+                     "milliseconds and share its memory."),
+    SETTING_BYTES("memory_budget", struct config, memory_budget_bytes, .def = "0", .max = 1024.0 * 1024 * GIB,
+                  .help =
+                      "Memory for all loaded models together, as measured: what their workers have for themselves and "
+                      "share. A model that does not fit waits until others with `load: on-demand` have gone, or "
+                      "fails with the reason. 0: no limit. See docs/memory.md."),
