@@ -36,6 +36,11 @@
     {                                                                                                                  \
         .name = "access-log", .key = "log.access"                                                                      \
     }
+#define OPTION_URL                                                                                                     \
+    {                                                                                                                  \
+        .name = "url", .value = "URL",                                                                                 \
+        .help = "Ask this server, http://HOST:PORT or unix:SOCKET, instead of the one of the data directory."          \
+    }
 #define OPTION_JSON                                                                                                    \
     {                                                                                                                  \
         .name = "json", .help = "Print JSON for programs."                                                             \
@@ -99,6 +104,26 @@ static const struct arg_example engine_examples[] = {
 static const struct arg_option model_options[] = {OPTION_DATA, {0}};
 static const struct arg_example model_examples[] = {{"quern model rollback ocr", "The version before serves again."},
                                                     {0}};
+
+static const struct arg_option request_options[] = {
+    {.name = "slow", .help = "List requests that took over 4 times their model's mean, and over 1 ms."},
+    {.name = "failed", .help = "List those that failed by their model, its worker or their deadline."},
+    {.name = "refused", .help = "List those that were not let in: too late, queue full, model not ready."},
+    {.name = "invalid", .help = "List those that were wrong."},
+    {.name = "usual", .help = "List those that were kept as a sample of what goes well."},
+    {.name = "last", .value = "N", .help = "How many to list, 1 to 500. Default 20."},
+    {.name = "model", .value = "NAME", .help = "List those of one model."},
+    OPTION_JSON,
+    OPTION_DATA,
+    OPTION_URL,
+    {0}};
+static const struct arg_example request_examples[] = {
+    {"quern request 4bf92f3577b34da6a3ce929d0e0e4736",
+     "Stages with their times, the run and who shared it, what was ahead, and sentences that draw the conclusion."},
+    {"quern request --slow --failed --last 50", "The latest of these, newest first."},
+    {"quern request --refused --json | jq -r '.requests[].admission.refused_by' | sort | uniq -c",
+     "Why requests are refused."},
+    {0}};
 
 static const struct arg_option bench_options[] = {
     {.name = "connections",
@@ -232,6 +257,21 @@ const struct command cli_commands[] = {
      .args_max = 2,
      .complete = "rollback",
      .run = cmd_model},
+    {.name = "request",
+     .summary = "tell why a request was slow, refused or failed",
+     .usage = "[OPTION]... [ID]",
+     .about =
+         "With the id of a request: where its time went, which requests shared its run, which worker ran it and after "
+         "how many tries, how many rows were ahead of it and when its answer was expected, and for a refused one the "
+         "numbers that the decision went by. Without: a list. The id stands in the header x-request-id of every "
+         "answer; a client may choose it with the same header.\n"
+         "The server keeps the latest failed, refused, invalid and slow requests in places of their own and at a "
+         "bounded rate, and of the usual ones a sample, in memory only: no bodies, and none survives a restart of the "
+         "edge. See docs/explain.md.",
+     .options = request_options,
+     .examples = request_examples,
+     .args_max = 1,
+     .run = cmd_request},
     {.name = "bench",
      .summary = "measure a model, or any HTTP server, under load",
      .usage = "[OPTION]... MODEL|http://HOST:PORT/PATH|unix:SOCKET[:/PATH]",

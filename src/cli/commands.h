@@ -14,6 +14,7 @@ int cmd_check(const struct args *a, master_run_fn *run);
 int cmd_status(const struct args *a, master_run_fn *run);
 int cmd_engine(const struct args *a, master_run_fn *run);
 int cmd_model(const struct args *a, master_run_fn *run);
+int cmd_request(const struct args *a, master_run_fn *run);
 int cmd_bench(const struct args *a, master_run_fn *run);
 int cmd_tune(const struct args *a, master_run_fn *run);
 int cmd_version(const struct args *a, master_run_fn *run);

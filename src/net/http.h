@@ -42,6 +42,7 @@ struct http_req {
     /* For the access log, set by handlers that know: */
     struct str log_model;
     uint64_t stage_ns[6]; /* see enum http_stage */
+    uint64_t trail;       /* a record of it is kept under this number; 0: none */
     bool answered;        /* private */
 };
 

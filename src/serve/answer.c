@@ -102,6 +102,7 @@ static void answer(struct served *m, struct lane_block *b, struct infer *i, cons
     const struct block_shm *shm = shm_of(b);
     note_times(i, shm, atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed));
     i->batch_rows = rows_all;
+    i->batch_requests = b->run_requests;
     i->attempts = b->deaths + 1;
     i->err = *err;
     if (err->code == ERR_OK) {
@@ -167,6 +168,7 @@ void answer_block(struct served *m, struct lane_block *b)
     m->lane.published &= ~(1u << b->index);
     lane_close(b);
     b->use = LANE_ANSWERING;
+    b->run_requests = was_alone ? 1 : b->live;
     if (was_alone && alone) {
         take_status(m, b, b->run_rows, &err);
         count_run(m, b, alone->rows);

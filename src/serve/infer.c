@@ -249,12 +249,19 @@ static enum err_code check_deadline(struct served *m, struct infer *i)
 {
     int instances = m->info.instances_ready;
     uint32_t cap = m->lane.row_cap, ahead = m->rows + rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
-    if (ahead == 0 || schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances) <= i->deadline_ns)
+    i->ahead_rows = ahead;
+    if (ahead == 0)
         return ERR_OK;
-    ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
     uint64_t finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances);
+    i->expected_ns = finish > i->t_submit_ns ? finish - i->t_submit_ns : 0;
+    if (finish <= i->deadline_ns)
+        return ERR_OK;
+    i->ahead_rows = ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
+    finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances);
     if (ahead == 0 || finish <= i->deadline_ns)
         return ERR_OK;
+    i->expected_ns = finish - i->t_submit_ns;
+    i->refusal = INFER_BY_DEADLINE;
     uint64_t late_ms = (finish - i->deadline_ns) / NS_PER_MS + 1;
     err_set(&i->err, ERR_BUSY,
             "model '%s' would answer in %llu ms, after the request's deadline: %u rows are ahead of it", m->info.name,
@@ -275,6 +282,7 @@ static enum err_code refuse_full(struct served *m, struct infer *i)
     uint64_t finish =
         schedule_finish(&m->schedule, i->t_submit_ns, m->rows, 1, m->lane.row_cap, m->info.instances_ready);
     uint64_t ms = finish > i->t_submit_ns ? (finish - i->t_submit_ns) / NS_PER_MS + 1 : 1;
+    i->refusal = INFER_BY_QUEUE;
     err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", waiting_requests(m),
             m->info.name);
     i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
@@ -330,6 +338,7 @@ uint64_t infer_part_order(const struct served *m)
 static enum err_code admit(struct served *m, struct infer *i)
 {
     if (m->info.state != SERVED_READY) {
+        i->refusal = INFER_BY_STATE;
         err_set(&i->err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", m->info.name,
                 m->reason[0] ? m->reason : "loading");
         return i->err.code;
@@ -353,7 +362,9 @@ void infer_submit(struct infer *i)
     i->t_decoded_ns = i->t_run_ns = i->t_ran_ns = 0;
     i->state = INFER_NEW;
     i->block = NULL;
-    i->attempts = 0;
+    i->attempts = i->batch_rows = i->batch_requests = i->ahead_rows = 0;
+    i->expected_ns = 0;
+    i->refusal = INFER_ADMITTED;
     i->err.code = ERR_OK;
     if (i->deadline_ns == 0)
         i->deadline_ns = i->t_submit_ns + m->shared->limits.timeout_ns;

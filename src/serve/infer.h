@@ -44,6 +44,8 @@ struct infer_tensor {
     bool given;          /* inputs: false for an optional one that is left out */
 };
 
+enum infer_refusal { INFER_ADMITTED, INFER_BY_DEADLINE, INFER_BY_QUEUE, INFER_BY_STATE };
+
 struct infer {
     /* set by the protocol */
     struct serve *serve;
@@ -62,7 +64,11 @@ struct infer {
     struct err err;
     uint64_t t_submit_ns, t_decoded_ns, t_run_ns, t_ran_ns; /* stage times: decode, queue, compute */
     uint32_t batch_rows;                                    /* rows in the run that it was part of */
+    uint32_t batch_requests;                                /* requests in it that were still waited for */
     uint32_t attempts;
+    uint32_t ahead_rows;  /* waiting or running when it came; for a refused one: those that would have run before it */
+    uint64_t expected_ns; /* from its arrival to its answer, as it was predicted; 0: nothing was ahead, or not known */
+    enum infer_refusal refusal;
     /* private to serve */
     struct infer *next, *prev;
     struct lane_block *block;

@@ -39,6 +39,7 @@ struct lane_block {
     uint64_t heap_at;           /* next free byte of the input area behind the tensors */
     struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
+    uint32_t run_requests;      /* that were live when its run had ended */
     uint32_t live, rows_live;   /* requests that are not answered yet, and their rows */
     uint64_t opened_ns;
     uint64_t expires_ns; /* no request in it waits longer */

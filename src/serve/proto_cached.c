@@ -19,7 +19,7 @@ static struct cache_key key_of(const struct proto_call *c)
     return cache_key_of(c->req->body, form);
 }
 
-static void answer_from(struct proto_call *c, const struct cache_entry *e)
+static void answer_from(struct proto_call *c, const struct cache_entry *e, enum trail_cache how)
 {
     struct model_shared *m = served_shared(c->infer.model);
     struct http_req *req = c->req;
@@ -32,6 +32,7 @@ static void answer_from(struct proto_call *c, const struct cache_entry *e)
     req->stage_ns[STAGE_RECEIVE] = req->t_ready_ns - req->t_start_ns;
     req->stage_ns[STAGE_QUEUE] = now - req->t_ready_ns;
     stats_hit(m, req->thread, ns[STATS_SUCCESS]);
+    proto_trail_note(c, NULL, how, now);
     if (m->outcome[OUTCOME_OK])
         metric_add(m->outcome[OUTCOME_OK], req->thread, 1);
     http_respond(req, 200, cache_entry_type(e), header.n ? extra : extra + 1, header.n ? 2 : 1, &body, 1);
@@ -56,7 +57,7 @@ bool proto_cached_submit(struct proto_call *c)
     struct cache_key key = key_of(c);
     struct cache_entry *e = cache_get(cache, &key);
     if (e) {
-        answer_from(c, e);
+        answer_from(c, e, TRAIL_HIT);
         cache_entry_unref(cache, e);
         return true;
     }
@@ -102,7 +103,7 @@ void proto_cached_end(struct model_shared *m, struct cache_flight *f, const stru
         struct proto_call *c = call_of(f->first);
         cache_flight_leave(&c->waiter);
         if (f->entry)
-            answer_from(c, f->entry);
+            answer_from(c, f->entry, TRAIL_JOINED);
         else if (is_shared_fate(err->code))
             fail_waiter(c, err);
         else

@@ -112,7 +112,7 @@ static void answer(struct proto_call *c)
     }
     if (i->err.code == ERR_INVALID && !i->err.remedy[0])
         err_remedy(&i->err, "GET /v2/models/%s/sample shows requests that this model takes", c->info->name);
-    proto_trail_note(c, c->t_encode_ns);
+    proto_trail_note(c, &i->err, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, c->t_encode_ns);
     stats_failure(served_shared(i->model), c->req->thread, failure_of(i->err.code),
                   c->t_encode_ns - c->req->t_ready_ns);
     c->ops->fail(c->req, &i->err);
@@ -182,6 +182,7 @@ void proto_call_submit(struct proto_call *c)
 void proto_call_fail(struct proto_call *c, const struct err *err)
 {
     c->req->stage_ns[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
+    proto_trail_note(c, err, TRAIL_NO_CACHE, clock_now_ns());
     c->ops->fail(c->req, err);
 }
 
@@ -191,7 +192,7 @@ void proto_call_respond(struct proto_call *c, struct str content_type, const str
     uint64_t now_ns = clock_now_ns();
     c->req->stage_ns[STAGE_ENCODE] = now_ns - c->t_encode_ns;
     count_success(c, now_ns);
-    proto_trail_note(c, now_ns);
+    proto_trail_note(c, NULL, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, now_ns);
     if (c->flight)
         proto_cached_keep(c, content_type, extra, extra_len, parts, parts_len);
     http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);

@@ -4,6 +4,7 @@
 
 #include "serve/cache.h"
 #include "serve/proto.h"
+#include "serve/trail.h"
 
 struct proto_call;
 
@@ -75,8 +76,9 @@ const char *proto_nearest(const struct tensor_spec *t, uint32_t len, struct str 
 /* For "%.*s" of a stranger's text: its length, cut between characters. */
 int proto_cut(struct str s);
 
-/* Makes a record of the call if it failed or was slow. */
-void proto_trail_note(const struct proto_call *c, uint64_t now_ns);
+/* Makes a record of the call if it failed or was slow, or is one of the sample; err NULL: it went well. Before it is answered. */
+void proto_trail_note(const struct proto_call *c, const struct err *err, enum trail_cache cache, uint64_t now_ns);
+
 
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);

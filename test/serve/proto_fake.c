@@ -9,6 +9,7 @@
 #define serve_all_settled fake_serve_all_settled
 #define served_shared     fake_served_shared
 #define infer_submit      fake_infer_submit
+#define infer_facts       fake_infer_facts
 #define infer_cancel      fake_infer_cancel
 #define infer_put_bytes   fake_infer_put_bytes
 #define infer_get_bytes   fake_infer_get_bytes
@@ -131,6 +132,11 @@ enum err_code fake_serve_model(struct serve *s, struct str name, struct str vers
 const struct served_info *fake_served_info(const struct served *m)
 {
     return &m->info;
+}
+
+void fake_infer_facts(const struct infer *i, struct infer_facts *out)
+{
+    *out = (struct infer_facts){.instances = 1, .run_max = 64, .queue_max = i->rows + 7};
 }
 
 struct model_shared *fake_served_shared(const struct served *m)
@@ -366,9 +372,11 @@ const struct fake_answer *fake_run(const struct fake_request *r)
     if (r->body.n > 0)
         memcpy(body, r->body.p, r->body.n);
     memset(body + r->body.n, '1', BUF_PAD);
+    struct str query, path = str_cut(str_c(r->path), '?', &query);
     struct http_req req = {.arena = &a,
                            .method = r->method,
-                           .path = str_c(r->path),
+                           .path = path,
+                           .query = query,
                            .body = {body, r->body.n},
                            .id = "r1",
                            .headers = &header};
