@@ -5,7 +5,7 @@ import importlib
 import pathlib
 import sys
 
-NAMES = ["http-floor", "startup", "iris", "overload", "batching", "serving-cnn", "serving-memory", "serving-reload", "serving-many"]
+NAMES = ["http-floor", "startup", "iris", "overload", "batching", "serving-cnn", "serving-memory", "serving-reload", "serving-many", "triton"]
 
 
 def load_module(name):
@@ -17,7 +17,8 @@ def main():
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement, of which there are three (default 5)")
+    parser.add_argument("--seconds", type=int, help="of each measurement, of which there are three (default 5, or what the benchmark says)")
+    parser.add_argument("--quick", action="store_true", help="one second: shows that everything runs, not how fast")
     parser.add_argument("name", nargs="?", choices=NAMES)
     options = parser.parse_args()
     if options.list or not options.name:
@@ -26,7 +27,8 @@ def main():
         return
     load_module("measure").ordinary_scheduling()
     try:
-        load_module(options.name).run(options.seconds)
+        module = load_module(options.name)
+        module.run(1 if options.quick else options.seconds or getattr(module, "SECONDS", 5))
     except RuntimeError as error:
         sys.exit(f"bench: {error}")
 
