@@ -11,6 +11,8 @@ static int role_main(const char *role, int argc, char **argv)
         return edge_main(argc, argv);
     if (strcmp(role, "worker") == 0)
         return worker_main(argc, argv);
+    if (strcmp(role, "stem") == 0)
+        return stem_main(argc, argv);
     (void)fprintf(stderr, "quern: there is no role \"%s\"; roles are started by the master, see quern --help\n", role);
     return EXIT_USAGE;
 }

@@ -141,6 +141,7 @@ static void begin_stop(struct master *m)
         return;
     m->stopping = true;
     LOG_INFO("draining");
+    stems_end(m);
     child_signal_drain(m, &m->edge);
 }
 
@@ -158,6 +159,9 @@ static bool all_gone(const struct master *m)
 {
     if (m->edge.pid != 0)
         return false;
+    for (const struct stem *s = m->stems; s; s = s->next)
+        if (s->child.pid != 0)
+            return false;
     for (const struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             if (l->children[i].pid != 0)
@@ -207,6 +211,8 @@ static int timeout_ms(const struct master *m)
     next = scan < next ? scan : next;
     uint64_t kept = rollback_next_ns(m);
     next = kept < next ? kept : next;
+    uint64_t stems = stems_next_ns(m);
+    next = stems < next ? stems : next;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
 }
 
@@ -217,6 +223,8 @@ static void wait_once(struct master *m)
     size_t n = 1;
     set[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
     n = add_child(set, who, n, &m->edge);
+    for (struct stem *s = m->stems; s; s = s->next)
+        n = add_child(set, who, n, &s->child);
     for (struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             n = add_child(set, who, n, &l->children[i]);
@@ -227,6 +235,7 @@ static void wait_once(struct master *m)
         if (set[0].revents)
             read_signals(m);
     }
+    stems_tick(m, clock_now_ns());
     children_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());

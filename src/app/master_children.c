@@ -34,7 +34,7 @@ static void set_state(struct master *m, struct child *c, enum child_state s)
 
 static bool is_edge(const struct child *c)
 {
-    return c->life == NULL;
+    return c->life == NULL && c->stem == NULL;
 }
 
 void child_kill(struct child *c, const char *reason, bool is_crash)
@@ -104,37 +104,50 @@ static void start_failed(struct master *m, struct child *c, const struct err *er
     set_state(m, c, CHILD_WAITING);
 }
 
+/* The program again, with another role. */
+static void spawn(struct master *m, struct child *c, const char *title, struct err *err)
+{
+    int theirs = -1;
+    char role[32];
+    (void)snprintf(role, sizeof role, "--role=%s", c->role);
+    const char *argv[] = {"quern", role, title, NULL};
+    if (channel_pair(&c->channel, &theirs, err))
+        return;
+    int fds[] = {theirs, c->report_fd};
+    struct spawn s = {.exe = m->options->exe,
+                      .argv = argv,
+                      .fds = fds,
+                      .fds_len = 2,
+                      .data_bytes_max = data_limit(c),
+                      .oom_score = is_edge(c) ? 0 : 500};
+    (void)spawn_child(&s, &c->pid, err); /* err->code tells */
+    (void)fd_close(theirs);
+}
+
 void child_start(struct master *m, struct child *c)
 {
     struct err err = {0};
-    int theirs = -1;
-    char role[32], title[220];
+    char title[220];
     c->channel = -1;
     c->kill_reason[0] = '\0';
     c->is_crash_kill = false;
     c->pinged_ns = 0;
+    c->waits_for_stem = !is_edge(c) && stem_prepare(m, c);
+    if (c->waits_for_stem) {
+        set_state(m, c, CHILD_STARTING);
+        return;
+    }
     if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
         start_failed(m, c, &err);
         return;
     }
     report_clear(c->report);
-    (void)snprintf(role, sizeof role, "--role=%s", c->role);
     if (is_edge(c))
         (void)snprintf(title, sizeof title, "edge");
     else
         (void)snprintf(title, sizeof title, "%s@%s#%d", c->life->config->name, c->life->config->version, c->index);
-    const char *argv[] = {"quern", role, title, NULL};
-    if (channel_pair(&c->channel, &theirs, &err) == ERR_OK) {
-        int fds[] = {theirs, c->report_fd};
-        struct spawn s = {.exe = m->options->exe,
-                          .argv = argv,
-                          .fds = fds,
-                          .fds_len = 2,
-                          .data_bytes_max = data_limit(c),
-                          .oom_score = is_edge(c) ? 0 : 500};
-        (void)spawn_child(&s, &c->pid, &err); /* err.code tells */
-        (void)fd_close(theirs);
-    }
+    if (is_edge(c) || !stem_fork(m, c, title, data_limit(c)))
+        spawn(m, c, title, &err);
     if (err.code) {
         start_failed(m, c, &err);
         return;
@@ -150,6 +163,7 @@ void child_start(struct master *m, struct child *c)
 
 void child_signal_drain(struct master *m, struct child *c)
 {
+    c->waits_for_stem = false;
     if (c->pid == 0) {
         set_state(m, c, CHILD_STOPPED);
         return;
@@ -284,6 +298,10 @@ static void on_message(struct master *m, struct child *c)
     read_told(m->msg.payload, &a, &t);
     if (m->msg.type == CHANNEL_PONG)
         c->pinged_ns = 0;
+    else if (c->stem)
+        stem_told(m, c, m->msg.type, t.text);
+    else if (m->msg.type == CHANNEL_COLD && c->life)
+        c->starts_cold = c->life->is_cold = true;
     else if (m->msg.type == CHANNEL_READY)
         on_ready(m, c, &t);
     else if (m->msg.type == CHANNEL_FAILED)
@@ -368,6 +386,12 @@ static void bury(struct master *m, struct child *c, int wait_status)
     bool expected = was_expected(m, c);
     if (!is_edge(c))
         tell_died(m, c, pid, wait_status);
+    if (c->starts_cold && c->state == CHILD_STARTING && !expected) {
+        c->starts_cold = false;
+        c->start_at_ns = clock_now_ns();
+        set_state(m, c, CHILD_WAITING);
+        return;
+    }
     if (!expected) {
         describe_death(c, wait_status);
         crash_record(m, c, pid, wait_status);
@@ -404,6 +428,8 @@ void child_reap(struct master *m)
         struct child *c = child_by_pid(m, pid);
         if (c)
             bury(m, c, status);
+        else
+            (void)stem_buried(m, pid, status); /* nobody's: left by a stem that died while it forked */
     }
 }
 
@@ -412,6 +438,8 @@ void child_reap(struct master *m)
 static void tick_child(struct master *m, struct child *c, uint64_t now_ns)
 {
     if (c->state == CHILD_WAITING && c->start_at_ns <= now_ns && !m->stopping)
+        child_start(m, c);
+    if (c->waits_for_stem && !m->stopping && !stem_is_starting(m, c))
         child_start(m, c);
     if (c->pid == 0 || c->kill_at_ns == 0 || c->kill_at_ns > now_ns)
         return;
@@ -453,6 +481,8 @@ static void ping_all(struct master *m, uint64_t now_ns)
 {
     m->next_ping_ns = now_ns + PING_EVERY_NS;
     ping(m, &m->edge, now_ns);
+    for (struct stem *s = m->stems; s; s = s->next)
+        ping(m, &s->child, now_ns);
     for (struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             ping(m, &l->children[i], now_ns);

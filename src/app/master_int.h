@@ -20,10 +20,12 @@
 enum child_state { CHILD_WAITING, CHILD_STARTING, CHILD_READY, CHILD_DRAINING, CHILD_FAILED, CHILD_STOPPED };
 
 struct life;
+struct stem;
 
 struct child {
     const char *role;  /* "edge", "worker" */
     struct life *life; /* workers */
+    struct stem *stem; /* stems */
     int index;         /* instance */
     int pid;           /* 0: no process */
     int channel;       /* -1: none */
@@ -38,6 +40,8 @@ struct child {
     char reason[600];      /* why it failed, or why it last died */
     char kill_reason[240]; /* we killed it: why */
     bool is_crash_kill;    /* ... and it counts against the requests it ran */
+    bool waits_for_stem;   /* CHILD_STARTING, without a process */
+    bool starts_cold;      /* it asked to be started again, without a stem */
 };
 
 /* A configuration and whoever still uses it. */
@@ -60,6 +64,7 @@ struct life {
     enum life_state state;
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
+    bool is_cold;                   /* its instances start without a stem */
     bool is_canary;                 /* READY, and replaces: it is tried beside the older life */
     bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
@@ -67,6 +72,15 @@ struct life {
     uint64_t keep_until_ns;         /* LIFE_KEPT */
     struct child *children;
     int children_len;
+};
+
+/* A process in which an engine is open, for workers to be forked from. */
+struct stem {
+    struct stem *next;
+    const struct backend *backend;
+    struct child child;
+    struct hash128 engine_id; /* of the engine's file when it was opened */
+    uint64_t used_ns;         /* a model of its backend was there */
 };
 
 struct master {
@@ -86,6 +100,8 @@ struct master {
     struct cgroup cgroup; /* shares of the classes */
     bool has_cgroup;      /* more than one class is in use */
     struct life *lives;
+    struct stem *stems;
+    bool is_reaper; /* orphans of stems become our children */
     uint32_t next_segment;
     uint64_t started_at_ms, next_watch_ns, next_ping_ns;
     bool stopping, status_dirty, edge_was_ready;
@@ -113,6 +129,17 @@ void child_send(struct master *m, struct child *c, enum channel_type type, struc
 void children_tick(struct master *m, uint64_t now_ns);
 uint64_t children_next_ns(const struct master *m, uint64_t now_ns); /* when to tick again */
 const char *child_state_name(enum child_state s);
+
+/* master_stems.c */
+bool stem_prepare(struct master *m, struct child *c); /* true: one for this worker is starting, wait for it */
+bool stem_is_starting(const struct master *m, const struct child *c);
+/* Sets pid and channel of the worker. False: start it in another way. */
+bool stem_fork(struct master *m, struct child *c, const char *title, uint64_t data_bytes_max);
+void stem_told(struct master *m, struct child *c, enum channel_type type, struct str text);
+bool stem_buried(struct master *m, int pid, int wait_status); /* false: it was none */
+void stems_tick(struct master *m, uint64_t now_ns);
+uint64_t stems_next_ns(const struct master *m);
+void stems_end(struct master *m);
 
 /* master_models.c */
 void classes_open(struct master *m);                     /* when more than one class is in use */

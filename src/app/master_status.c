@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/backend.h"
 #include "sys/fd.h"
 
 #define STATUS_BYTES_MAX (4u << 20)
@@ -21,7 +22,7 @@ static void write_process(struct json_writer *w, const char *role, const struct 
     jw_object(w);
     jw_kv_c(w, "role", role);
     jw_kv_i64(w, "pid", pid);
-    jw_kv_c(w, "model", c && c->life ? c->life->config->name : "");
+    jw_kv_c(w, "model", c && c->life ? c->life->config->name : c && c->stem ? c->stem->backend->name : "");
     jw_kv_c(w, "version", c && c->life ? c->life->config->version : "");
     jw_kv_i64(w, "instance", c ? c->index : 0);
     jw_kv_u64(w, "restarts", c ? c->restart.restarts : 0);
@@ -37,6 +38,8 @@ static void write_processes(const struct master *m, struct json_writer *w)
     jw_array(w);
     write_process(w, "master", NULL, (int)getpid(), m->stopping ? "draining" : "ready", m->started_at_ms);
     write_process(w, "edge", &m->edge, m->edge.pid, child_state_name(m->edge.state), m->edge.since_ms);
+    for (const struct stem *s = m->stems; s; s = s->next)
+        write_process(w, "stem", &s->child, s->child.pid, child_state_name(s->child.state), s->child.since_ms);
     for (const struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             if (l->state != LIFE_RETIRED || l->children[i].pid != 0)

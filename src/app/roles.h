@@ -5,5 +5,8 @@
 
 int edge_main(int argc, char **argv);
 int worker_main(int argc, char **argv);
+int stem_main(int argc, char **argv);
+/* A worker in a process that a stem has forked; descriptors 3 and 4 are its own. parent: whose end it does not outlive. */
+int worker_forked(int parent);
 
 #endif

@@ -383,14 +383,19 @@ static void lifecycle(struct worker *w, pthread_t runner)
     }
 }
 
-int worker_main(int argc, char **argv)
+/* The master's message came, so that whoever forked us for the stem is gone and the master is our parent. */
+static bool dies_with(int parent)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+/* parent: 0 for a process that began as a worker. */
+static int work(int parent)
 {
     static struct worker w;
     static char role[160];
     struct err err = {0};
     pthread_t runner;
-    (void)argc;
-    (void)argv;
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the master, which drains us */
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
@@ -400,6 +405,8 @@ int worker_main(int argc, char **argv)
         LOG_ERROR("worker cannot start", LOG_S("error", err.text));
         return 1;
     }
+    if (parent != 0 && !dies_with(parent))
+        return EXIT_MASTER_GONE;
     (void)snprintf(role, sizeof role, "worker %s@%s#%lld", w.model, w.version ? w.version : "1", (long long)w.index);
     log_init(role, LOG_LEVEL_WARN, LOG_PEOPLE, STDERR_FILENO);
     (void)prctl(PR_SET_NAME, "quern-worker");
@@ -419,4 +426,16 @@ int worker_main(int argc, char **argv)
     tell(CHANNEL_READY, STR("{}"));
     lifecycle(&w, runner);
     return 0;
+}
+
+int worker_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return work(0);
+}
+
+int worker_forked(int parent)
+{
+    return work(parent);
 }

@@ -59,7 +59,9 @@ struct backend {
     const char *name;              /* as in configuration */
     const char *const *extensions; /* file name endings, NULL-terminated: ".onnx"; empty for built-ins */
     bool may_have_file;            /* a built-in that a path may be given to all the same */
+    const char *engine;            /* that it runs models with (engine.h); NULL: none */
     enum err_code (*engine_open)(const struct backend_load *opt, struct err *err); /* may be NULL */
+    void (*engine_warm)(void); /* after engine_open: what the first model of a process costs once; may be NULL */
     enum err_code (*load)(const struct backend_load *opt, void **out_instance, struct err *err);
     enum err_code (*describe)(void *instance, struct model_desc *out, struct err *err);
     enum err_code (*run)(void *instance, struct backend_run *run, struct err *err);

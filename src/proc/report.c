@@ -108,6 +108,7 @@ enum err_code report_install(struct err *err)
     void *p;
     if (shm_map(REPORT_FD, 0, sizeof(struct report_shm), true, &p, err))
         return err_wrap(err, "crash report segment");
+    report_unmap(mine); /* a worker's: that of the process it was forked from */
     mine = p;
     check_panic_hook = on_check_failed;
     Dl_info info;

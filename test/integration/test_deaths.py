@@ -1,5 +1,6 @@
 """What a death costs: each line of the table in docs/faults.md, with a real kill -9 under load."""
 
+import os
 import signal
 import time
 
@@ -44,21 +45,68 @@ models:
 
 @pytest.mark.onnx
 def test_worker_of_an_engine_killed_even_while_it_loads_costs_no_request(serve):
+    """In turns one that serves and its successor as soon as it is seen; never two that load: a model that does not get ready is given up, and rightly so."""
     s = serve(quern.DATA / "iris.onnx")
-    killed, states = [], [""]
+    killed = {"ready": 0, "starting": 0}
+
+    def kill_one(state):
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            (p,) = s.processes("worker")
+            if p["pid"] and p["state"] == state:
+                kill(p["pid"])
+                killed[state] += 1
+                return p["pid"]
+            time.sleep(0.0005)
+
     flower = [("/predict", predict_body("iris", [5.1, 3.5, 1.4, 0.2]), expect_prediction(0))]
     with Load(s, flower, connections=4) as load:
         end = time.monotonic() + 4
         while time.monotonic() < end:
             time.sleep(0.1)
-            (p,) = s.processes("worker")
-            # Not twice while it loads: a model that never gets ready is given up after some tries, and rightly so.
-            if p["pid"] and p["pid"] not in killed and {p["state"], states[-1]} != {"starting"}:
-                kill(p["pid"])
-                killed.append(p["pid"])
-                states.append(p["state"])
+            kill_one("ready")
+            kill_one("starting")
+            wait_until(lambda: s.pids("worker"), 10, "a worker that is ready", every=0.002)
     assert load.failures == [] and load.ok > 50
-    assert {"starting", "ready"} <= set(states) and len(killed) >= 8 / SLOW
+    assert killed["ready"] >= 8 / SLOW and killed["starting"] >= 2, killed
+
+
+@pytest.mark.onnx
+def test_stem_killed_costs_nothing(serve):
+    """The process that has the engine open: its workers go on, it comes back, and a worker that dies meanwhile starts without it."""
+    s = serve(quern.DATA / "iris.onnx")
+    (stem,), (worker,) = s.pids("stem"), s.pids("worker")
+    flower = [("/predict", predict_body("iris", [5.1, 3.5, 1.4, 0.2]), expect_prediction(0))]
+    with Load(s, flower, connections=4) as load:
+        kill(stem)
+        wait_until(lambda: s.pids("stem") not in ([], [stem]), 10, "another one")
+        assert s.pids("worker") == [worker]
+        kill(s.pids("stem")[0])
+        kill(worker)
+        wait_until(lambda: s.pids("worker") not in ([], [worker]), 10, "the worker again")
+    assert load.failures == [] and load.ok > 20
+    assert [c["role"] for c in s.status()["crashes"]].count("stem") == 2
+
+
+@pytest.mark.onnx
+def test_stem_frozen_while_a_worker_is_wanted(serve):
+    s = serve(quern.DATA / "iris.onnx")
+    (stem,), (worker,) = s.pids("stem"), s.pids("worker")
+    os.kill(stem, signal.SIGSTOP)
+    kill(worker)
+    assert s.predict("iris", [5.1, 3.5, 1.4, 0.2]).status == 200
+    wait_until(lambda: s.pids("stem") not in ([], [stem]), 10, "a stem that answers")
+
+
+@pytest.mark.onnx
+def test_without_stems(serve):
+    s = serve(config=f"warm_engines: false\nmodels: {{iris: {quern.DATA / 'iris.onnx'}}}")
+    assert s.processes("stem") == []
+    kill(s.pids("worker")[0])
+    assert s.predict("iris", [5.1, 3.5, 1.4, 0.2]).status == 200
+    s.write_config(f"warm_engines: true\nmodels: {{iris: {{path: {quern.DATA / 'iris.onnx'}, queue_max: 99}}}}")
+    s.reload()
+    wait_until(lambda: s.pids("stem"), 10, "a stem")
 
 
 @pytest.mark.onnx

@@ -19,14 +19,39 @@ def worker_of(s, model):
     return s.pids("worker", model)[0]
 
 
-def test_worker_is_closed_in(serve):
-    s = serve("builtin:identity")
-    status = quern.proc_status(worker_of(s, "identity"))
+@pytest.mark.parametrize("model", ["identity", pytest.param("iris", marks=pytest.mark.onnx)])
+def test_worker_is_closed_in(serve, model):
+    """One that began as a worker, and one forked from the process that has the engine open."""
+    s = serve("builtin:identity" if model == "identity" else DATA / "iris.onnx")
+    pid = worker_of(s, model)
+    status = quern.proc_status(pid)
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
-    for thread in os.listdir(f"/proc/{worker_of(s, 'identity')}/task"):
-        lines = pathlib.Path(f"/proc/{worker_of(s, 'identity')}/task/{thread}/status").read_text()
+    assert status["PPid"] == str(s.master_pid)
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        lines = pathlib.Path(f"/proc/{pid}/task/{thread}/status").read_text()
         assert "Seccomp:\t2" in lines
+    name = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    assert name[1:3] == [b"--role=worker", f"{model}@1#0".encode()]
+
+
+@pytest.mark.onnx
+def test_forked_worker_has_nothing_of_the_others(serve):
+    """Neither the lifecycle channel and crash report of the process that it was forked from, nor those of another worker."""
+    s = serve(config=f"models: {{a: {DATA / 'iris.onnx'}, b: {{path: {DATA / 'iris.onnx'}, instances: 2}}}}")
+    (stem,) = s.pids("stem")
+    workers = s.pids("worker")
+    assert len(workers) == 3
+    private = {}
+    for pid in [stem, *workers]:
+        found = descriptors(pid)
+        private[pid] = {found[3]}
+        assert found[3].startswith("socket:") and found[4].startswith("/memfd:quern-report")
+        rows = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+        reports = {row.split()[4] for row in rows if "memfd:quern-report" in row}
+        assert len(reports) == 1, "a report that is not its own"
+        private[pid] |= reports
+    assert len(set().union(*private.values())) == 2 * len(private)
 
 
 def descriptors(pid):
@@ -107,11 +132,14 @@ def test_system_calls_of_a_worker(serve, tmp_path):
     s = serve(DATA / "iris.onnx", prefix=["strace", "-ff", "-qq", "-s", "300", "-e", calls, "-o", log])
     for _ in range(5):
         assert s.predict("iris", FLOWER).status == 200
-    worker = worker_of(s, "iris")
+    worker, (stem,) = worker_of(s, "iris"), s.pids("stem")
     threads = os.listdir(f"/proc/{worker}/task")
     s.close()
     text = "".join(p.read_text() for t in threads if (p := pathlib.Path(f"{log}.{t}")).exists())
-    assert "libonnxruntime" in text and "iris.onnx" in text, "the trace shows nothing"
+    stems = pathlib.Path(f"{log}.{stem}").read_text()
+    assert "libonnxruntime" in stems and "iris.onnx" in text, "the trace shows nothing"
+    assert "iris.onnx" not in stems, "it forks others unprotected: it must not meet a stranger's file"
+    assert not re.search(r"^socket\(|^connect\(|^bind\(|^listen\(|^accept", stems, re.M), stems
     assert not re.search(r"^socket\(|^connect\(|^bind\(|^listen\(|^accept", text, re.M), text
     written = [line for line in text.splitlines() if re.search(r"O_WRONLY|O_RDWR|O_CREAT", line) and " = -1 " not in line]
     # Between fork and exec, by the master's code; and the model's own folder for what makes loading faster.

@@ -301,6 +301,7 @@ static uint64_t memory(void *instance)
 const struct backend backend_onnx = {
     .name = "onnx",
     .extensions = extensions,
+    .engine = "onnxruntime",
     .engine_open = open_engine,
     .load = load,
     .describe = describe,

@@ -214,6 +214,7 @@ static uint64_t memory(void *instance)
 const struct backend backend_tflite = {
     .name = "tflite",
     .extensions = extensions,
+    .engine = "litert",
     .engine_open = open_engine,
     .load = load,
     .describe = tflite_describe,
