@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 #include "app/edge_int.h"
+#include "app/log_share.h"
 #include "app/roles.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "proc/report.h"
+#include "serve/client_shm.h"
 #include "serve/proto.h"
 #include "sys/fd.h"
 #include "sys/shm.h"
@@ -208,6 +210,19 @@ static void cancel_run(void *arg, uint32_t segment, uint32_t pid, uint32_t lane,
     edge_tell(t->edge, CHANNEL_CANCEL, str_c(text));
 }
 
+/* We log so already; the others are to follow. */
+static void log_chosen_here(void *arg)
+{
+    struct edge_thread *t = arg;
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    log_share_write(&w);
+    edge_tell(t->edge, CHANNEL_LOG_CHOSEN, buf_view(&text));
+    buf_done(&text);
+}
+
 static void drained(void *arg, uint32_t segment)
 {
     struct edge_thread *t = arg;
@@ -247,30 +262,13 @@ static void read_limits(struct json_reader *r, struct server_limits *l)
     }
 }
 
-static void read_log(struct json_reader *r, struct edge *e)
-{
-    struct str key;
-    uint64_t level = LOG_LEVEL_INFO, format = LOG_PEOPLE;
-    json_object(r);
-    while (json_key(r, &key)) {
-        if (str_eq_c(key, "level"))
-            json_u64(r, &level);
-        else if (str_eq_c(key, "format"))
-            json_u64(r, &format);
-        else if (str_eq_c(key, "access"))
-            json_bool(r, &e->access_log);
-        else
-            json_skip(r, NULL);
-    }
-    log_init("edge", (enum log_level)level, (enum log_format)format, STDERR_FILENO);
-}
-
 static enum err_code read_launch(struct edge *e, struct str text, struct err *err)
 {
     struct json_reader r;
     struct str key, s = STR("");
     int64_t threads = 0;
     uint64_t expected = 0;
+    bool allow_client_shm = false;
     json_init(&r, text, 8);
     json_object(&r);
     while (json_key(&r, &key)) {
@@ -279,7 +277,11 @@ static enum err_code read_launch(struct edge *e, struct str text, struct err *er
         else if (str_eq_c(key, "limits"))
             read_limits(&r, &e->limits);
         else if (str_eq_c(key, "log"))
-            read_log(&r, e);
+            log_share_take(&r);
+        else if (str_eq_c(key, "access_log"))
+            json_bool(&r, &e->access_log);
+        else if (str_eq_c(key, "allow_client_shm") && json_bool(&r, &allow_client_shm))
+            client_shm_allow(allow_client_shm);
         else if (str_eq_c(key, "data") && json_string(&r, &e->arena, &s))
             (void)str_copy(e->data, sizeof e->data, s);
         else if (str_eq_c(key, "address") && json_string(&r, &e->arena, &s))
@@ -345,8 +347,12 @@ static void init_thread(struct edge *e, int index)
 {
     struct edge_thread *t = &e->threads[index];
     atomic_store(&t->alive_ns, clock_now_ns());
-    struct serve_hooks hooks = {
-        .kill_worker = kill_worker, .cancel_run = cancel_run, .drained = drained, .load = edge_load, .arg = t};
+    struct serve_hooks hooks = {.kill_worker = kill_worker,
+                                .cancel_run = cancel_run,
+                                .drained = drained,
+                                .load = edge_load,
+                                .log_chosen = log_chosen_here,
+                                .arg = t};
     t->edge = e;
     t->index = index;
     (void)pthread_mutex_init(&t->inbox_lock, NULL);
@@ -362,6 +368,7 @@ static void init_thread(struct edge *e, int index)
     size_t len;
     const struct route *routes = proto_routes(&len);
     t->router = router_new(routes, len, t->serve);
+    router_error_form(t->router, "/predict", proto_predict_error);
     routes = edge_api_routes(&len);
     router_add(t->router, routes, len, t);
     t->server = server_new(&t->loop, index, &e->limits, edge_handle, edge_metrics_done, t);

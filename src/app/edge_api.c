@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/metric_window.h"
+#include "serve/proto.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
 
@@ -323,31 +324,12 @@ static void get_metrics(struct http_req *req, const struct route_match *match, v
 
 /* ---- reload ---- */
 
-/* A page of another site that a browser on this machine shows must not be able to steer us. */
-bool edge_is_foreign_page(const struct http_req *req)
-{
-    struct str site = http_header_get(req, "sec-fetch-site");
-    if (site.p)
-        return !str_eq_c(site, "same-origin") && !str_eq_c(site, "none");
-    struct str origin = http_header_get(req, "origin");
-    struct str host = http_header_get(req, "host");
-    if (!origin.p)
-        return false;
-    size_t scheme = str_starts(origin, STR("https://")) ? 8 : 7;
-    bool is_web = scheme == 8 || str_starts(origin, STR("http://"));
-    return !is_web || host.n == 0 || !str_eq(str_sub(origin, scheme, origin.n), host);
-}
-
 static void post_reload(struct http_req *req, const struct route_match *match, void *arg)
 {
     struct edge_thread *t = arg;
     (void)match;
-    if (edge_is_foreign_page(req)) {
-        struct err err;
-        err_set(&err, ERR_DENIED, "a page of another site may not reload the configuration");
-        http_respond_err(req, &err);
+    if (proto_refuse_foreign(req))
         return;
-    }
     if (t->reloading) {
         struct err err;
         err_set(&err, ERR_BUSY, "a reload is in progress");

@@ -156,7 +156,6 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
 uint64_t edge_rss_all(struct edge *e);             /* resident memory of all processes */
-bool edge_is_foreign_page(const struct http_req *req);
 void edge_on_reloaded(struct edge *e, struct str payload);
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);
 

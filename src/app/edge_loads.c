@@ -4,6 +4,7 @@
 
 #include "app/edge_int.h"
 #include "base/json.h"
+#include "serve/proto.h"
 
 #define LOADS_MAX 64 /* of one thread at a time */
 
@@ -126,10 +127,9 @@ static void ask(struct http_req *req, const struct route_match *match, struct ed
     struct err err;
     struct serve_load *l = arena_new(req->arena, struct serve_load);
     *l = (struct serve_load){.kind = kind, .done = answered, .owner = req};
-    if (edge_is_foreign_page(req)) {
-        err_set(&err, ERR_DENIED, "a page of another site may not load or unload models");
-        http_respond_err(req, &err);
-    } else if (match->captures[0].n >= MODEL_NAME_MAX) {
+    if (proto_refuse_foreign(req))
+        return;
+    if (match->captures[0].n >= MODEL_NAME_MAX) {
         err_set(&err, ERR_NOT_FOUND, "no such model: the name is too long");
         http_respond_err(req, &err);
     } else if (read_parameters(req, &err)) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "app/log_share.h"
 #include "app/master_int.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -159,6 +160,7 @@ void child_start(struct master *m, struct child *c)
     if (!is_edge(c))
         class_put(m, c);
     send_launch(m, c);
+    LOG_DEBUG("process started", LOG_S("process", title), LOG_I("process_pid", c->pid));
 }
 
 void child_signal_drain(struct master *m, struct child *c)
@@ -254,6 +256,20 @@ static void on_failed(struct master *m, struct child *c, const struct told *t)
     }
 }
 
+/* Those that start later are told at launch. */
+static void tell_workers_log(struct master *m)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    log_share_write(&w);
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            child_send(m, &l->children[i], CHANNEL_LOG, buf_view(&text), NULL, 0);
+    buf_done(&text);
+}
+
 static void on_edge_asks(struct master *m, enum channel_type type, const struct told *t, struct str payload)
 {
     struct child *w = worker_by_pid(m, t);
@@ -268,6 +284,10 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
     case CHANNEL_CANCEL:
         if (w)
             child_send(m, w, CHANNEL_ABORT, payload, NULL, 0);
+        break;
+    case CHANNEL_LOG_CHOSEN:
+        log_share_take_text(payload);
+        tell_workers_log(m);
         break;
     case CHANNEL_DRAINED:
         if (t->segment != 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "app/log_share.h"
 #include "app/master_int.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -81,6 +82,8 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
     jw_kv_i64(&w, "index", c->index);
     jw_kv_i64(&w, "edge_threads", m->threads);
     jw_kv_bool(&w, "spin", m->cores > m->threads + 1);
+    jw_key(&w, "log");
+    log_share_write(&w);
     jw_object_end(&w);
 }
 
@@ -200,11 +203,9 @@ void master_edge_launch(const struct master *m, struct buf *out)
     jw_kv_u64(&w, "models", lives_wanted(m));
     write_limits(&c->http, &w);
     jw_key(&w, "log");
-    jw_object(&w);
-    jw_kv_i64(&w, "level", c->log.level);
-    jw_kv_i64(&w, "format", c->log.format);
-    jw_kv_bool(&w, "access", c->log.access);
-    jw_object_end(&w);
+    log_share_write(&w);
+    jw_kv_bool(&w, "access_log", c->log.access);
+    jw_kv_bool(&w, "allow_client_shm", c->allow_client_shm);
     jw_object_end(&w);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "app/log_share.h"
 #include "app/roles.h"
 #include "app/worker_learned.h"
 #include "base/check.h"
@@ -113,6 +114,8 @@ static enum err_code read_launch(struct worker *w, struct str text, struct err *
             json_i64(&r, &w->max_batch);
         else if (str_eq_c(key, "edge_threads"))
             json_i64(&r, &w->edge_threads);
+        else if (str_eq_c(key, "log"))
+            log_share_take(&r);
         else if (str_eq_c(key, "spin"))
             json_bool(&r, &w->spin);
         else
@@ -261,8 +264,12 @@ static bool run_one(struct worker *w)
     if (!exec_claim(&w->exec, &b))
         return false;
     atomic_store(&w->running, run_id(b.lane, b.block, b.gen));
+    uint64_t began_ns = log_enabled(LOG_LEVEL_DEBUG) ? clock_now_ns() : 0;
     (void)exec_run(&w->exec, &b); /* false: the block went elsewhere meanwhile; the answer is void */
     atomic_store(&w->running, 0);
+    if (began_ns > 0)
+        LOG_DEBUG("run ended", LOG_U("lane", b.lane), LOG_U("block", b.block),
+                  LOG_U("us", (clock_now_ns() - began_ns) / NS_PER_US));
     ring_edge(w, b.lane);
     return true;
 }
@@ -370,6 +377,8 @@ static void lifecycle(struct worker *w, pthread_t runner)
         channel_msg_close(&w->msg);
         if (w->msg.type == CHANNEL_PING)
             tell(CHANNEL_PONG, STR("{}"));
+        if (w->msg.type == CHANNEL_LOG)
+            log_share_take_text(w->msg.payload);
         if (w->msg.type == CHANNEL_ABORT)
             on_abort(w, w->msg.payload);
         if (w->msg.type != CHANNEL_DRAIN)
@@ -408,7 +417,9 @@ static int work(int parent)
     if (parent != 0 && !dies_with(parent))
         return EXIT_MASTER_GONE;
     (void)snprintf(role, sizeof role, "worker %s@%s#%lld", w.model, w.version ? w.version : "1", (long long)w.index);
+    struct log_choice log = log_chosen(); /* of the launch message */
     log_init(role, LOG_LEVEL_WARN, LOG_PEOPLE, STDERR_FILENO);
+    log_choose(&log);
     (void)prctl(PR_SET_NAME, "quern-worker");
     if (load(&w, &err))
         give_up(&err);

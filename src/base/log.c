@@ -20,7 +20,9 @@
 #define BARE_BYTES_MAX 128u
 
 static _Atomic(const char *) log_role = "quern";
-static _Atomic int log_level = LOG_LEVEL_INFO;
+#define BIT(level) (1u << (level))
+static _Atomic unsigned log_levels = BIT(LOG_LEVEL_INFO) | BIT(LOG_LEVEL_WARN) | BIT(LOG_LEVEL_ERROR);
+static _Atomic unsigned log_verbose;
 static _Atomic int log_format = LOG_PEOPLE;
 static _Atomic int log_fd = STDERR_FILENO;
 static _Atomic long utc_offset_s; /* asked once: localtime_r takes a lock at each call */
@@ -45,14 +47,36 @@ void log_init(const char *role, enum log_level level, enum log_format format, in
     if (localtime_r(&now, &local) != NULL)
         atomic_store_explicit(&utc_offset_s, local.tm_gmtoff, memory_order_relaxed);
     atomic_store_explicit(&log_role, role, memory_order_relaxed);
-    atomic_store_explicit(&log_level, (int)level, memory_order_relaxed);
-    atomic_store_explicit(&log_format, (int)format, memory_order_relaxed);
     atomic_store_explicit(&log_fd, fd, memory_order_relaxed);
+    log_choose(&(struct log_choice){.info = level <= LOG_LEVEL_INFO,
+                                    .warn = level <= LOG_LEVEL_WARN,
+                                    .error = level <= LOG_LEVEL_ERROR,
+                                    .verbose = level == LOG_LEVEL_DEBUG,
+                                    .format = format});
+}
+
+void log_choose(const struct log_choice *c)
+{
+    unsigned levels = (c->verbose > 0 ? BIT(LOG_LEVEL_DEBUG) : 0) | (c->info ? BIT(LOG_LEVEL_INFO) : 0) |
+                      (c->warn ? BIT(LOG_LEVEL_WARN) : 0) | (c->error ? BIT(LOG_LEVEL_ERROR) : 0);
+    atomic_store_explicit(&log_levels, levels, memory_order_relaxed);
+    atomic_store_explicit(&log_verbose, c->verbose, memory_order_relaxed);
+    atomic_store_explicit(&log_format, (int)c->format, memory_order_relaxed);
+}
+
+struct log_choice log_chosen(void)
+{
+    unsigned levels = atomic_load_explicit(&log_levels, memory_order_relaxed);
+    return (struct log_choice){.info = levels & BIT(LOG_LEVEL_INFO),
+                               .warn = levels & BIT(LOG_LEVEL_WARN),
+                               .error = levels & BIT(LOG_LEVEL_ERROR),
+                               .verbose = atomic_load_explicit(&log_verbose, memory_order_relaxed),
+                               .format = (enum log_format)atomic_load_explicit(&log_format, memory_order_relaxed)};
 }
 
 bool log_enabled(enum log_level level)
 {
-    return (int)level >= atomic_load_explicit(&log_level, memory_order_relaxed) && level < LOG_LEVEL_OFF;
+    return atomic_load_explicit(&log_levels, memory_order_relaxed) & BIT(level);
 }
 
 bool log_level_parse(struct str s, enum log_level *out)
@@ -227,12 +251,15 @@ static void start_json(struct line *line, enum log_level level, const char *text
     add_quoted(line, str_c(text), true);
 }
 
-static void start_people(struct line *line, enum log_level level, const char *text)
+static void start_people(struct line *line, enum log_level level, const char *text, bool is_dated)
 {
     char head[64], stamp[32];
-    int64_t offset_ms = (int64_t)atomic_load_explicit(&utc_offset_s, memory_order_relaxed) * 1000;
+    int64_t offset_ms = is_dated ? 0 : (int64_t)atomic_load_explicit(&utc_offset_s, memory_order_relaxed) * 1000;
     clock_format((uint64_t)((int64_t)clock_wall_ms() + offset_ms), stamp, sizeof stamp);
-    snprintf(head, sizeof head, "%.12s %s ", stamp + 11, level_names[level].people); /* the time alone, without Z */
+    if (is_dated)
+        snprintf(head, sizeof head, "%s %s ", stamp, level_names[level].people);
+    else
+        snprintf(head, sizeof head, "%.12s %s ", stamp + 11, level_names[level].people); /* the time alone, without Z */
     add_c(line, head);
     add_c(line, atomic_load_explicit(&log_role, memory_order_relaxed));
     add_c(line, "  ");
@@ -253,12 +280,13 @@ void log_write(enum log_level level, const char *text, const struct log_field *f
     struct line line;
     line.n = 0;
     line.is_cut = false;
-    bool json = atomic_load_explicit(&log_format, memory_order_relaxed) == LOG_JSON;
+    int format = atomic_load_explicit(&log_format, memory_order_relaxed);
+    bool json = format == LOG_JSON;
     int keep_errno = errno; /* callers log in the middle of handling a failed call */
     if (json)
         start_json(&line, level, text);
     else
-        start_people(&line, level, text);
+        start_people(&line, level, text, format == LOG_PEOPLE_DATED);
     if (!json && fields_len > 0)
         add_c(&line, " ");
     for (size_t i = 0; i < fields_len && !line.is_cut; i++)

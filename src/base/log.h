@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR, LOG_LEVEL_OFF };
-enum log_format { LOG_PEOPLE, LOG_JSON };
+enum log_format { LOG_PEOPLE, LOG_JSON, LOG_PEOPLE_DATED /* with date, in UTC */ };
 
 struct log_field {
     const char *key;
@@ -48,5 +48,14 @@ void log_init(const char *role, enum log_level level, enum log_format format, in
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *text, const struct log_field *fields, size_t fields_len);
 bool log_level_parse(struct str s, enum log_level *out); /* debug info warn error off */
+
+/* What may change while the process runs, by any thread. Levels may be chosen one by one; verbose 0 means no debug lines. */
+struct log_choice {
+    bool info, warn, error;
+    uint32_t verbose;
+    enum log_format format;
+};
+void log_choose(const struct log_choice *c);
+struct log_choice log_chosen(void);
 
 #endif

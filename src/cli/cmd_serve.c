@@ -62,6 +62,8 @@ static const char *held_key(const struct config *now, const struct config *next)
         return "listen";
     if (strcmp(now->data, next->data) != 0)
         return "data";
+    if (now->allow_client_shm != next->allow_client_shm)
+        return "allow_client_shm";
     if (now->threads != next->threads)
         return "threads";
     if (now->drain_timeout_ns != next->drain_timeout_ns)

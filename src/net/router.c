@@ -15,6 +15,8 @@ struct compiled {
 };
 
 struct router {
+    const char *own_form; /* router_error_form */
+    route_error_fn *error;
     struct compiled *items;
     size_t len, cap;
 };
@@ -88,6 +90,13 @@ void router_add(struct router *r, const struct route *table, size_t len, void *a
         compile(&r->items[r->len++], &table[i], arg);
 }
 
+void router_error_form(struct router *r, const char *pattern, route_error_fn *f)
+{
+    CHECK(!r->own_form);
+    r->own_form = pattern;
+    r->error = f;
+}
+
 const struct route *router_route(const struct router *r, size_t i)
 {
     return i < r->len ? r->items[i].route : NULL;
@@ -111,7 +120,14 @@ static bool matches(const struct compiled *c, const struct str *segments, int le
     return true;
 }
 
-static void answer_method(struct http_req *req, unsigned allowed)
+static struct str error_body(struct http_req *req, int status, const struct err *err)
+{
+    return arena_printf(req->arena, "{\"error\":\"%s\",\"code\":%d,\"remedy\":\"%s\",\"request_id\":\"%s\"}\n",
+                        err->text, status, err->remedy, req->id);
+}
+
+/* `at` is a route of the path. */
+static void answer_method(const struct router *r, struct http_req *req, unsigned allowed, const struct route *at)
 {
     struct buf allow;
     buf_init(&allow, 256);
@@ -126,10 +142,11 @@ static void answer_method(struct http_req *req, unsigned allowed)
     if (req->method == HTTP_OPTIONS_) {
         http_respond(req, 204, (struct str){0}, &h, 1, NULL, 0);
     } else {
-        struct str body = arena_printf(req->arena,
-                                       "{\"error\":\"method %s is not allowed here\",\"code\":405,\"remedy\":\"use "
-                                       "%.*s\",\"request_id\":\"%s\"}\n",
-                                       http_method_name(req->method), STR_F(h.value), req->id);
+        struct err err;
+        err_set(&err, ERR_METHOD, "method %s is not allowed here", http_method_name(req->method));
+        err_remedy(&err, "use %.*s", STR_F(h.value));
+        bool is_own = r->own_form && strcmp(r->own_form, at->pattern) == 0;
+        struct str body = (is_own ? r->error : error_body)(req, 405, &err);
         http_respond(req, 405, STR("application/json"), &h, 1, &body, 1);
     }
     buf_done(&allow);
@@ -154,6 +171,7 @@ void router_dispatch(struct router *r, struct http_req *req)
     struct str segments[SEGMENTS_MAX];
     int len = req->path.n > 0 && req->path.p[0] == '/' ? split(req->path, segments) : -1;
     unsigned allowed = 0;
+    const struct route *at = NULL;
     for (size_t i = 0; i < r->len && len > 0; i++) {
         const struct compiled *c = &r->items[i];
         struct route_match m;
@@ -165,9 +183,10 @@ void router_dispatch(struct router *r, struct http_req *req)
             return;
         }
         allowed |= methods_of(c->route);
+        at = c->route;
     }
-    if (allowed)
-        answer_method(req, allowed);
+    if (at)
+        answer_method(r, req, allowed, at);
     else
         answer_unknown(req);
 }

@@ -27,6 +27,9 @@ struct router *router_new(const struct route *table, size_t len, void *arg);
 struct router *router_free(struct router *r);
 /* Further tables may be added, each with its own arg. */
 void router_add(struct router *r, const struct route *table, size_t len, void *arg);
+/* Wrong methods on this pattern are answered in a form of its own: f writes JSON that lives until the answer is given. One pattern at most. */
+typedef struct str route_error_fn(struct http_req *req, int status, const struct err *err);
+void router_error_form(struct router *r, const char *pattern, route_error_fn *f);
 void router_dispatch(struct router *r, struct http_req *req);
 /* Iterates all routes (for documentation). */
 const struct route *router_route(const struct router *r, size_t i);

@@ -21,6 +21,7 @@ enum channel_type {
     CHANNEL_ABORT,      /* to worker: give up the run of block {lane, block, gen} */
     CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD */
     CHANNEL_LOADED,     /* to edge: answer to CHANNEL_LOAD or CHANNEL_UNLOAD {id, code, text, remedy} */
+    CHANNEL_LOG,        /* to worker: what to log from now on */
     CHANNEL_FORK,       /* to stem: a worker {title, data_max} with these descriptors: its channel, its report */
     CHANNEL_PING,       /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
@@ -29,14 +30,15 @@ enum channel_type {
     CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
     CHANNEL_LOAD,       /* edge: an operator asks to load a model {id, name} */
     CHANNEL_UNLOAD,
-    CHANNEL_PROMOTE,  /* edge: take the canary {id, name} */
-    CHANNEL_VERDICT,  /* edge: the canary {segment} is good or bad {ok, reason} */
-    CHANNEL_ROLLBACK, /* edge: back to the version before {id, name, reason}; id 0: nobody waits for an answer */
-    CHANNEL_KILL,     /* edge: worker {pid} hangs: {reason} */
-    CHANNEL_CANCEL,   /* edge: pass on as CHANNEL_ABORT */
-    CHANNEL_FORKED,   /* stem: answer to CHANNEL_FORK {pid}; 0: could not */
-    CHANNEL_COLD,     /* worker: this model needs an engine opened for it alone: start it without a stem */
-    CHANNEL_DRAINED,  /* nothing is in flight any more */
+    CHANNEL_PROMOTE,    /* edge: take the canary {id, name} */
+    CHANNEL_VERDICT,    /* edge: the canary {segment} is good or bad {ok, reason} */
+    CHANNEL_ROLLBACK,   /* edge: back to the version before {id, name, reason}; id 0: nobody waits for an answer */
+    CHANNEL_KILL,       /* edge: worker {pid} hangs: {reason} */
+    CHANNEL_CANCEL,     /* edge: pass on as CHANNEL_ABORT */
+    CHANNEL_LOG_CHOSEN, /* edge: an operator asks for this to be logged, by all */
+    CHANNEL_FORKED,     /* stem: answer to CHANNEL_FORK {pid}; 0: could not */
+    CHANNEL_COLD,       /* worker: this model needs an engine opened for it alone: start it without a stem */
+    CHANNEL_DRAINED,    /* nothing is in flight any more */
     CHANNEL_PONG,
     CHANNEL_TYPE_MAX_
 };

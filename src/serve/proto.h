@@ -15,4 +15,11 @@ void proto_sample(const struct served_info *m, const char *address, struct json_
 /* A line for a shell, ready to copy, that sends the sample to http://ADDRESS/predict; for a large input raw bytes to .../infer. */
 void proto_curl(const struct served_info *m, const char *address, struct buf *out);
 
+/* For router_error_form of "/predict". */
+struct str proto_predict_error(struct http_req *req, int status, const struct err *err);
+
+/* A page of another site, shown by a browser on this machine, must not be able to steer us. refuse answers 403 and returns true then. */
+bool proto_is_foreign_page(const struct http_req *req);
+ATTR_MUST_USE bool proto_refuse_foreign(struct http_req *req);
+
 #endif

@@ -52,7 +52,7 @@ bool proto_cached_submit(struct proto_call *c)
 {
     struct model_shared *m = served_shared(c->infer.model);
     struct cache *cache = m->cache;
-    if (!cache)
+    if (!cache || c->is_uncacheable)
         return false;
     struct cache_key key = key_of(c);
     struct cache_entry *e = cache_get(cache, &key);

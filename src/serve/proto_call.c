@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/settings.h"
 #include "serve/proto_cached.h"
 #include "serve/serve.h"
@@ -115,6 +116,7 @@ static void answer(struct proto_call *c)
     proto_trail_note(c, &i->err, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, c->t_encode_ns);
     stats_failure(served_shared(i->model), c->req->thread, failure_of(i->err.code),
                   c->t_encode_ns - c->req->t_ready_ns);
+    LOG_DEBUG("request failed", LOG_S("id", c->req->id), LOG_S("model", c->info->name), LOG_S("error", i->err.text));
     c->ops->fail(c->req, &i->err);
 }
 

@@ -3,6 +3,7 @@
 #define SERVE_PROTO_INT_H
 
 #include "serve/cache.h"
+#include "serve/client_shm.h"
 #include "serve/proto.h"
 #include "serve/trail.h"
 
@@ -11,15 +12,17 @@ struct proto_call;
 /* Where the elements of an input come from. */
 enum proto_source_kind {
     PROTO_ABSENT,
-    PROTO_TEXT,  /* JSON text of a nested array, syntax checked, read in decode */
-    PROTO_HERE,  /* the reader stands before the array: decode reads it and then the rest of the body */
-    PROTO_BINARY /* bytes of the Open Inference Protocol's binary extension */
+    PROTO_TEXT,   /* JSON text of a nested array, syntax checked, read in decode */
+    PROTO_HERE,   /* the reader stands before the array: decode reads it and then the rest of the body */
+    PROTO_BINARY, /* bytes of the Open Inference Protocol's binary extension */
+    PROTO_REGION  /* the same in a client's shared memory */
 };
 
 struct proto_source {
     enum proto_source_kind kind;
     struct str bytes;
-    char where[48]; /* "inputs[1].data", for errors */
+    struct client_shm_part part; /* PROTO_REGION */
+    char where[48];              /* "inputs[1].data", for errors */
 };
 
 struct proto_ops {
@@ -41,6 +44,7 @@ struct proto_call {
     struct cache_flight *flight;       /* it runs for others too */
     struct cache_waiter waiter;        /* it waits for another */
     uint64_t t_decode_ns, t_encode_ns; /* when they began; 0: not yet */
+    bool is_uncacheable;               /* the answer depends on more than the body */
     void *protocol;                    /* the protocol's own state */
     struct json_reader reader;         /* large, last, not zeroed */
 };
@@ -79,7 +83,6 @@ int proto_cut(struct str s);
 /* Makes a record of the call if it failed or was slow, or is one of the sample; err NULL: it went well. Before it is answered. */
 void proto_trail_note(const struct proto_call *c, const struct err *err, enum trail_cache cache, uint64_t now_ns);
 
-
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);
@@ -92,10 +95,23 @@ void proto_v2_config(struct http_req *req, const struct route_match *m, void *ar
 void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg);
 void proto_requests(struct http_req *req, const struct route_match *m, void *arg);
 void proto_request(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_repository(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_shm_status(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_shm_register(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_shm_unregister(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_cuda_status(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_cuda_register(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_cuda_unregister(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_log_get(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_log_post(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_stats(struct http_req *req, const struct route_match *m, void *arg);
 void proto_nv_metrics(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg);
 void proto_openapi(struct http_req *req, const struct route_match *m, void *arg);
+
+/* Reads settings of the log over those in c, which is undefined after an error. */
+struct log_choice;
+enum err_code proto_v2_log_read(struct str body, struct arena *a, struct log_choice *c, struct err *err);
 
 /* The model that captures name: {model} or {model}, {version}. */
 enum err_code proto_find(struct serve *s, const struct route_match *m, struct served **out, struct err *err);

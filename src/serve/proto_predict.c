@@ -15,9 +15,8 @@ struct predict {
 
 /* --- the answer ------------------------------------------------------------------------------------------------------------- */
 
-static void predict_fail(struct http_req *req, const struct err *err)
+struct str proto_predict_error(struct http_req *req, int status, const struct err *err)
 {
-    int status = err_http_status(err->code);
     struct json_writer w;
     jw_init(&w, proto_scratch(0));
     jw_object(&w);
@@ -29,7 +28,13 @@ static void predict_fail(struct http_req *req, const struct err *err)
         jw_kv_u64(&w, "retry_after_ms", err->retry_after_ms);
     jw_kv_c(&w, "request_id", req->id);
     jw_object_end(&w);
-    struct str body = buf_view(w.out);
+    return buf_view(w.out);
+}
+
+static void predict_fail(struct http_req *req, const struct err *err)
+{
+    int status = err_http_status(err->code);
+    struct str body = proto_predict_error(req, status, err);
     char seconds[16];
     struct http_header retry = http_retry_after(err, seconds, sizeof seconds);
     bool is_temporary = status == 429 || status == 503;

@@ -151,6 +151,24 @@ static enum err_code read_binary_strings(struct proto_call *c, int k, struct err
     return ERR_OK;
 }
 
+static enum err_code check_bools(const struct infer_tensor *t, const char *bytes, const char *name, struct err *err)
+{
+    for (size_t i = 0; t->dtype == DT_BOOL && i < t->bytes; i++)
+        if ((unsigned char)bytes[i] > 1)
+            return err_set(err, ERR_INVALID, "element %zu of BOOL input '%s' is %u, not 0 or 1", i, name,
+                           (unsigned char)bytes[i]);
+    return ERR_OK;
+}
+
+static enum err_code check_byte_size(const struct proto_call *c, int k, size_t got, struct err *err)
+{
+    size_t want = c->infer.in[k].bytes;
+    if (got == want)
+        return ERR_OK;
+    return err_set(err, ERR_INVALID, "input byte size mismatch for input '%s' for model '%s'. Expected %zu, got %zu",
+                   c->desc->inputs[k].name, c->info->name, want, got);
+}
+
 static enum err_code read_binary(struct proto_call *c, int k, struct err *err)
 {
     struct infer_tensor *t = &c->infer.in[k];
@@ -158,18 +176,32 @@ static enum err_code read_binary(struct proto_call *c, int k, struct err *err)
     const char *name = c->desc->inputs[k].name;
     if (t->dtype == DT_BYTES)
         return read_binary_strings(c, k, err);
-    if (bytes.n != t->bytes)
-        return err_set(err, ERR_INVALID,
-                       "input byte size mismatch for input '%s' for model '%s'. Expected %zu, got %zu", name,
-                       c->info->name, t->bytes, bytes.n);
-    if (bytes.n == 0)
-        return ERR_OK;
-    for (size_t i = 0; t->dtype == DT_BOOL && i < bytes.n; i++)
-        if ((unsigned char)bytes.p[i] > 1)
-            return err_set(err, ERR_INVALID, "element %zu of BOOL input '%s' is %u, not 0 or 1", i, name,
-                           (unsigned char)bytes.p[i]);
-    memcpy(t->data, bytes.p, bytes.n);
+    if (check_byte_size(c, k, bytes.n, err) || check_bools(t, bytes.p, name, err))
+        return err->code;
+    if (bytes.n > 0)
+        memcpy(t->data, bytes.p, bytes.n);
     return ERR_OK;
+}
+
+/* Numbers go straight into the batch, and are looked at there: the client may write to its memory at any time. */
+static enum err_code read_region(struct proto_call *c, int k, struct err *err)
+{
+    struct infer_tensor *t = &c->infer.in[k];
+    struct proto_source *source = &c->source[k];
+    size_t n = (size_t)source->part.bytes;
+    if (t->dtype == DT_BYTES) {
+        char *copy = arena_try_alloc(c->req->arena, n + 1);
+        if (!copy)
+            return err_set(err, ERR_TOO_LARGE, "input '%s' does not fit in the request's memory",
+                           c->desc->inputs[k].name);
+        if (client_shm_read(&source->part, copy, n, err))
+            return err->code;
+        source->bytes = (struct str){copy, n};
+        return read_binary_strings(c, k, err);
+    }
+    if (check_byte_size(c, k, n, err) || client_shm_read(&source->part, t->data, n, err))
+        return err->code;
+    return check_bools(t, (const char *)t->data, c->desc->inputs[k].name, err);
 }
 
 static enum err_code decode_input(struct proto_call *c, int k, struct err *err)
@@ -181,6 +213,8 @@ static enum err_code decode_input(struct proto_call *c, int k, struct err *err)
         return read_text(c, k, err);
     case PROTO_BINARY:
         return read_binary(c, k, err);
+    case PROTO_REGION:
+        return read_region(c, k, err);
     case PROTO_HERE:
         if (proto_read_elements(c, k, &c->reader, err) != ERR_OK)
             return err->code;

@@ -108,7 +108,34 @@ static void put_classes(struct answer *a, const struct v2_wanted *wanted)
     jw_object_end(&a->w);
 }
 
-static void put_output(struct answer *a, uint32_t k, enum v2_form form)
+/* Into the client's memory; the answer says where. */
+static void put_part(struct answer *a, uint32_t k, const struct client_shm_part *p)
+{
+    const struct infer_tensor *t = &a->call->infer.out[k];
+    struct blob blob = {.data = t->data, .offset = a->framed->len, .bytes = t->bytes};
+    if (t->dtype == DT_BYTES)
+        frame_strings(a, (int)k, &blob);
+    if (a->framed->failed || a->err.code)
+        return;
+    const void *bytes = blob.data ? (const void *)blob.data : a->framed->p + blob.offset;
+    if (blob.bytes > p->bytes)
+        err_set(&a->err, ERR_INVALID,
+                "shared memory size specified with the request for output '%s' (%llu bytes) should be at least %zu "
+                "bytes to hold the results",
+                a->call->desc->outputs[k].name, (unsigned long long)p->bytes, blob.bytes);
+    else if (blob.bytes > 0)
+        (void)client_shm_write(p, bytes, blob.bytes, &a->err); /* a->err tells */
+    a->framed->len = blob.offset;
+    jw_key(&a->w, "parameters");
+    jw_object(&a->w);
+    jw_kv_str(&a->w, "shared_memory_region", p->name);
+    if (p->offset > 0)
+        jw_kv_u64(&a->w, "shared_memory_offset", p->offset);
+    jw_kv_u64(&a->w, "shared_memory_byte_size", blob.bytes);
+    jw_object_end(&a->w);
+}
+
+static void put_output(struct answer *a, uint32_t k, enum v2_form form, const struct client_shm_part *part)
 {
     const struct infer_tensor *t = &a->call->infer.out[k];
     struct json_writer *w = &a->w;
@@ -117,7 +144,9 @@ static void put_output(struct answer *a, uint32_t k, enum v2_form form)
     jw_kv_c(w, "datatype", dtype_name(t->dtype));
     jw_key(w, "shape");
     jw_numbers(w, JSON_I64, t->dims, (size_t)t->ndim);
-    if (is_binary(a, form)) {
+    if (part) {
+        put_part(a, k, part);
+    } else if (is_binary(a, form)) {
         put_binary(a, (int)k);
     } else {
         jw_key(w, "data");
@@ -138,13 +167,13 @@ static void put_body(struct answer *a)
     jw_array(w);
     if (a->v2->wanted_len == 0)
         for (uint32_t k = 0; k < a->call->desc->outputs_len; k++)
-            put_output(a, k, V2_DEFAULT);
+            put_output(a, k, V2_DEFAULT, NULL);
     for (uint32_t i = 0; i < a->v2->wanted_len; i++) {
         const struct v2_wanted *wanted = &a->v2->wanted[i];
         if (wanted->classes > 0)
             put_classes(a, wanted);
         else
-            put_output(a, wanted->index, wanted->form);
+            put_output(a, wanted->index, wanted->form, wanted->has_part ? &wanted->part : NULL);
     }
     jw_array_end(w);
     jw_object_end(w);

@@ -14,6 +14,7 @@ struct v2_input {
     struct str name, data;
     struct infer_tensor t;
     uint64_t binary_size;
+    struct client_shm_part part; /* has_region */
     bool has_name, has_shape, has_data, has_binary, has_region;
 };
 
@@ -79,7 +80,42 @@ static bool read_datatype(struct json_reader *r, struct arena *a, struct infer_t
     return false;
 }
 
-static bool read_input_parameters(struct json_reader *r, struct v2_input *in)
+/* The parameters that name a part of a client's shared memory; false: the key is none of them. */
+static bool read_part(struct json_reader *r, struct str key, struct arena *a, struct client_shm_part *p, bool *has)
+{
+    if (str_eq_c(key, "shared_memory_region"))
+        *has = json_string(r, a, &p->name);
+    else if (str_eq_c(key, "shared_memory_offset"))
+        (void)json_u64(r, &p->offset);
+    else if (str_eq_c(key, "shared_memory_byte_size"))
+        (void)json_u64(r, &p->bytes);
+    else
+        return false;
+    return true;
+}
+
+static bool find_part(struct proto_call *c, struct client_shm_part *p)
+{
+    struct json_reader *r = &c->reader;
+    struct err err;
+    if (!client_shm_is_allowed()) {
+        json_fail(r, ERR_UNSUPPORTED, "shared memory regions are not allowed");
+        return !err_remedy(&r->err, "send the tensor as 'data' or as binary data, or set allow_client_shm: true");
+    }
+    if (p->bytes == 0)
+        return json_fail(r, ERR_INVALID,
+                         "'shared_memory_byte_size' must be specified along with "
+                         "'shared_memory_region', and be more than 0");
+    c->is_uncacheable = true;
+    if (client_shm_find(p, &err) == ERR_OK)
+        return true;
+    json_fail(r, err.code, "%s", err.text);
+    if (err.remedy[0])
+        err_remedy(&r->err, "%s", err.remedy);
+    return false;
+}
+
+static bool read_input_parameters(struct json_reader *r, struct arena *a, struct v2_input *in)
 {
     struct str key;
     if (!json_object(r))
@@ -87,9 +123,7 @@ static bool read_input_parameters(struct json_reader *r, struct v2_input *in)
     while (json_key(r, &key)) {
         if (str_eq_c(key, "binary_data_size"))
             in->has_binary = json_u64(r, &in->binary_size);
-        else if (str_eq_c(key, "shared_memory_region"))
-            in->has_region = json_skip(r, NULL);
-        else
+        else if (!read_part(r, key, a, &in->part, &in->has_region))
             (void)json_skip(r, NULL);
     }
     return !r->failed;
@@ -127,7 +161,7 @@ static bool read_input_members(struct proto_call *c, struct v2_input *in)
         } else if (str_eq_c(key, "datatype")) {
             (void)read_datatype(r, c->req->arena, &in->t);
         } else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL) {
-            (void)read_input_parameters(r, in);
+            (void)read_input_parameters(r, c->req->arena, in);
         } else if (str_eq_c(key, "data")) {
             in->has_data = true;
             if (may_stop(c, in)) {
@@ -146,13 +180,8 @@ static bool read_input_members(struct proto_call *c, struct v2_input *in)
 static bool check_source(struct json_reader *r, const struct v2_input *in)
 {
     int n = (int)in->has_data + (int)in->has_binary + (int)in->has_region;
-    if (n == 1 && !in->has_region)
+    if (n == 1)
         return true;
-    if (n == 1) {
-        json_fail(r, ERR_UNSUPPORTED, "shared memory regions are not supported");
-        err_remedy(&r->err, "send the tensor as 'data' or as binary data");
-        return false;
-    }
     return json_fail(r, ERR_INVALID,
                      "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
                      "'shared_memory_region' in 'parameters'. But %s%s%s%s",
@@ -177,12 +206,21 @@ static bool add_input(struct proto_call *c, const struct v2_input *in)
                          in->has_shape ? "datatype" : "shape");
     if (!q->is_stopped && !check_source(r, in))
         return false;
+    c->source[k].part = in->part;
+    if (in->has_region && !find_part(c, &c->source[k].part))
+        return false;
     struct infer_tensor *t = &c->infer.in[k];
     struct proto_source *source = &c->source[k];
     *t = in->t;
     t->given = true;
-    t->heap_bytes = in->t.dtype != DT_BYTES ? 0 : in->has_binary ? in->binary_size : in->data.n;
-    source->kind = q->is_stopped ? PROTO_HERE : in->has_binary ? PROTO_BINARY : PROTO_TEXT;
+    t->heap_bytes = in->t.dtype != DT_BYTES ? 0
+                    : in->has_region        ? in->part.bytes
+                    : in->has_binary        ? in->binary_size
+                                            : in->data.n;
+    source->kind = q->is_stopped    ? PROTO_HERE
+                   : in->has_region ? PROTO_REGION
+                   : in->has_binary ? PROTO_BINARY
+                                    : PROTO_TEXT;
     source->bytes = in->data;
     (void)snprintf(source->where, sizeof source->where, "inputs[%u].data", q->inputs_seen - 1);
     if (!in->has_binary)
@@ -223,7 +261,7 @@ static bool read_classes(struct json_reader *r, uint32_t *classes)
     return true;
 }
 
-static bool read_output_parameters(struct json_reader *r, enum v2_form *form, uint32_t *classes)
+static bool read_output_parameters(struct json_reader *r, struct arena *a, struct v2_wanted *out)
 {
     struct str key;
     bool is_binary = false;
@@ -232,16 +270,30 @@ static bool read_output_parameters(struct json_reader *r, enum v2_form *form, ui
     while (json_key(r, &key)) {
         if (str_eq_c(key, "binary_data")) {
             if (json_bool(r, &is_binary))
-                *form = is_binary ? V2_BINARY : V2_JSON;
+                out->form = is_binary ? V2_BINARY : V2_JSON;
         } else if (str_eq_c(key, "classification")) {
-            (void)read_classes(r, classes);
-        } else if (str_eq_c(key, "shared_memory_region")) {
-            return json_fail(r, ERR_UNSUPPORTED, "not supported by this server");
-        } else {
+            (void)read_classes(r, &out->classes);
+        } else if (!read_part(r, key, a, &out->part, &out->has_part)) {
             (void)json_skip(r, NULL);
         }
     }
     return !r->failed;
+}
+
+static bool check_output(struct proto_call *c, const struct tensor_spec *spec, struct v2_wanted *out)
+{
+    struct json_reader *r = &c->reader;
+    if (out->classes > 0 && !classes_allowed((enum dtype)spec->dtype))
+        return json_fail(r, ERR_INVALID, "class result not available for output '%s' due to unsupported type '%s'",
+                         spec->name, dtype_name((enum dtype)spec->dtype));
+    if (!out->has_part)
+        return true;
+    if (out->classes > 0)
+        return json_fail(r, ERR_INVALID, "output '%s' can't have 'classification' and 'shared_memory_region'",
+                         spec->name);
+    if (out->form == V2_BINARY)
+        return json_fail(r, ERR_INVALID, "output '%s' can't have 'binary_data' and 'shared_memory_region'", spec->name);
+    return find_part(c, &out->part);
 }
 
 static bool read_output(struct proto_call *c)
@@ -249,15 +301,14 @@ static bool read_output(struct proto_call *c)
     struct json_reader *r = &c->reader;
     struct v2 *v = &request_of(c)->v2;
     struct str key, name = {NULL, 0};
-    enum v2_form form = V2_DEFAULT;
-    uint32_t classes = 0;
+    struct v2_wanted out = {.form = V2_DEFAULT};
     if (!json_object(r))
         return false;
     while (json_key(r, &key)) {
         if (str_eq_c(key, "name"))
             (void)json_string(r, c->req->arena, &name);
         else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL)
-            (void)read_output_parameters(r, &form, &classes);
+            (void)read_output_parameters(r, c->req->arena, &out);
         else
             (void)json_skip(r, NULL);
     }
@@ -271,13 +322,10 @@ static bool read_output(struct proto_call *c)
     for (uint32_t i = 0; i < v->wanted_len; i++)
         if (v->wanted[i].index == (uint32_t)k)
             return json_fail(r, ERR_INVALID, "output '%s' already exists in request", c->desc->outputs[k].name);
-    const struct tensor_spec *spec = &c->desc->outputs[k];
-    if (classes > 0 && !classes_allowed((enum dtype)spec->dtype))
-        return json_fail(r, ERR_INVALID, "class result not available for output '%s' due to unsupported type '%s'",
-                         spec->name, dtype_name((enum dtype)spec->dtype));
-    v->wanted[v->wanted_len].classes = classes;
-    v->wanted[v->wanted_len].index = (uint8_t)k; /* no overflow: each output at most once */
-    v->wanted[v->wanted_len++].form = form;
+    if (!check_output(c, &c->desc->outputs[k], &out))
+        return false;
+    out.index = (uint32_t)k;
+    v->wanted[v->wanted_len++] = out; /* no overflow: each output at most once */
     return true;
 }
 

@@ -10,6 +10,8 @@ struct v2_wanted {
     uint32_t index;
     enum v2_form form;
     uint32_t classes; /* 0: the tensor itself */
+    bool has_part;
+    struct client_shm_part part; /* has_part: where the client wants it */
 };
 
 /* First member of the call's protocol state. */

@@ -284,6 +284,16 @@ void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg
     respond(req, 200, w.out);
 }
 
+void proto_v2_repository(struct http_req *req, const struct route_match *m, void *arg)
+{
+    struct err err;
+    (void)m;
+    (void)arg;
+    err_set(&err, ERR_UNSUPPORTED, "'repository_name' specification is not supported");
+    err_remedy(&err, "leave the repository out of the path");
+    http_respond_err(req, &err);
+}
+
 void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg)
 {
     const struct served_info *info = described(req, m, arg);

@@ -242,6 +242,12 @@ void serve_set_caller(struct serve *s, const struct http_req *req)
     s->caller = req;
 }
 
+void serve_log_chosen(const struct serve *s)
+{
+    if (s->hooks.log_chosen)
+        s->hooks.log_chosen(s->hooks.arg);
+}
+
 void serve_load_model(struct serve *s, struct serve_load *l)
 {
     struct err err;

@@ -27,6 +27,7 @@ struct serve_hooks {
                        uint32_t gen);              /* nobody waits */
     void (*drained)(void *arg, uint32_t segment);  /* after serve_retire */
     void (*load)(void *arg, struct serve_load *l); /* see serve_load_model */
+    void (*log_chosen)(void *arg);                 /* what this process logs has changed: tell the others */
     void *arg;
 };
 
@@ -50,6 +51,7 @@ void serve_retire(struct serve *s, uint32_t segment);
 /* A worker process is gone: its rows run again. is_crash false: killed from outside, which says nothing against the requests. */
 void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash);
 void serve_load_model(struct serve *s, struct serve_load *l);
+void serve_log_chosen(const struct serve *s);
 void serve_set_settled(struct serve *s, bool all_settled);
 
 /* Whose request is being handled from now on, NULL: nobody's. It decides who gets a canary. */

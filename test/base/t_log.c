@@ -51,6 +51,23 @@ TEST(log_line_for_people)
                "n=18446744073709551615 empty=\"\"\n");
 }
 
+TEST(log_levels_chosen_one_by_one)
+{
+    int fd = start(LOG_LEVEL_WARN, LOG_PEOPLE);
+    struct log_choice c = log_chosen();
+    EXPECT(!c.info && c.warn && c.error && c.verbose == 0 && c.format == LOG_PEOPLE);
+    log_choose(&(struct log_choice){.info = true, .error = true, .verbose = 3, .format = LOG_PEOPLE_DATED});
+    LOG_DEBUG("a");
+    LOG_INFO("b");
+    LOG_WARN("c");
+    LOG_ERROR("d");
+    c = log_chosen();
+    EXPECT(c.info && !c.warn && c.error && c.verbose == 3 && c.format == LOG_PEOPLE_DATED);
+    EXPECT_STR(masked(read_all(fd), 0, 500), "####-##-##T##:##:##.###Z DEBUG edge  a\n"
+                                             "####-##-##T##:##:##.###Z INFO  edge  b\n"
+                                             "####-##-##T##:##:##.###Z ERROR edge  d\n");
+}
+
 TEST(log_line_without_fields)
 {
     int fd = start(LOG_LEVEL_DEBUG, LOG_PEOPLE);

@@ -158,3 +158,89 @@ def test_a_failed_request_is_explained(identity):
     assert told["model"] == "wide" and told["outcome"] == "invalid" and told["error"] == r.json()["error"]
     assert told["id"] in [x["id"] for x in identity.get("/api/requests").json()["requests"]]
     assert identity.get("/api/requests/why-2").status == 404
+
+
+# ---- the log ----
+
+
+def log_lines(server, since=0):
+    return server.output()[1][since:]
+
+
+def test_log_settings(serve):
+    s = serve(config='models: {wide: {path: "builtin:identity"}, slow: {path: "builtin:identity"}}', threads=2)
+    host, port = s.address
+    with http.InferenceServerClient(f"{host}:{port}") as c:
+        want = {
+            "log_file": "",
+            "log_info": True,
+            "log_warning": True,
+            "log_error": True,
+            "log_verbose_level": 0,
+            "log_format": "default",
+        }
+        assert c.get_log_settings() == want
+        want |= {"log_info": False, "log_verbose_level": 2, "log_format": "ISO8601"}
+        changes = {k: want[k] for k in ("log_info", "log_verbose_level", "log_format")}
+        assert c.update_log_settings(changes) == want and c.get_log_settings() == want
+        for bad, status in (
+            ({"log_file": "x"}, 501),
+            ({"log_info": True, "log_format": "XML"}, 400),
+            ({"log_error": False, "log_verbose_level": -1}, 400),
+            ({"log_noise": 1}, 400),
+        ):
+            r = s.post("/v2/logging", bad)
+            assert r.status == status and c.get_log_settings() == want, bad  # nothing of it has been taken
+        assert "network protocol" in s.post("/v2/logging", {"log_file": "x"}).json()["error"]
+        assert s.post("/v2/logging", {"log_info": True}, {"sec-fetch-site": "cross-site"}).status == 403
+        # Every process says more now, with dates: the edge of a refused request, a worker of its runs, the master of a process that it starts.
+        before = len(s.output()[1])
+        assert s.post("/v2/models/wide/infer", quern.infer_body([1], datatype="INT64")).status == 400
+        quern.wait_until(lambda: "DEBUG edge  request failed" in log_lines(s, before), 5, "the edge's line")
+
+        def a_run():
+            assert s.post("/v2/models/wide/infer", quern.infer_body([1.0])).status == 200
+            return "DEBUG worker wide@1#0  run ended" in log_lines(s, before)
+
+        quern.wait_until(a_run, 5, "the worker's line")
+        (pid,) = s.pids("worker", "slow")
+        quern.kill(pid)
+        quern.wait_until(lambda: "DEBUG master  process started" in log_lines(s, before), 5, "the master's line")
+        quern.wait_until(lambda: s.pids("worker", "slow"), 10, "the next worker")
+        # What starts later logs the same: a worker, and the edge itself.
+        assert s.post("/v2/models/slow/infer", quern.infer_body([1.0])).status == 200
+        quern.wait_until(lambda: "DEBUG worker slow@1#0" in log_lines(s, before), 5, "the new worker's line")
+        (edge,) = s.pids("edge")
+        quern.kill(edge)
+        quern.wait_until(lambda: edge not in s.pids("edge") and s.pids("edge"), 10, "a new edge")
+        s.wait_ready()
+    assert s.get("/v2/logging").json() == want
+    # And they say less: no warning of a worker that died.
+    want |= {"log_warning": False, "log_verbose_level": 0, "log_format": "json"}
+    assert s.post("/v2/logging", want | {"log_file": None}).status == 501
+    assert s.post("/v2/logging", {k: v for k, v in want.items() if k != "log_file"}).json() == want
+    before = len(s.output()[1])
+    (pid,) = s.pids("worker", "slow")
+    quern.kill(pid)
+    quern.wait_until(lambda: s.pids("worker", "slow") not in ([], [pid]), 10, "the next worker")
+    assert "died" not in log_lines(s, before)
+
+
+def test_wrong_methods_are_refused_in_each_protocols_own_form(identity):
+    r = identity.get("/predict")
+    assert r.status == 405 and r.headers["allow"] == "POST, OPTIONS"
+    assert r.json() == {
+        "code": 405,
+        "message": "method GET is not allowed here",
+        "remedy": "use POST, OPTIONS",
+        "request_id": r.headers["x-request-id"],
+    }
+    for path in ("/v2/models/wide/infer", "/api/reload"):
+        r = identity.get(path)
+        assert r.status == 405 and r.json()["error"] == "method GET is not allowed here" and r.json()["code"] == 405
+
+
+def test_repositories_have_no_names(identity):
+    for path in ("/index", "/models/wide/load", "/models/wide/unload"):
+        r = identity.post("/v2/repository/mine" + path, {})
+        assert r.status == 501 and "repository_name" in r.json()["error"]

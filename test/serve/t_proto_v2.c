@@ -154,7 +154,7 @@ TEST(v2_errors_of_the_request)
                  400, "But set 'data'");
     expect_error(
         IRIS, X("\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"parameters\":{\"shared_memory_region\":\"r\"}"),
-        501, "shared memory regions are not supported");
+        501, "shared memory regions are not allowed");
     expect_error(IRIS,
                  X("\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":16}"),
                  400, "unexpected size for input 'X', expecting 16 additional bytes for model 'iris'");
