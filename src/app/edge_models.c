@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/repo/fingerprint.h"
+#include "model/warmup.h"
 #include "serve/ensemble.h"
 #include "serve/proto.h"
 #include "sys/cpu.h"
@@ -30,6 +31,7 @@ struct model_news {
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
+    struct warmup warmup;
     struct ensemble *ensemble; /* on the heap; add_model takes it */
     struct edge_rollout rollout;
 };
@@ -151,6 +153,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             edge_rollout_read(&r, a, &n->rollout);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
+        else if (str_eq_c(key, "warm_up"))
+            warmup_read(&r, a, &n->warmup);
         else if (str_eq_c(key, "ensemble") && !n->ensemble)
             n->ensemble = ensemble_read(&r);
         else if (!read_batching(&r, key, &n->batch))
@@ -330,6 +334,9 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
         return err->code;
     backend_probe_batching(sh->backend, sh->instances[0], &sh->desc, PROBE_NS);
     backend_measure_batching(sh->backend, sh->instances[0], &sh->desc, n->max_batch > 0, MEASURE_NS);
+    for (int i = 0; i < l->edge->threads_len; i++)
+        if (warmup_run(&n->warmup, sh->backend, sh->instances[i], &sh->desc, err))
+            return err->code;
     sh->desc.load_ns = clock_now_ns() - start_ns;
     return model_desc_check(&sh->desc, err);
 }

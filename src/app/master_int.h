@@ -168,6 +168,9 @@ void master_edge_launch(const struct master *m, struct buf *out);
 void master_write_ensemble(const struct ensemble_config *e, struct json_writer *w); /* nothing, if it is none */
 bool master_same_ensemble(const struct ensemble_config *a, const struct ensemble_config *b);
 
+/* master_warm_up.c */
+void master_write_warm_up(const struct model_config *c, struct json_writer *w); /* nothing, if there is none */
+
 /* master_reload.c */
 enum err_code master_reload(struct master *m, struct err *err);
 void lives_leave(struct master *m, const struct life *news); /* versions no longer wanted, when others are ready */

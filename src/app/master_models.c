@@ -59,6 +59,7 @@ static void write_model_common(const struct model_config *c, struct json_writer 
     jw_kv_i64(w, "threads", c->threads);
     jw_kv_i64(w, "max_batch", config_max_batch(c));
     write_parameters(c, w);
+    master_write_warm_up(c, w);
 }
 
 /* The model's own folder for what makes its loading faster; without it loading is slower, that is all. */

@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/repo/fingerprint.h"
+#include "model/warmup.h"
 #include "proc/channel.h"
 #include "proc/report.h"
 #include "serve/exec.h"
@@ -42,6 +43,7 @@ struct worker {
     struct str backend_name;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
+    struct warmup warmup;
     int64_t index, threads, max_batch, edge_threads;
     bool spin;
     /* */
@@ -106,6 +108,8 @@ static enum err_code read_launch(struct worker *w, struct str text, struct err *
             w->backend_name = str_c(text_of(w, &r));
         else if (str_eq_c(key, "parameters"))
             read_params(w, &r);
+        else if (str_eq_c(key, "warm_up"))
+            warmup_read(&r, &w->arena, &w->warmup);
         else if (str_eq_c(key, "index"))
             json_i64(&r, &w->index);
         else if (str_eq_c(key, "threads"))
@@ -177,6 +181,8 @@ static enum err_code close_in(struct worker *w, struct err *err)
         sandbox_allow_read(&box, w->root);
     if (w->path)
         sandbox_allow_read(&box, w->path);
+    if (w->warmup.folder)
+        sandbox_allow_read(&box, w->warmup.folder);
     if (w->scratch)
         sandbox_allow_write(&box, w->scratch);
     return sandbox_enter(&box, err);
@@ -230,6 +236,8 @@ static enum err_code load(struct worker *w, struct err *err)
         return err->code;
     if (!adopt_batching(w))
         learned_batching(b, w->instance, &opt, w->desc);
+    if (warmup_run(&w->warmup, b, w->instance, w->desc, err))
+        return err->code;
     struct proc_usage usage;
     if (proc_usage_read(getpid(), &usage))
         w->desc->memory_bytes = usage.private_bytes;

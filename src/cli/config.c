@@ -97,6 +97,17 @@ static void finish_version(struct model_config *m)
         m->version = "1";
 }
 
+/* warmup/ in the model's folder; beside the file of a model that has no folder. */
+static void find_warm_up(struct config *c, struct model_config *m)
+{
+    if (m->warm_up.len == 0 || !m->path || !m->origin)
+        return;
+    struct str folder = str_c(m->origin);
+    if (strcmp(m->path, m->origin) == 0)
+        folder = str_sub(folder, 0, (size_t)str_rchr(folder, '/'));
+    m->warm_up_folder = arena_printf(&c->arena, "%.*s/warmup", STR_F(folder)).p;
+}
+
 enum err_code config_finish(struct config *c, const char *base, struct err *err)
 {
     if (config_add_repositories(c, base, err))
@@ -107,10 +118,14 @@ enum err_code config_finish(struct config *c, const char *base, struct err *err)
     for (size_t i = 0; i < c->models.len; i++)
         if (finish_model(c, &given[i], base, served, &len, err))
             return err->code;
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
         finish_version(&served[i]);
+        find_warm_up(c, &served[i]);
+    }
     c->models_given = c->models;
     c->models = (struct setting_list){served, len};
+    if (config_check_found_ensembles(c, err))
+        return err->code;
     c->data = c->data ? config_join(&c->arena, base, c->data) : config_data_default(&c->arena);
     return config_check(c, err);
 }

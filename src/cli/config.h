@@ -25,16 +25,46 @@ struct canary_config { /* models: {iris: {canary: {percent: 10}}}; how a new ver
     double max_failures, max_slower, max_different, tolerance;
 };
 
+enum compare_mode { COMPARE_OFF, COMPARE_WARN, COMPARE_REQUIRE };
+
+struct compare_config { /* models: {iris: {compare: {mode: require}}}; a new version against the old one */
+    int mode;           /* enum compare_mode */
+    double tolerance;
+    int64_t samples, keep_requests;
+    uint64_t within_ns;
+};
+
 struct ensemble_step_config { /* of models.NAME.ensemble.steps */
     const char *name, *model;
     const char *version;                 /* NULL: the newest that is ready */
     struct setting_list inputs, outputs; /* struct setting_text_pair: the member's tensor, the ensemble's */
+    uint32_t line;                       /* found out: in the file of struct ensemble_config */
 };
 
 struct ensemble_config {
     struct setting_list inputs, outputs; /* const char *: tensors of the ensemble */
     struct setting_list steps;           /* struct ensemble_step_config; none: not an ensemble */
     uint64_t memory_bytes;
+    const char *file; /* found out: the config.pbtxt that it came from; NULL: the configuration */
+    uint32_t line;
+};
+
+struct warm_up_input_config {
+    const char *name;
+    int data;                 /* enum warmup_fill */
+    const char *file;         /* in the model's folder warmup/ */
+    struct setting_list dims; /* const char *: whole numbers; none: as the model says */
+    const char *datatype;     /* NULL: the model's */
+    bool has_dims;            /* found out: dims count, even if there are none */
+};
+
+#define WARM_UP_BATCH_MAX 65536
+#define WARM_UP_COUNT_MAX 10000
+
+struct warm_up_config { /* models: {iris: {warm_up: {first: {batch_size: 8}}}} */
+    const char *name;
+    int64_t batch_size, count;
+    struct setting_list inputs; /* struct warm_up_input_config; others are made up */
 };
 
 struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is the path */
@@ -54,16 +84,21 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     uint64_t load_timeout_ns;       /* default 120s */
     uint64_t memory_bytes;          /* most private memory of one instance; 0 = no limit */
     uint64_t cache_bytes;           /* of answers kept; 0 = no cache */
+    int load;                       /* enum load_mode, default always */
+    uint64_t unload_after_ns;       /* on demand: idle for so long it is unloaded; 0 = stays */
     const char *class_name;         /* key `class`: one of classes; default the first */
     struct setting_list parameters; /* struct setting_text_pair: for the backend */
     uint64_t keep_old_ns;           /* how long what a new version replaced is kept warm */
     struct canary_config canary;
+    struct compare_config compare;
+    struct setting_list warm_up;  /* struct warm_up_config: runs before it is ready */
     struct setting_list versions; /* const char *: which of a folder are served: "all", "latest:N", or numbers */
     struct setting_list labels;   /* struct setting_pair: names for versions */
     /* found out, not in the table: */
-    const char *origin;        /* the file or folder that path came from; NULL for built-ins */
-    const char *problem;       /* a model of a repository that cannot be served, with the reason; NULL: none */
-    struct setting_list notes; /* const char *: what its config.pbtxt says without effect here */
+    const char *origin;         /* the file or folder that path came from; NULL for built-ins */
+    const char *problem;        /* a model of a repository that cannot be served, with the reason; NULL: none */
+    struct setting_list notes;  /* const char *: what its config.pbtxt says without effect here */
+    const char *warm_up_folder; /* files of warm_up lie in it */
 };
 
 enum repository_mode { REPOSITORY_FIXED, REPOSITORY_WATCH, REPOSITORY_EXPLICIT };
@@ -84,8 +119,6 @@ struct http_config {         /* section `http`: limits of the HTTP server, see n
     uint64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, send_timeout_ns; /* 10s 30s 75s 30s */
 };
 
-    int load;                       /* enum load_mode, default always */
-    uint64_t unload_after_ns;       /* on demand: idle for so long it is unloaded; 0 = stays */
 struct log_config {
     int level;
     int format;
@@ -100,6 +133,8 @@ struct config {
     const char *data;           /* data directory, absolute */
     int64_t threads;            /* edge threads; 0 = the machine's budget */
     uint64_t drain_timeout_ns;  /* 30s */
+    uint64_t memory_budget_bytes; /* for all workers; 0 = no limit */
+    bool warm_engines;            /* default true */
     struct log_config log;
     struct http_config http;
     struct repository_config repository;
@@ -133,8 +168,6 @@ int64_t config_max_batch(const struct model_config *m);
 enum err_code config_address(const char *text, char *host, size_t host_size, int *port, bool *is_loopback,
                              struct err *err);
 /* $QUERN_DATA, else $XDG_DATA_HOME/quern, else ~/.local/share/quern, else /var/lib/quern; absolute. */
-    uint64_t memory_budget_bytes; /* for all workers; 0 = no limit */
-    bool warm_engines;            /* default true */
 const char *config_data_default(struct arena *a);
 extern const struct setting config_table[];
 

@@ -293,7 +293,7 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
-    if (check_batching(c, m, err) || check_load(c, m, err))
+    if (check_batching(c, m, err) || check_load(c, m, err) || config_check_warm_up(c, m, err))
         return err->code;
     for (size_t i = 0; i < c->classes.len; i++)
         if (strcmp(classes[i].name, m->class_name) == 0)

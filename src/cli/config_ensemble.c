@@ -20,6 +20,10 @@ struct graph {
 static enum err_code fail(const struct graph *g, const char *key, const char *text)
 {
     char path[700];
+    const struct ensemble_config *e = &g->m->ensemble;
+    if (e->file)
+        return err_set(g->err, ERR_INVALID, "%s:%u: ensemble_scheduling%s%.200s: %s", e->file, e->line,
+                       key[0] ? ": " : "", key, text);
     (void)snprintf(path, sizeof path, "models.%.200s.ensemble%s%.400s", g->m->name, key[0] ? "." : "", key);
     return config_fail(g->c, g->err, path, "%s", text);
 }
@@ -27,6 +31,10 @@ static enum err_code fail(const struct graph *g, const char *key, const char *te
 static enum err_code fail_step(const struct graph *g, size_t n, const char *key, const char *text)
 {
     char path[400];
+    const struct ensemble_config *e = &g->m->ensemble;
+    if (e->file)
+        return err_set(g->err, ERR_INVALID, "%s:%u: step '%.100s': %s", e->file, g->steps[n].line, g->steps[n].name,
+                       text);
     (void)snprintf(path, sizeof path, "steps.%.200s%s%s", g->steps[n].name, key[0] ? "." : "", key);
     return fail(g, path, text);
 }

@@ -4,6 +4,7 @@
 #define CLI_CONFIG_INT_H
 
 #include "cli/config.h"
+#include "model/repo/triton.h"
 
 extern const struct setting config_model_table[];
 
@@ -23,6 +24,12 @@ enum err_code config_expand(struct config *c, struct model_config *m, struct mod
                             struct err *err);
 /* An ensemble's graph: known members, each tensor from one source, no cycles. */
 enum err_code config_check_ensemble(const struct config *c, const struct model_config *m, struct err *err);
+/* Ensembles that were read from config.pbtxt: as config_check_ensemble, when all models are known. */
+enum err_code config_check_found_ensembles(struct config *c, struct err *err);
+/* model_warmup of a config.pbtxt. */
+enum err_code config_take_warm_up(const struct triton_config *t, struct model_config *m, struct arena *a,
+                                  struct err *err);
+enum err_code config_check_warm_up(const struct config *c, const struct model_config *m, struct err *err);
 /* An error of meaning at a setting: the place in the file, the path, the text. */
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

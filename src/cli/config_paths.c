@@ -33,7 +33,7 @@ static enum err_code add_model(struct found *f, struct str name, const char *pat
         if (!str_eq_c(name, f->models[i].name))
             continue;
         if (i < f->given) { /* the configuration says more about it, or means another */
-            if (!f->models[i].path && !f->models[i].backend)
+            if (!f->models[i].path && !f->models[i].backend && f->models[i].ensemble.steps.len == 0)
                 f->models[i].path = arena_cstr(&f->c->arena, str_c(path));
             return ERR_OK;
         }

@@ -4,10 +4,13 @@
 
 #include "cli/config_int.h"
 #include "model/repo/repo.h"
-#include "model/repo/triton.h"
 
-#define SCRATCH_MAX    ((size_t)64 << 20)
-#define PARAMETERS_MAX 64
+#define SCRATCH_MAX        ((size_t)64 << 20)
+#define PARAMETERS_MAX     64
+#define NOTES_MAX          24
+#define INSTANCES_MAX      64
+#define PRIORITY_MAX       10
+#define ENSEMBLE_STEPS_MAX 32
 
 /* One folder while it is read; what stays is copied into the configuration's arena. */
 struct folder {
@@ -18,6 +21,8 @@ struct folder {
     struct repo_version *versions;
     size_t versions_len;
     struct repo_policy policy;
+    const char *more[NOTES_MAX]; /* what else has no effect */
+    size_t more_len;
     struct err *err;
 };
 
@@ -37,10 +42,44 @@ static const char *keep(struct folder *f, const char *text)
 
 /* ---- config.pbtxt ---- */
 
+static void note(struct folder *f, const char *field)
+{
+    if (f->more_len < NOTES_MAX)
+        f->more[f->more_len++] = arena_cstr(&f->c->arena, str_c(field));
+}
+
+/* Is it for the file to say? */
+static bool may_take(struct folder *f, const char *key, const char *field, bool is_same)
+{
+    bool given = is_given(f, key);
+    if (given && !is_same)
+        note(f, arena_printf(&f->scratch, "%s (quern.yaml says otherwise)", field).p);
+    return !given;
+}
+
+static void take_numbers(struct folder *f)
+{
+    const struct triton_config *t = &f->triton;
+    struct model_config *m = f->m;
+    uint64_t timeout_ns = (uint64_t)t->default_timeout_us * 1000;
+    if (t->max_batch_size > 0 && may_take(f, "max_batch", "max_batch_size", m->max_batch == t->max_batch_size))
+        m->max_batch = t->max_batch_size;
+    if (t->instances > 0 && may_take(f, "instances", "instance_group", m->instances == t->instances))
+        m->instances = t->instances < INSTANCES_MAX ? t->instances : INSTANCES_MAX;
+    if (t->instances > INSTANCES_MAX)
+        note(f, "instance_group: more than 64 instances");
+    if (t->threads > 0 && may_take(f, "threads", "parameters: threads", m->threads == t->threads))
+        m->threads = t->threads;
+    if (t->max_queue_size > 0 && may_take(f, "queue_max", "max_queue_size", m->queue_max == t->max_queue_size))
+        m->queue_max = t->max_queue_size;
+    if (timeout_ns > 0 && may_take(f, "timeout", "default_timeout_microseconds", m->timeout_ns == timeout_ns))
+        m->timeout_ns = timeout_ns;
+}
+
 static enum err_code take_parameters(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
-    if (t->parameters_len == 0 || is_given(f, "parameters"))
+    if (t->parameters_len == 0 || !may_take(f, "parameters", "parameters", false))
         return ERR_OK;
     if (t->parameters_len > PARAMETERS_MAX)
         return err_set(f->err, ERR_TOO_LARGE, "more than %d parameters", PARAMETERS_MAX);
@@ -51,53 +90,114 @@ static enum err_code take_parameters(struct folder *f)
     return ERR_OK;
 }
 
-static void take_numbers(struct folder *f)
+static void take_preferred(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
-    struct model_config *m = f->m;
-    if (t->max_batch_size > 0 && !is_given(f, "max_batch"))
-        m->max_batch = t->max_batch_size;
-    if (t->instances > 0 && !is_given(f, "instances"))
-        m->instances = t->instances < 64 ? t->instances : 64;
-    if (t->threads > 0 && !is_given(f, "threads"))
-        m->threads = t->threads;
-    if (t->max_queue_size > 0 && !is_given(f, "queue_max"))
-        m->queue_max = t->max_queue_size;
-    if (t->default_timeout_us > 0 && !is_given(f, "timeout"))
-        m->timeout_ns = (uint64_t)t->default_timeout_us * 1000;
+    size_t n = t->preferred_len < BATCHING_SIZES_MAX ? t->preferred_len : BATCHING_SIZES_MAX;
+    const char **texts = arena_array(&f->c->arena, const char *, n);
+    for (size_t i = 0; i < n; i++)
+        texts[i] = arena_printf(&f->c->arena, "%lld", (long long)t->preferred[i]).p;
+    f->m->batching.preferred = (struct setting_list){texts, n};
 }
 
 static void take_batching(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
     struct batching_config *b = &f->m->batching;
+    uint64_t delay_ns = (uint64_t)t->max_queue_delay_us * 1000;
+    int64_t level = t->default_priority_level < PRIORITY_MAX ? t->default_priority_level : PRIORITY_MAX;
     if (!t->has_dynamic_batching)
         return;
-    if (!is_given(f, "batching.delay"))
-        b->delay_ns = (uint64_t)t->max_queue_delay_us * 1000;
-    if (!is_given(f, "batching.ordered"))
+    if (may_take(f, "batching.delay", "max_queue_delay_microseconds", b->delay_ns == delay_ns))
+        b->delay_ns = delay_ns;
+    if (may_take(f, "batching.ordered", "preserve_ordering", b->is_ordered == t->preserve_ordering))
         b->is_ordered = t->preserve_ordering;
-    if (t->default_priority_level > 0 && !is_given(f, "priority"))
-        f->m->priority = t->default_priority_level;
-    if (t->preferred_len == 0 || is_given(f, "batching.preferred"))
-        return;
-    size_t n = t->preferred_len < BATCHING_SIZES_MAX ? t->preferred_len : BATCHING_SIZES_MAX;
-    const char **texts = arena_array(&f->c->arena, const char *, n);
-    for (size_t i = 0; i < n; i++)
-        texts[i] = arena_printf(&f->c->arena, "%lld", (long long)t->preferred[i]).p;
-    b->preferred = (struct setting_list){texts, n};
+    if (level > 0 && may_take(f, "priority", "default_priority_level", f->m->priority == level))
+        f->m->priority = level;
+    if (t->preferred_len > 0 && may_take(f, "batching.preferred", "preferred_batch_size", false))
+        take_preferred(f);
 }
 
 static void take_notes(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
-    const char **notes = arena_array(&f->c->arena, const char *, t->unused_len + 2);
+    const char **notes = arena_array(&f->c->arena, const char *, t->unused_len + f->more_len + 2);
     size_t n = 0;
     for (size_t i = 0; i < t->unused_len; i++)
         notes[n++] = keep(f, t->unused[i]);
-    if (t->response_cache)
-        notes[n++] = "response_cache";
+    for (size_t i = 0; i < f->more_len; i++)
+        notes[n++] = f->more[i];
+    if (t->response_cache && !is_given(f, "cache"))
+        notes[n++] = "response_cache (say how much memory in quern.yaml, cache: 64MiB)";
+    if (t->unused_more)
+        notes[n++] = arena_printf(&f->c->arena, "and %zu more fields: each of them", t->unused_more).p;
     f->m->notes = (struct setting_list){notes, n};
+}
+
+/* ---- ensembles ---- */
+
+static struct setting_list tensor_names(struct folder *f, const struct triton_tensor *t, size_t len)
+{
+    const char **names = arena_array(&f->c->arena, const char *, len);
+    for (size_t i = 0; i < len; i++)
+        names[i] = t[i].name ? keep(f, t[i].name) : "";
+    return (struct setting_list){names, len};
+}
+
+static struct setting_list wires(struct folder *f, const struct triton_pair *p, size_t len)
+{
+    struct setting_text_pair *out = arena_array(&f->c->arena, struct setting_text_pair, len);
+    for (size_t i = 0; i < len; i++)
+        out[i] = (struct setting_text_pair){keep(f, p[i].key), keep(f, p[i].value)};
+    return (struct setting_list){out, len};
+}
+
+/* Triton's steps have no names: that of the model, with a number from its second step on. */
+static const char *step_name(struct folder *f, size_t n)
+{
+    const struct triton_step *s = f->triton.steps;
+    size_t same = 1;
+    for (size_t i = 0; i < n; i++)
+        same += strcmp(s[i].model, s[n].model) == 0;
+    return same == 1 ? keep(f, s[n].model) : arena_printf(&f->c->arena, "%.127s-%zu", s[n].model, same).p;
+}
+
+static enum err_code take_ensemble(struct folder *f, const char *file)
+{
+    const struct triton_config *t = &f->triton;
+    struct model_config *m = f->m;
+    struct ensemble_config *e = &m->ensemble;
+    if (t->steps_len == 0 || t->steps_len > ENSEMBLE_STEPS_MAX)
+        return err_set(f->err, ERR_INVALID, "%s:%u: ensemble_scheduling: an ensemble has 1 to %d steps", file,
+                       t->ensemble_line ? t->ensemble_line : 1, ENSEMBLE_STEPS_MAX);
+    if (m->backend || (t->backend && strcmp(t->backend, "ensemble") != 0))
+        return err_set(f->err, ERR_INVALID, "%s:%u: ensemble_scheduling: a model of backend %s has no steps", file,
+                       t->ensemble_line, m->backend ? m->backend : t->backend);
+    struct ensemble_step_config *steps = arena_array(&f->c->arena, struct ensemble_step_config, t->steps_len);
+    for (size_t i = 0; i < t->steps_len; i++) {
+        const struct triton_step *s = &t->steps[i];
+        steps[i] = (struct ensemble_step_config){
+            .name = step_name(f, i),
+            .model = keep(f, s->model),
+            .version = s->version < 0 ? NULL : arena_printf(&f->c->arena, "%lld", (long long)s->version).p,
+            .inputs = wires(f, s->inputs, s->inputs_len),
+            .outputs = wires(f, s->outputs, s->outputs_len),
+            .line = s->line};
+    }
+    e->inputs = tensor_names(f, t->inputs, t->inputs_len);
+    e->outputs = tensor_names(f, t->outputs, t->outputs_len);
+    e->steps = (struct setting_list){steps, t->steps_len};
+    e->file = keep(f, file);
+    e->line = t->ensemble_line;
+    m->backend = "ensemble";
+    m->isolation = ISOLATION_INLINE; /* no process of its own */
+    if (t->instances > 0)
+        note(f, "instance_group (an ensemble has no instances)");
+    if (t->warmups_len > 0)
+        note(f, "model_warmup (an ensemble has no runs of its own)");
+    if (t->has_dynamic_batching)
+        note(f, "dynamic_batching (the steps' models batch)");
+    return ERR_OK;
 }
 
 static enum err_code read_triton(struct folder *f)
@@ -110,16 +210,29 @@ static enum err_code read_triton(struct folder *f)
         return f->err->code;
     if (t->name && strcmp(t->name, f->m->name) != 0 && t->name[0] && !f->c->file)
         return err_set(f->err, ERR_INVALID, "%s: name: \"%.100s\" is not the folder's name", file, t->name);
-    if (t->steps_len || (t->backend && strcmp(t->backend, "ensemble") == 0)) {
-        (void)err_set(f->err, ERR_UNSUPPORTED, "%s: ensembles are not read from config.pbtxt", file);
-        return err_remedy(f->err, "serve its members, each as a model");
+    if (t->name && t->name[0] && strcmp(t->name, f->m->name) != 0)
+        note(f, "name (it is the configuration that names the model)");
+    if (t->steps_len || t->ensemble_line || (t->backend && strcmp(t->backend, "ensemble") == 0)) {
+        if (take_ensemble(f, file))
+            return f->err->code;
+        take_notes(f);
+        return ERR_OK;
     }
+    if (f->m->backend && t->backend && strcmp(f->m->backend, t->backend) != 0)
+        note(f, "platform (quern.yaml says otherwise)");
     if (!f->m->backend)
         f->m->backend = t->backend;
     take_numbers(f);
     take_batching(f);
+    if (t->warmups_len && may_take(f, "warm_up", "model_warmup", false) &&
+        config_take_warm_up(t, f->m, &f->c->arena, f->err))
+        return err_wrap(f->err, "%s", file);
+    if (t->has_policy && f->m->versions.len)
+        note(f, "version_policy (quern.yaml says otherwise)");
+    if (take_parameters(f))
+        return f->err->code;
     take_notes(f);
-    return take_parameters(f);
+    return ERR_OK;
 }
 
 /* ---- versions ---- */
@@ -148,9 +261,29 @@ static enum err_code choose_policy(struct folder *f)
     return ERR_OK;
 }
 
+static bool is_ensemble(const struct folder *f)
+{
+    return f->m->ensemble.file != NULL;
+}
+
+/* Of an ensemble the folders alone count; it may do without. */
+static enum err_code read_ensemble_versions(struct folder *f)
+{
+    static struct repo_version first = {.number = 1};
+    if (choose_policy(f) || repo_versions(f->m->origin, "", &f->scratch, &f->versions, &f->versions_len, f->err))
+        return f->err->code;
+    if (f->versions_len > 0)
+        return repo_choose(&f->policy, f->versions, f->versions_len, &f->versions_len, f->err);
+    f->versions = &first;
+    f->versions_len = 1;
+    return ERR_OK;
+}
+
 static enum err_code read_versions(struct folder *f)
 {
     const char *file = f->triton.default_model_filename;
+    if (is_ensemble(f))
+        return read_ensemble_versions(f);
     if (choose_policy(f) || repo_versions(f->m->origin, file, &f->scratch, &f->versions, &f->versions_len, f->err))
         return f->err->code;
     if (f->versions_len == 0)
@@ -174,7 +307,7 @@ static enum err_code put_versions(struct folder *f, struct model_config *out, si
 {
     for (size_t i = 0; i < f->versions_len; i++) {
         struct model_config one = *f->m;
-        one.path = keep(f, f->versions[i].file);
+        one.path = is_ensemble(f) ? NULL : keep(f, f->versions[i].file);
         one.version = arena_printf(&f->c->arena, "%llu", (unsigned long long)f->versions[i].number).p;
         if (put(f->c, &one, out, len, f->err))
             return f->err->code;
@@ -221,4 +354,22 @@ enum err_code config_expand(struct config *c, struct model_config *m, struct mod
     }
     arena_done(&f.scratch);
     return code;
+}
+
+enum err_code config_check_found_ensembles(struct config *c, struct err *err)
+{
+    struct model_config *models = c->models.items;
+    size_t len = 0;
+    for (size_t i = 0; i < c->models.len; i++) {
+        struct err why = {0};
+        if (!models[i].ensemble.file || models[i].problem || config_check_ensemble(c, &models[i], &why) == ERR_OK)
+            continue;
+        struct model_config bad[1];
+        *err = why;
+        len = 0;
+        if (folder_failed(c, &models[i], bad, &len, err))
+            return err->code;
+        models[i] = bad[0];
+    }
+    return ERR_OK;
 }

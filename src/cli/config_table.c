@@ -71,6 +71,45 @@ static const struct setting ensemble_table[] = {
                       "Most memory of tensors that wait between steps, of all its requests together; above it 429."),
     {0}};
 
+static const char *const compare_modes[] = {"off", "warn", "require", NULL}; /* as enum compare_mode */
+
+static const struct setting compare_table[] = {
+    SETTING_ENUM("mode", struct compare_config, mode, .def = "off", .choices = compare_modes,
+                 .help = "`warn`: outputs that differ are told. `require`: the old one goes on when they do."),
+    SETTING_FLOAT("tolerance", struct compare_config, tolerance, .def = "0.001", .max = 1e6,
+                  .help = "Numbers that differ by less, relative to 1 + their size, are the same."),
+    SETTING_INT("samples", struct compare_config, samples, .def = "8", .min = 1, .max = 64, .unit = "requests",
+                .help = "Requests that both answer: those that were kept, then those of `warm_up`, then made-up ones."),
+    SETTING_INT("keep_requests", struct compare_config, keep_requests, .def = "0", .max = 64, .unit = "requests",
+                .help = "Inputs of so many of the latest requests are kept in memory to be compared with, up to 1 MiB "
+                        "each. Text is not kept."),
+    SETTING_TIME("within", struct compare_config, within_ns, .def = "30s", .min = MS, .max = H,
+                 .help = "A comparison that takes longer ends there: it counts if any request was compared."),
+    {0}};
+
+static const char *const fills[] = {"random", "zero", "file", NULL}; /* as enum warmup_fill */
+
+static const struct setting warm_up_input_table[] = {
+    SETTING_ENUM("data", struct warm_up_input_config, data, .def = "random", .choices = fills,
+                 .help = "`random`: small made-up numbers. `zero`. `file`: the bytes of `file`."),
+    SETTING_STR("file", struct warm_up_input_config, file, .min = 1, .max = 255,
+                .help = "With `data: file`, a file in the folder `warmup` of the model's folder: the elements in their "
+                        "order, little-endian; of BYTES each with its length before it, in 4 bytes."),
+    SETTING_STRS("dims", struct warm_up_input_config, dims, .max = 8,
+                 .help = "Shape without the batch. By default the model's, where that is fixed."),
+    SETTING_STR("datatype", struct warm_up_input_config, datatype, .min = 1, .max = 8,
+                .help = "`FP32` ... `BYTES`, to be checked against the model's."),
+    {0}};
+
+static const struct setting warm_up_table[] = {
+    SETTING_INT("batch_size", struct warm_up_config, batch_size, .def = "0", .max = WARM_UP_BATCH_MAX, .unit = "rows",
+                .help = "Put before `dims`. 0: `dims` are the whole shape; where they are left out, one row."),
+    SETTING_INT("count", struct warm_up_config, count, .def = "1", .min = 1, .max = WARM_UP_COUNT_MAX,
+                .help = "How often it runs."),
+    SETTING_MAP("inputs", struct warm_up_config, inputs, warm_up_input_table, struct warm_up_input_config, .max = 64,
+                .help = "Inputs by name. One that is left out is made up."),
+    {0}};
+
 const struct setting config_model_table[] = {
     SETTING_STR("path", struct model_config, path, .min = 1, .max = 4000,
                 .help =
@@ -113,6 +152,13 @@ const struct setting config_model_table[] = {
                  .help = "A model that is not ready by then has failed."),
     SETTING_BYTES("memory", struct model_config, memory_bytes, .def = "0",
                   .help = "Most private memory of one instance; it is restarted when it takes more. 0: no limit."),
+    SETTING_ENUM("load", struct model_config, load, .def = "always", .choices = load_modes,
+                 .help =
+                     "`always`: loaded at the start, and it stays. `on-demand`: its first request loads it and waits; "
+                     "it goes when `memory_budget` has no room for another that is wanted, the one used longest ago "
+                     "first, and never with requests in work."),
+    SETTING_TIME("unload_after", struct model_config, unload_after_ns, .def = "0", .max = 30 * 24 * H,
+                 .help = "With `load: on-demand`, a model that was not used for that long is unloaded. 0: it stays."),
     SETTING_BYTES("cache", struct model_config, cache_bytes, .def = "0", .max = 64 * GIB,
                   .help = "Memory for answers that are given again to requests that are equal byte for byte; equal "
                           "requests at the same time share one run. Only for models whose answer depends on nothing "
@@ -129,6 +175,12 @@ const struct setting config_model_table[] = {
                     .help =
                         "A new version is tried beside the old one before it takes over, and goes back by itself when "
                         "it is worse."),
+    SETTING_MAP("warm_up", struct model_config, warm_up, warm_up_table, struct warm_up_config, .max = 32,
+                .help = "Runs that a model makes before it is ready, by name; one that fails is a model that fails. "
+                        "config.pbtxt calls it `model_warmup`."),
+    SETTING_SECTION("compare", struct model_config, compare, compare_table,
+                    .help = "A new version or file is compared with the one that serves, before it takes over or is "
+                            "tried as canary."),
     SETTING_STRS("versions", struct model_config, versions, .max = 64,
                  .help = "Which versions of a folder are served, each under its number: `latest` (the default, unless "
                          "`config.pbtxt` has a policy), `latest:N`, `all`, or numbers. Who names none gets the "
@@ -152,13 +204,6 @@ static const struct setting http_table[] = {
                  .help = "For a whole request head to arrive."),
     SETTING_TIME("body_timeout", struct http_config, body_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
                  .help = "For the next piece of a body to arrive."),
-    SETTING_ENUM("load", struct model_config, load, .def = "always", .choices = load_modes,
-                 .help =
-                     "`always`: loaded at the start, and it stays. `on-demand`: its first request loads it and waits; "
-                     "it goes when `memory_budget` has no room for another that is wanted, the one used longest ago "
-                     "first, and never with requests in work."),
-    SETTING_TIME("unload_after", struct model_config, unload_after_ns, .def = "0", .max = 30 * 24 * H,
-                 .help = "With `load: on-demand`, a model that was not used for that long is unloaded. 0: it stays."),
     SETTING_TIME("idle_timeout", struct http_config, idle_timeout_ns, .def = "75s", .min = 100 * MS, .max = 24 * H,
                  .help = "For the next request on an open connection."),
     SETTING_TIME("send_timeout", struct http_config, send_timeout_ns, .def = "30s", .min = 100 * MS, .max = H,
@@ -209,6 +254,15 @@ const struct setting config_table[] = {
                 .help = "Threads that serve connections. 0: as many as the cores that the process may use."),
     SETTING_TIME("drain_timeout", struct config, drain_timeout_ns, .def = "30s", .max = H,
                  .help = "How long requests in work may take to end after SIGTERM or SIGINT."),
+    SETTING_BOOL("warm_engines", struct config, warm_engines, .def = "true",
+                 .help =
+                     "Keep each engine that is in use open in one process of its own: instances start from it within "
+                     "milliseconds and share its memory."),
+    SETTING_BYTES("memory_budget", struct config, memory_budget_bytes, .def = "0", .max = 1024.0 * 1024 * GIB,
+                  .help =
+                      "Memory for all loaded models together, as measured: what their workers have for themselves and "
+                      "share. A model that does not fit waits until others with `load: on-demand` have gone, or "
+                      "fails with the reason. 0: no limit. See docs/memory.md."),
     SETTING_SECTION("log", struct config, log, log_table, .help = "The log, one line per event on standard error."),
     SETTING_SECTION("http", struct config, http, http_table, .help = "Limits of the HTTP server."),
     SETTING_SECTION("repository", struct config, repository, repository_table,
@@ -221,12 +275,3 @@ const struct setting config_table[] = {
                          "Guaranteed shares of the machine by class, greatest first, 100 in all at most; lent while "
                          "idle."),
     {0}};
-    SETTING_BOOL("warm_engines", struct config, warm_engines, .def = "true",
-                 .help =
-                     "Keep each engine that is in use open in one process of its own: instances start from it within "
-                     "milliseconds and share its memory."),
-    SETTING_BYTES("memory_budget", struct config, memory_budget_bytes, .def = "0", .max = 1024.0 * 1024 * GIB,
-                  .help =
-                      "Memory for all loaded models together, as measured: what their workers have for themselves and "
-                      "share. A model that does not fit waits until others with `load: on-demand` have gone, or "
-                      "fails with the reason. 0: no limit. See docs/memory.md."),

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "model/repo/pbtxt.h"
@@ -146,10 +147,144 @@ TEST(triton_config_is_read_whole)
     EXPECT_EQ(c.threads, 4);
     EXPECT_EQ(c.parameters_len, 1);
     EXPECT_CSTR(c.parameters[0].value, "v");
-    EXPECT_EQ(c.unused_len, 4);
-    EXPECT_CSTR(c.unused[0], "instance_group.kind (line 7)");
-    EXPECT_CSTR(c.unused[2], "optimization (line 11)");
-    EXPECT_CSTR(c.unused[3], "sequence_batching (line 12)");
+    EXPECT_EQ(c.unused_len, 5);
+    EXPECT_CSTR(c.unused[0], "output.label_filename (line 3)");
+    EXPECT_CSTR(c.unused[1], "instance_group.kind (line 7)");
+    EXPECT_CSTR(c.unused[3], "optimization (line 11)");
+    EXPECT_CSTR(c.unused[4], "sequence_batching (line 12)");
+}
+
+/* Every field of Triton's ModelConfig and of the messages that we look into: one line each, the marked ones without effect here. */
+static const struct {
+    const char *text;
+    const char *unused; /* as it is named; NULL: taken, or what happens here anyway */
+} fields[] = {
+    {"name: \"m\"", NULL},
+    {"platform: \"onnxruntime_onnx\"", NULL},
+    {"backend: \"onnxruntime\"", NULL},
+    {"runtime: \"libtriton_onnxruntime.so\"", "runtime"},
+    {"version_policy { all {} }", NULL},
+    {"max_batch_size: 8", NULL},
+    {"input { name: \"a\" data_type: TYPE_FP32 dims: [ 2 ] format: FORMAT_NONE }", NULL},
+    {"input { name: \"b\" format: FORMAT_NCHW }", "input.format"},
+    {"input { name: \"b\" reshape { shape: [ 1, 2 ] } }", "input.reshape"},
+    {"input { name: \"b\" is_shape_tensor: true }", "input.is_shape_tensor"},
+    {"input { name: \"b\" allow_ragged_batch: true }", "input.allow_ragged_batch"},
+    {"input { name: \"b\" optional: true }", "input.optional"},
+    {"input { name: \"b\" is_non_linear_format_io: true }", "input.is_non_linear_format_io"},
+    {"output { name: \"y\" data_type: TYPE_STRING dims: 2 label_filename: \"labels.txt\" }", NULL},
+    {"output { name: \"z\" label_filename: \"classes.txt\" }", "output.label_filename"},
+    {"output { name: \"z\" reshape { shape: [] } }", "output.reshape"},
+    {"output { name: \"z\" is_shape_tensor: false }", "output.is_shape_tensor"},
+    {"output { name: \"z\" is_non_linear_format_io: false }", "output.is_non_linear_format_io"},
+    {"batch_input { kind: BATCH_ELEMENT_COUNT target_name: [ \"a\" ] data_type: TYPE_FP32 source_input: \"b\" }",
+     "batch_input"},
+    {"batch_output { target_name: \"y\" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: \"a\" }", "batch_output"},
+    {"optimization { graph { level: 1 } priority: PRIORITY_MAX cuda { graphs: true } gather_kernel_buffer_threshold: 0 "
+     "}",
+     "optimization"},
+    {"dynamic_batching {\n preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 5 preserve_ordering: true\n"
+     "priority_levels: 2 default_priority_level: 1 default_queue_policy { timeout_action: REJECT max_queue_size: 3\n"
+     "default_timeout_microseconds: 7 allow_timeout_override: true }\n"
+     "priority_queue_policy { key: 1 value { max_queue_size: 3 } } }",
+     "dynamic_batching.priority_queue_policy"},
+    {"sequence_batching { max_sequence_idle_microseconds: 5 }", "sequence_batching"},
+    {"instance_group { name: \"g\" count: 2 kind: KIND_CPU }", NULL},
+    {"instance_group { kind: KIND_GPU }", "instance_group.kind"},
+    {"instance_group { kind: KIND_MODEL }", "instance_group.kind"},
+    {"instance_group { gpus: [ 0 ] }", "instance_group.gpus"},
+    {"instance_group { rate_limiter { priority: 2 } }", "instance_group.rate_limiter"},
+    {"instance_group { secondary_devices { kind: KIND_NVDLA } }", "instance_group.secondary_devices"},
+    {"instance_group { profile: [ \"p\" ] }", "instance_group.profile"},
+    {"instance_group { passive: true }", "instance_group.passive"},
+    {"instance_group { host_policy: \"h\" }", "instance_group.host_policy"},
+    {"default_model_filename: \"m.onnx\"", NULL},
+    {"cc_model_filenames { key: \"7.5\" value: \"f\" }", "cc_model_filenames"},
+    {"metric_tags { key: \"a\" value: \"b\" }", "metric_tags"},
+    {"parameters { key: \"k\" value { string_value: \"v\" } }", NULL},
+    {"model_warmup { name: \"s\" batch_size: 1 count: 2 inputs { key: \"a\" value { data_type: TYPE_FP32 dims: [ 2 ] "
+     "zero_data: true } } }",
+     NULL},
+    {"model_operations { op_library_filename: [ \"l.so\" ] }", "model_operations"},
+    {"model_transaction_policy { decoupled: true }", "model_transaction_policy"},
+    {"model_repository_agents { agents { name: \"checksum\" } }", "model_repository_agents"},
+    {"response_cache { enable: true }", NULL},
+    {"model_metrics { metric_control {} }", "model_metrics"},
+    {"max_batchsize: 3", "max_batchsize"},
+};
+
+TEST(triton_every_field_is_taken_or_named_with_its_line)
+{
+    char text[8192], want[200];
+    size_t at = 0, n = 0;
+    uint32_t line = 1, lines[ARRAY_LEN(fields)];
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s\n", fields[i].text);
+        EXPECT(at < sizeof text);
+        for (const char *p = fields[i].text; *p; p++)
+            line += *p == '\n';
+        lines[i] = line++;
+    }
+    struct triton_config c = config(text);
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        if (!fields[i].unused)
+            continue;
+        (void)snprintf(want, sizeof want, "%s (line %u)", fields[i].unused, lines[i]);
+        if (n == c.unused_len)
+            FAIL("not named: %s", want);
+        EXPECT_CSTR(c.unused[n++], want);
+    }
+    if (n < c.unused_len)
+        FAIL("named, but known: %s", c.unused[n]);
+    EXPECT_EQ(c.unused_more, 0);
+}
+
+TEST(triton_values_that_are_not_ours_are_named)
+{
+    struct triton_config c =
+        config("dynamic_batching { priority_levels: 12 default_queue_policy {\n"
+               "timeout_action: DELAY\nallow_timeout_override: false } }\n"
+               "response_cache { enable: true more: 1 }\n"
+               "ensemble_scheduling { max_inflight_requests: 3 step { model_name: \"a\" more: 1 } }");
+    static const char *const want[] = {"dynamic_batching.priority_levels (line 1)",
+                                       "dynamic_batching.default_queue_policy.timeout_action (line 2)",
+                                       "dynamic_batching.default_queue_policy.allow_timeout_override (line 3)",
+                                       "response_cache.more (line 4)",
+                                       "ensemble_scheduling.max_inflight_requests (line 5)",
+                                       "ensemble_scheduling.step.more (line 5)"};
+    EXPECT_EQ(c.unused_len, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        EXPECT_CSTR(c.unused[i], want[i]);
+}
+
+TEST(triton_more_fields_than_are_named_are_counted)
+{
+    static char text[20 * (TRITON_UNUSED_MAX + 3)];
+    size_t at = 0;
+    for (int i = 0; i < TRITON_UNUSED_MAX + 3; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "x%d: 1\n", i);
+    struct triton_config c = config(text);
+    EXPECT_EQ(c.unused_len, TRITON_UNUSED_MAX);
+    EXPECT_EQ(c.unused_more, 3);
+}
+
+TEST(triton_warm_up_is_read)
+{
+    struct triton_config c =
+        config("model_warmup [ { name: \"one\" batch_size: 4 count: 2\n"
+               "inputs { key: \"a\" value { data_type: TYPE_FP32 dims: [ 3, 2 ] random_data: true } }\n"
+               "inputs: [ { key: \"b\" value: { data_type: TYPE_STRING input_data_file: \"b.bin\" } } ]\n"
+               "}, { inputs { key: \"a\" value { zero_data: true } } } ]");
+    EXPECT_EQ(c.warmups_len, 2);
+    EXPECT_CSTR(c.warmups[0].name, "one");
+    EXPECT(c.warmups[0].batch_size == 4 && c.warmups[0].count == 2 && c.warmups[0].inputs_len == 2);
+    EXPECT(c.warmups[0].inputs[0].fill == TRITON_RANDOM && c.warmups[0].inputs[0].dims_len == 2);
+    EXPECT_EQ(c.warmups[0].inputs[0].dims[1], 2);
+    EXPECT_CSTR(c.warmups[0].inputs[1].data_type, "BYTES");
+    EXPECT_CSTR(c.warmups[0].inputs[1].file, "b.bin");
+    EXPECT_EQ(c.warmups[0].inputs[1].fill, TRITON_FILE);
+    EXPECT_EQ(c.warmups[1].inputs[0].fill, TRITON_ZERO);
+    EXPECT_EQ(c.unused_len, 0);
 }
 
 TEST(triton_ensembles_are_read)
@@ -184,6 +319,20 @@ TEST(triton_errors_name_field_and_place)
         {"response_cache { enable: maybe }", "expected true or false"},
         {"parameters { value: { string_value: \"x\" } }", "needs a key"},
         {"ensemble_scheduling { step { model_version: 1 } }", "needs a model_name"},
+        {"platform: \"onnxruntime_onnx\" backend: \"tflite\"", "c:1:39: backend: platform and backend contradict"},
+        {"dynamic_batching { preferred_batch_size: 1 }\ndynamic_batching { preferred_batch_size: [1, 2, 3, 4] }",
+         "c:1:18: dynamic_batching: stands here more than once"},
+        {"ensemble_scheduling {} ensemble_scheduling { step { model_name: \"a\" } }", "more than once"},
+        {"max_batch_size: 1 max_batch_size: 2", "more than once"},
+        {"dynamic_batching { default_queue_policy {} default_queue_policy {} }", "more than once"},
+        {"model_warmup { inputs { key: \"a\" value { dims: 1 } } }", "needs zero_data, random_data or input_data_file"},
+        {"model_warmup { inputs { key: \"a\" value { zero_data: true random_data: true } } }", "one of zero_data"},
+        {"model_warmup { inputs { key: \"a\" value { zero_data: false } } }", "says false"},
+        {"model_warmup { inputs { value { zero_data: true } } }", "needs a key and a value"},
+        {"model_warmup { inputs { key: \"a\" value { zero_data: true } value { dims: [1, 2] zero_data: true } } }",
+         "value: stands here more than once"},
+        {"model_warmup { inputs { key: \"a\" value { data_type: 3 zero_data: true } } }", "a type like TYPE_FP32"},
+        {"model_warmup { inputs { key: \"a\" value { dims: 0 zero_data: true } } }", "dims: is too small"},
     };
     struct triton_config c;
     arena_init(&arena, 4096, (size_t)32 << 20);

@@ -60,6 +60,10 @@ static bool is_version(const char *name, uint64_t *number)
 /* model.onnx in a version's folder: "model" with the extension of a backend. False: none. */
 static bool find_file(const char *dir, const char *version, const char *file_name, char *out, size_t out_size)
 {
+    if (file_name && !file_name[0]) {
+        int n = snprintf(out, out_size, "%s/%s", dir, version);
+        return n > 0 && (size_t)n < out_size && repo_is_dir(out);
+    }
     if (file_name) {
         int n = snprintf(out, out_size, "%s/%s/%s", dir, version, file_name);
         return n > 0 && (size_t)n < out_size && repo_is_file(out);

@@ -21,7 +21,7 @@ bool repo_is_dir(const char *path);
 bool repo_is_file(const char *path);
 
 /* The versions that have a model file, ascending: whole numbers from 1 without leading zeros. file_name: NULL means "model" with the
- * extension of a backend. ERR_INVALID when dir is no folder; no version is no error. */
+ * extension of a backend, "" that a version needs no file. ERR_INVALID when dir is no folder; no version is no error. */
 enum err_code repo_versions(const char *dir, const char *file_name, struct arena *a, struct repo_version **out,
                             size_t *out_len, struct err *err);
 /* Has a version with a model file, or a config.pbtxt. */

@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define TRITON_UNUSED_MAX 32
+#define TRITON_UNUSED_MAX 256
 
 struct triton_pair {
     const char *key, *value;
@@ -17,6 +17,24 @@ struct triton_step { /* of an ensemble */
     int64_t version;                      /* -1: the newest */
     struct triton_pair *inputs, *outputs; /* the step model's tensor, the ensemble's tensor */
     size_t inputs_len, outputs_len;
+    uint32_t line;
+};
+
+enum triton_fill { TRITON_RANDOM, TRITON_ZERO, TRITON_FILE };
+
+struct triton_warmup_input {
+    const char *name, *data_type; /* "FP32" */
+    int64_t *dims;
+    size_t dims_len;
+    enum triton_fill fill;
+    const char *file; /* TRITON_FILE: in the model's folder warmup/ */
+};
+
+struct triton_warmup { /* one of model_warmup */
+    const char *name;
+    int64_t batch_size, count;
+    struct triton_warmup_input *inputs;
+    size_t inputs_len;
 };
 
 enum triton_policy { TRITON_LATEST, TRITON_ALL, TRITON_SPECIFIC };
@@ -49,8 +67,11 @@ struct triton_config { /* texts are NULL and numbers 0 where the file is silent 
     size_t inputs_len, outputs_len;
     struct triton_step *steps;
     size_t steps_len;
+    uint32_t ensemble_line; /* where the steps stand; 0: there are none */
+    struct triton_warmup *warmups;
+    size_t warmups_len;
     const char *unused[TRITON_UNUSED_MAX]; /* "optimization (line 12)": read, and without effect here */
-    size_t unused_len;                     /* further ones are dropped */
+    size_t unused_len, unused_more;        /* more: that found no place */
 };
 
 /* Errors name file:line:column. Everything lies in the arena. */
