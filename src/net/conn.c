@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "net/server_int.h"
+#include "net/deferred_int.h"
 #include "net/trace_int.h"
 
 /* Bodies of unanswered requests of one connection beyond which no further request is begun: pipelining must not multiply the limit of a
@@ -43,6 +43,7 @@ static struct http_conn *take_conn(struct server *s)
     c->finishing_end = &c->finishing;
     c->is_fresh = true;
     message_init(&c->in, &s->limits, &s->coder, &s->err);
+    c->in.bodies = &s->bodies;
     buf_init(&c->rest, 2 * READ_BUF_BYTES);
     buf_init(&c->out, (size_t)256 << 20);
     buf_init(&c->writing, (size_t)256 << 20);
@@ -159,6 +160,7 @@ static void start_reading(struct http_conn *c)
 {
     if (c->is_reading || c->is_eof)
         return;
+    c->is_drained = false;
     if (uv_read_start(&c->uv.stream, on_alloc, on_read) != 0) {
         c->is_broken = true;
         server_mark_dirty(c);
@@ -268,7 +270,10 @@ static void dispatch(struct http_conn *c, bool has_more)
     c->has_more = has_more && !c->is_last;
     s->has_dispatched = true;
     STAT_ADD(s, requests, 1);
+    c->expects_large = x->body.len >= DEFERRED_BYTES_MIN;
+    deferred_begin(c, x);
     s->handler(&x->req, s->arg);
+    deferred_end(c);
 }
 
 static void say_continue(struct http_conn *c)
@@ -336,6 +341,8 @@ static void take_input(struct http_conn *c, struct str in)
             act(c, r, in.n > 0);
         }
     }
+    if (in.n == 0 && may_read_on(c) && deferred_is_possible(c))
+        act(c, message_defer(&c->in), false);
     c->linger_bytes += in.n; /* behind the last request */
     c->is_in_event = c->has_more = false;
     settle(c);
@@ -368,11 +375,18 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct http_conn *c = h->data;
-    char *at = NULL;
-    size_t room = may_read_on(c) && c->in.x ? message_room(&c->in, &at) : 0;
-    if (room > INT_MAX)
-        room = INT_MAX;
-    *buf = room > 0 ? uv_buf_init(at, (unsigned)room) : uv_buf_init(c->server->read_buf, READ_BUF_BYTES);
+    char *at = c->server->read_buf;
+    size_t room = 0;
+    if (c->is_drained) { /* libuv reads on after a full buffer; what may have come meanwhile is the next iteration's */
+        c->is_drained = false;
+        *buf = uv_buf_init(NULL, 0);
+        return;
+    }
+    if (may_read_on(c))
+        room = c->in.x ? message_room(&c->in, &at) : c->expects_large ? HEAD_READ_BYTES : 0;
+    if (room == 0)
+        room = READ_BUF_BYTES;
+    *buf = uv_buf_init(at, (unsigned)(room < INT_MAX ? room : INT_MAX));
 }
 
 static void discard(struct http_conn *c, size_t n)
@@ -408,8 +422,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct http_conn *c = stream->data;
     struct server *s = c->server;
-    if (n == 0)
-        return; /* EAGAIN */
+    if (n == 0 || n == UV_ENOBUFS)
+        return; /* EAGAIN; or we want no more now */
     s->now_ns = clock_now_ns();
     if (n == UV_EOF) {
         on_eof(c);
@@ -427,6 +441,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             c->is_in_event = false;
             settle(c);
         }
+        c->is_drained = (size_t)n == buf->len && !c->in.x && c->is_reading;
     }
 }
 

@@ -4,7 +4,6 @@
 
 /* A request's arena holds the head, its header table and what handlers make of the body. */
 #define ARENA_CHUNK_BYTES 8192u
-#define KEEP_BYTES        16384u
 /* An answer that waits behind an unanswered request; the handler decides its size, this is the last line of defence. */
 #define HELD_BYTES_MAX ((size_t)256 << 20)
 
@@ -35,9 +34,9 @@ void exchange_reset(struct exchange *x)
 {
     arena_reset(&x->arena);
     buf_clear(&x->body);
-    buf_shrink(&x->body, KEEP_BYTES);
+    buf_shrink(&x->body, EXCHANGE_KEEP_BYTES);
     buf_clear(&x->held);
-    buf_shrink(&x->held, KEEP_BYTES);
+    buf_shrink(&x->held, EXCHANGE_KEEP_BYTES);
     struct exchange empty = {.arena = x->arena, .body = x->body, .held = x->held};
     *x = empty;
     x->req.arena = &x->arena;

@@ -5,6 +5,9 @@
 
 #include "net/head_int.h"
 
+/* Memory beyond this is not the next request's. */
+#define EXCHANGE_KEEP_BYTES 16384u
+
 struct exchange {
     struct http_req req;
     struct exchange *next; /* queue of the connection, or the pool */

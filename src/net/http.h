@@ -31,6 +31,7 @@ struct http_req {
     struct http_header *headers;
     size_t headers_len;
     struct str body;
+    size_t body_away;    /* so many bytes at its end are not fetched yet, see http_body_copy */
     char id[37];         /* request id: the client's x-request-id when it is sane, else ours (32 hex digits) */
     char trace[56];      /* traceparent to pass on: the client's trace id with a span id of ours */
     uint64_t t_start_ns; /* first byte of the request was there */
@@ -54,6 +55,13 @@ typedef void http_handler_fn(struct http_req *req, void *arg);
 const char *
 http_method_name(enum http_method m);     /* "GET"; "-" for 0 (a request refused before its method was understood) */
 const char *http_status_text(int status); /* "Not Found"; "" for a status that we do not know */
+
+/* A server that was told so (server_defer_bodies) hands a large body over while its last body_away bytes still lie in the kernel, so that they are copied
+ * once, to where they are needed. They must not be read from req->body. This holds only during the handler's call: what it leaves is fetched when it
+ * returns. Both return false when the connection broke meanwhile; the request is answered as any other.
+ * fetch: brings the rest. copy: a part of the body to where it is needed; each byte at most once, in ascending order if it is to be cheap. */
+bool http_body_fetch(struct http_req *req);
+ATTR_MUST_USE bool http_body_copy(struct http_req *req, struct str part, void *to);
 
 /* Value of a header (name in lower case), or an empty str with p == NULL. */
 struct str http_header_get(const struct http_req *req, const char *name);

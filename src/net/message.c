@@ -82,6 +82,8 @@ static enum message_result start_body(struct message *m, const struct str *in)
         if (h->length > m->limits->body_bytes_max)
             return bad(m, refuse(m->err, 413, "the body has %llu bytes; the limit is %zu",
                                  (unsigned long long)h->length, m->limits->body_bytes_max));
+        if (m->bodies && h->length > EXCHANGE_KEEP_BYTES)
+            body_pool_take(m->bodies, &x->body, (size_t)h->length);
         if (!buf_reserve(&x->body, (size_t)h->length))
             return bad(m, refuse(m->err, 503, "no memory for a body of %llu bytes", (unsigned long long)h->length));
         m->state = MESSAGE_LENGTH;
@@ -225,4 +227,16 @@ enum message_result message_took(struct message *m, size_t n)
     CHECK(n <= (size_t)m->x->head.length - body->len);
     body->len += n;
     return body->len == m->x->head.length ? finish(m) : MESSAGE_MORE;
+}
+
+enum message_result message_defer(struct message *m)
+{
+    struct exchange *x = m->x;
+    CHECK(m->state == MESSAGE_LENGTH && !x->head.content_encoding.p);
+    x->req.body_away = (size_t)x->head.length - x->body.len;
+    x->body.len = (size_t)x->head.length;
+    buf_pad(&x->body);
+    x->req.body = buf_view(&x->body);
+    start_next(m);
+    return MESSAGE_DONE;
 }

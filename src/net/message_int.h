@@ -7,6 +7,7 @@
 #ifndef NET_MESSAGE_INT_H
 #define NET_MESSAGE_INT_H
 
+#include "net/bodies_int.h"
 #include "net/chunked_int.h"
 #include "net/coding_int.h"
 #include "net/exchange_int.h"
@@ -23,7 +24,8 @@ enum message_state { MESSAGE_HEAD, MESSAGE_LENGTH, MESSAGE_CHUNKED };
 struct message {
     const struct server_limits *limits;
     struct coder *coder;
-    struct exchange *x; /* the request that is being received */
+    struct body_pool *bodies; /* where large bodies get memory; may be NULL */
+    struct exchange *x;       /* the request that is being received */
     enum message_state state;
     struct buf partial; /* a head that came in pieces; then scratch space for trailers */
     struct head_scan scan;
@@ -42,5 +44,7 @@ bool message_is_partial(const struct message *m);
 size_t message_room(struct message *m, char **at);
 /* n bytes were read to where message_room said. */
 enum message_result message_took(struct message *m, size_t n);
+/* They lie in the socket, all of them, and are to stay there for now: the request is complete, with these bytes away (http.h). */
+enum message_result message_defer(struct message *m);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "net/server_int.h"
+#include "net/deferred_int.h"
 
 /* Answers that wait to leave together; a larger one goes out at once with what waits, uncopied. */
 #define CORK_BYTES_MAX 65536u
@@ -224,6 +224,7 @@ void send_end(struct exchange *x)
 {
     struct http_conn *c = x->req.conn;
     x->is_done = true;
+    deferred_answered(c, x);
     while (c->queue && c->queue->is_done)
         pop_first(c);
     if (!c->queue && c->wants_continue) {

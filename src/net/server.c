@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "net/server_int.h"
+#include "net/deferred_int.h"
 
 /* Kept for reuse; beyond that memory goes back: a burst of requests must not be paid for ever. */
 #define EXCHANGE_POOL_MAX 512u
@@ -99,6 +99,9 @@ void server_give_exchange(struct server *s, struct exchange *x)
         exchange_free(x);
         return;
     }
+    deferred_forget(x);
+    if (x->body.cap > EXCHANGE_KEEP_BYTES)
+        body_pool_give(&s->bodies, &x->body);
     exchange_reset(x);
     x->next = s->exchange_pool;
     s->exchange_pool = x;
@@ -157,6 +160,11 @@ void server_on_flush(struct server *s, void (*flush)(void *arg), void *arg)
 {
     s->flush = flush;
     s->flush_arg = arg;
+}
+
+void server_defer_bodies(struct server *s, http_defer_fn *may_defer)
+{
+    s->may_defer = may_defer;
 }
 
 /* ---- Life ---- */
@@ -251,6 +259,7 @@ static void release(struct server *s)
         s->conn_pool = c->next;
         free(c);
     }
+    body_pool_done(&s->bodies);
     coder_done(&s->coder);
     buf_done(&s->head);
     if (s->spare_fd >= 0)

@@ -41,6 +41,9 @@ enum err_code server_listen_fd(struct server *s, int fd, struct err *err);
 void server_drain(struct server *s, void (*on_drained)(void *arg), void *arg);
 /* Closes everything now; the loop must still run once for libuv's close callbacks before it is closed. */
 void server_free(struct server *s);
+/* Requests of which `may_defer` says so, looking at their head, may come to the handler with bytes of their body away (http.h). */
+typedef bool http_defer_fn(const struct http_req *req);
+void server_defer_bodies(struct server *s, http_defer_fn *may_defer);
 const struct server_stats *server_stats(const struct server *s);
 /* Called at the end of a loop iteration's reads by the server itself; a handler that batches work (inference) registers here to be
  * told "all that was readable has been read" so that it wakes a worker once, not once per request. */

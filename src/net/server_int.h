@@ -4,6 +4,8 @@
  *   conn.c       a connection's life: reading, dispatching, time limits, closing
  *   send.c       a connection's way out: order of answers, one write, what the socket did not take
  *   answer.c     http_respond*, http_stream_*: heads of answers, gzip
+ *   deferred.c   bodies that handlers take from the socket
+ *   bodies.c     memory of large bodies
  *   server.c     the server: pools, timer, the end of a loop iteration, drain
  *
  * Invariants
@@ -16,6 +18,7 @@
 #ifndef NET_SERVER_INT_H
 #define NET_SERVER_INT_H
 
+#include "net/bodies_int.h"
 #include "net/deadline_int.h"
 #include "net/message_int.h"
 
@@ -46,9 +49,13 @@ struct http_conn {
     bool is_last;        /* the last answer that will be sent is decided: no further request is read */
     bool is_eof;         /* the client has shut its write side */
     bool is_fresh;       /* no byte came yet */
+    bool expects_large;  /* as its last body was: the next head is read alone, its body where it belongs */
+    bool is_drained;     /* the read that filled its buffer has taken all that is due in this event */
     bool wants_continue; /* 100 Continue is due as soon as earlier answers are out */
 
     struct message in;
+    struct exchange *deferred; /* whose handler is running, with bytes of its body away */
+    size_t skip_bytes;         /* away when it was answered */
     struct buf rest;           /* input that must wait because the pipeline is full */
     uint64_t body_progress_at; /* bytes of the body at the last restart of its time limit */
 
@@ -79,6 +86,8 @@ struct listener {
     int handles_open;
 };
 
+/* A usual head, and little of a body that comes behind it. */
+#define HEAD_READ_BYTES 2048u
 /* One byte more would not make reads cheaper: the kernel hands over what one window holds. */
 #define READ_BUF_BYTES 65536u
 
@@ -87,6 +96,7 @@ struct server {
     int thread;
     struct server_limits limits;
     http_handler_fn *handler;
+    http_defer_fn *may_defer; /* NULL: never */
     server_done_fn *on_done;
     void *arg;
     void (*flush)(void *arg);
@@ -112,6 +122,7 @@ struct server {
     int handles_open;
     struct deadline_list deadlines[DEADLINE_KINDS];
 
+    struct body_pool bodies;
     struct coder coder;
     struct err err;
     struct buf head; /* scratch for the head of an answer */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "net/accept.h"
+#include "net/server_int.h"
 #include "t.h"
 
 static void on_cancel(struct http_req *req, void *arg)
@@ -48,10 +49,39 @@ static void keep(struct rig *r, struct http_req *req)
     r->later[r->later_len++] = req;
 }
 
+/* In three parts, the last of them first if is_backwards. */
+static void answer_copy(struct rig *r, struct http_req *req, bool is_backwards)
+{
+    size_t cut[4] = {0, 700, req->body.n / 2, req->body.n};
+    char *copy = calloc(1, req->body.n + 1);
+    for (int i = 0; i < 3; i++) {
+        int k = is_backwards ? 2 - i : i;
+        r->fetched = http_body_copy(req, str_sub(req->body, cut[k], cut[k + 1] - cut[k]), copy + cut[k]);
+    }
+    http_respond(req, 200, STR("application/octet-stream"), NULL, 0, &(struct str){copy, req->body.n}, 1);
+    free(copy);
+}
+
+static void reset_client(const struct rig *r)
+{
+    struct linger now = {.l_onoff = 1};
+    EXPECT_EQ(setsockopt(r->reset_fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+    (void)close(r->reset_fd);
+}
+
+static void steal(const struct http_req *req)
+{
+    char bytes[1000];
+    uv_os_fd_t fd;
+    EXPECT_EQ(uv_fileno(&req->conn->uv.handle, &fd), 0);
+    EXPECT_EQ(recv(fd, bytes, sizeof bytes, MSG_DONTWAIT), 1000);
+}
+
 static void handle(struct http_req *req, void *arg)
 {
     struct rig *r = arg;
     r->requests++;
+    r->away = req->body_away;
     if (str_eq_c(req->path, "/hello")) {
         http_respond_text(req, 200, STR("hello\n"));
     } else if (str_eq_c(req->path, "/echo")) {
@@ -63,6 +93,20 @@ static void handle(struct http_req *req, void *arg)
     } else if (str_eq_c(req->path, "/cancel")) {
         req->on_cancel = on_cancel;
         req->on_cancel_arg = r;
+        keep(r, req);
+    } else if (str_eq_c(req->path, "/copy") || str_eq_c(req->path, "/backwards")) {
+        answer_copy(r, req, str_eq_c(req->path, "/backwards"));
+    } else if (str_eq_c(req->path, "/reset-copy")) {
+        reset_client(r);
+        answer_copy(r, req, false);
+    } else if (str_eq_c(req->path, "/reset-later")) {
+        reset_client(r);
+        keep(r, req);
+    } else if (str_eq_c(req->path, "/steal-copy")) {
+        steal(req);
+        answer_copy(r, req, false);
+    } else if (str_eq_c(req->path, "/steal-later")) {
+        steal(req);
         keep(r, req);
     } else if (str_starts(req->path, STR("/big/"))) {
         answer_big(req);
@@ -82,6 +126,11 @@ static void on_done(const struct http_req *req, int status, uint64_t bytes_out, 
     r->last_status = status;
     r->last_bytes_out = bytes_out;
     (void)str_copy(r->last_path, sizeof(r->last_path), req->path);
+}
+
+static bool may_defer(const struct http_req *req)
+{
+    return req->method == HTTP_POST_;
 }
 
 static void on_flush(void *arg)
@@ -104,6 +153,8 @@ void rig_start(struct rig *r)
     int fd = -1;
     r->server = server_new(&r->loop, 0, &r->limits, handle, on_done, r);
     server_on_flush(r->server, on_flush, r);
+    if (r->defers)
+        server_defer_bodies(r->server, may_defer);
     if (listen_tcp("127.0.0.1", 0, 64, &fd, &r->port, &err) != ERR_OK ||
         server_listen_fd(r->server, fd, &err) != ERR_OK)
         FAIL("%s", err.text);

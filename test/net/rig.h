@@ -16,13 +16,17 @@ struct rig {
     int later_len;
     int cancelled, done, drained, flushed, requests;
     int last_status;
+    bool fetched; /* the last http_body_copy */
+    bool defers;  /* set before rig_start: bodies may be deferred */
+    size_t away;  /* of the last request's body */
+    int reset_fd; /* the client's end, which /reset-* resets while the handler runs */
     uint64_t last_bytes_out;
     char last_path[64];
     struct buf in; /* what rig_read read */
 };
 
 /* Handlers: /hello "hello\n"; /echo the body; /later and /cancel wait (the latter notes cancellation); /big/N N bytes; /stream three
- * chunks; anything else 404. Set limits between rig_init and rig_start. */
+ * chunks; /copy and /backwards the body, by http_body_copy; /reset-copy, /reset-later: while the client resets, /steal-: while the socket loses bytes; anything else 404. Set limits between rig_init and rig_start. */
 void rig_init(struct rig *r);
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r); /* checks that nothing is left over */
