@@ -102,7 +102,7 @@ static void write_batching(struct json_writer *w, const struct model_shared *sh)
     jw_object_end(w);
 }
 
-static void write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m)
+void edge_write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
     const struct model_desc *d = sh->is_described ? &sh->desc : NULL;
@@ -288,7 +288,7 @@ static void get_status(struct http_req *req, const struct route_match *match, vo
     jw_array(&w);
     pthread_mutex_lock(&e->models_lock);
     for (size_t i = 0; i < e->models_len; i++)
-        write_model(&w, e, &e->models[i]);
+        edge_write_model(&w, e, &e->models[i]);
     pthread_mutex_unlock(&e->models_lock);
     jw_array_end(&w);
     jw_object_end(&w);
@@ -420,6 +420,7 @@ void edge_handle(struct http_req *req, void *arg)
 static const struct route api_routes[] = {
     {HTTP_GET_, "/api/status", get_status, "Models, processes and crash reports as JSON"},
     {HTTP_GET_, "/api/history", get_history, "Requests and latency of the last 15 minutes, a value a second"},
+    {HTTP_GET_, "/api/models/{model}", edge_get_model, "A model's settings: their values, where they come from, and why"},
     {HTTP_POST_, "/api/reload", post_reload, "Reads the configuration again, as SIGHUP does"},
     {HTTP_POST_, "/v2/repository/models/{model}/load", edge_post_load, "Loads a model, in repository mode explicit"},
     {HTTP_POST_, "/v2/repository/models/{model}/unload", edge_post_unload, "Unloads a model"},

@@ -85,6 +85,7 @@ struct edge_model { /* the first thread's book of models */
     struct edge_rollout rollout;
     bool announced;
     uint64_t ready_at_ms;
+    char *explain; /* JSON: where its settings come from; NULL: not told */
 };
 
 #define EDGE_MODELS_MAX 1024
@@ -146,6 +147,9 @@ void edge_rollout_read(struct json_reader *r, struct arena *a, struct edge_rollo
 void edge_rollout_tick(struct edge *e); /* once a second */
 void edge_rollout_write(const struct edge_model *m, struct json_writer *w);
 
+/* edge_explain.c: all about one model */
+void edge_get_model(struct http_req *req, const struct route_match *match, void *arg);
+
 /* edge_metrics.c */
 void edge_metrics_model(struct edge *e, struct model_shared *m);
 void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_out,
@@ -155,6 +159,7 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 /* edge_api.c: status, history, metrics, reload, dashboard */
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
+void edge_write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m);
 uint64_t edge_rss_all(struct edge *e);             /* resident memory of all processes */
 void edge_on_reloaded(struct edge *e, struct str payload);
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);

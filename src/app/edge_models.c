@@ -34,6 +34,7 @@ struct model_news {
     struct warmup warmup;
     struct ensemble *ensemble; /* on the heap; add_model takes it */
     struct edge_rollout rollout;
+    struct str explain; /* JSON, see cli/config_explain.h */
 };
 
 /* Loading an inline model takes long: a thread of its own does it. */
@@ -149,6 +150,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->queue_max);
         else if (str_eq_c(key, "cache_bytes"))
             json_u64(&r, &n->cache_bytes);
+        else if (str_eq_c(key, "explain"))
+            json_skip(&r, &n->explain);
         else if (str_eq_c(key, "canary"))
             edge_rollout_read(&r, a, &n->rollout);
         else if (str_eq_c(key, "parameters"))
@@ -213,6 +216,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     history_watch(e->history, sh);
     struct edge_model *m = &e->models[e->models_len++];
     *m = (struct edge_model){.shared = sh, .state = SERVED_LOADING, .instances = (int)n->instances};
+    m->explain = n->explain.n ? strndup(n->explain.p, n->explain.n) : NULL;
     return m;
 }
 
@@ -499,6 +503,7 @@ void edge_on_model_gone(struct edge *e, struct str payload)
     struct model_shared *sh = m ? m->shared : NULL;
     if (m) {
         history_forget(e->history, sh);
+        free(m->explain);
         *m = e->models[--e->models_len];
     }
     pthread_mutex_unlock(&e->models_lock);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "cli/config_explain.h"
 #include "model/backend.h"
 #include "model/repo/fingerprint.h"
 #include "serve/segment.h"
@@ -135,6 +136,21 @@ static void write_labels(const struct model_config *c, struct json_writer *w)
     jw_kv_c(w, "labels", text);
 }
 
+/* Where the settings come from; not at all when it would be too much for one message. */
+static void write_explain(const struct life *l, struct json_writer *w)
+{
+    struct buf text;
+    struct json_writer t;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX / 2);
+    jw_init(&t, &text);
+    config_explain(&l->snapshot->config, l->config, &t);
+    if (!text.failed) {
+        jw_key(w, "explain");
+        jw_raw(w, buf_view(&text));
+    }
+    buf_done(&text);
+}
+
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out)
 {
     struct json_writer w;
@@ -157,6 +173,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     master_write_ensemble(&l->config->ensemble, &w);
     write_labels(l->config, &w);
     canary_payload(l, &w);
+    write_explain(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
 }

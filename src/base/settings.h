@@ -137,6 +137,8 @@ void settings_reference(const struct setting *table, const char *title, struct b
 /* The settings in force as YAML. With places, what did not stand in the file is marked by a comment, "# default". */
 void settings_dump(const struct setting *table, const void *values, const struct setting_places *places,
                    struct buf *out);
+/* One value of the struct that the table is for, as YAML would have it on one line; nothing for a text that is not set. Not for sections and maps of sections. */
+void settings_text(const struct setting *s, const void *values, struct buf *out);
 /* The one of `names` that a typo most likely meant, or NULL when none is near. */
 const char *settings_nearest(struct str word, const char *const *names, size_t names_len);
 

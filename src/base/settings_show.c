@@ -175,6 +175,16 @@ static void dump_list(const struct setting *s, const struct setting_list *list, 
     buf_c(out, s->kind == SET_STRS ? "]" : "}");
 }
 
+void settings_text(const struct setting *s, const void *values, struct buf *out)
+{
+    const void *field = settings_field_const(s, values);
+    CHECK(s->kind != SET_SECTION && s->kind != SET_MAP);
+    if (!settings_is_scalar(s->kind))
+        dump_list(s, field, out);
+    else if (s->kind != SET_STR || *(const char *const *)field)
+        settings_value_format(s, field, out);
+}
+
 static void dump_table(struct dump *d, const struct setting *table, const void *values, int depth);
 
 static void dump_map(struct dump *d, const struct setting *s, const struct setting_list *list, int depth)

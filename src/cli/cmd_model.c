@@ -1,84 +1,184 @@
-/* quern model: what an operator does to one model of the quern that runs. */
-#include <limits.h>
+/* quern model: what is known of a model, and what an operator does to it. */
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "cli/ask.h"
 #include "cli/commands.h"
-#include "net/fetch.h"
+#include "cli/config_explain.h"
+#include "cli/model_show.h"
 
-static enum err_code ask(const struct args *a, const char *path, struct fetch_response *r, struct err *err)
-{
-    char socket_path[PATH_MAX];
+#define SHOW_ARENA_MAX ((size_t)256 << 20)
+
+struct model {
+    const struct args *args;
     struct arena arena;
-    arena_init(&arena, 4096, 1 << 20);
-    const char *data = args_get(a, "data");
-    (void)snprintf(socket_path, sizeof socket_path, "%s/run/edge.sock", data ? data : config_data_default(&arena));
-    arena_done(&arena);
-    struct fetch_request q = {.unix_path = socket_path, .method = "POST", .path = path};
-    if (fetch(&q, r, err) == ERR_OK)
-        return ERR_OK;
-    return err_remedy(err, "quern status shows whether it runs; name its data directory with --data DIR");
+    const char *name, *version; /* version NULL: all */
+    struct err err;
+};
+
+/* NAME or NAME@VERSION. */
+static bool read_name(struct model *m, const char *text)
+{
+    struct str version, name = str_cut(str_c(text), '@', &version);
+    m->name = arena_cstr(&m->arena, name);
+    m->version = version.n ? arena_cstr(&m->arena, version) : NULL;
+    if (ask_is_name(m->name))
+        return true;
+    (void)err_set(&m->err, ERR_INVALID, "\"%.60s\" is no name of a model", text);
+    return false;
 }
 
-/* The error of an answer: {"error": ..., "remedy": ...}. */
-static void read_error(const struct fetch_response *r, struct err *err)
+/* ---- show ---- */
+
+static enum err_code show_answer(struct model *m, struct str body, struct buf *out)
 {
-    struct json_reader j;
-    struct arena a;
-    struct str key, text = STR(""), remedy = STR("");
-    struct buf copy;
-    arena_init(&a, 4096, 1 << 20);
-    buf_init(&copy, 1 << 20);
-    buf_str(&copy, buf_view(&r->body));
-    buf_pad(&copy);
-    json_init(&j, buf_view(&copy), 8);
-    json_object(&j);
-    while (json_key(&j, &key)) {
-        if (str_eq_c(key, "error"))
-            json_string(&j, &a, &text);
-        else if (str_eq_c(key, "remedy"))
-            json_string(&j, &a, &remedy);
-        else
-            json_skip(&j, NULL);
+    struct json_reader *r = arena_new(&m->arena, struct json_reader);
+    struct str key, raw;
+    size_t shown = 0;
+    json_init(r, body, LEAVES_DEPTH_MAX);
+    json_object(r);
+    while (json_key(r, &key)) {
+        if (!str_eq_c(key, "models")) {
+            json_skip(r, NULL);
+            continue;
+        }
+        json_array(r);
+        while (json_item(r)) {
+            struct leaves f = {0};
+            if (!json_skip(r, &raw) || leaves_read(raw, &m->arena, &f, &m->err) != ERR_OK)
+                break;
+            if (m->version && strcmp(m->version, leaf_text(&f, "status.version")) != 0)
+                continue;
+            buf_c(out, shown++ ? "\n----\n\n" : "");
+            model_show(&f, &m->arena, out);
+        }
     }
-    (void)err_set(err, ERR_BACKEND, "%.*s", (int)(text.n < 300 ? text.n : 300), text.n ? text.p : "no answer");
-    if (remedy.n)
-        (void)err_remedy(err, "%.*s", (int)(remedy.n < 230 ? remedy.n : 230), remedy.p);
-    arena_done(&a);
-    buf_done(&copy);
+    if (m->err.code == ERR_OK && json_end(r) != ERR_OK)
+        m->err = r->err;
+    if (m->err.code == ERR_OK && shown == 0)
+        return err_set(&m->err, ERR_NOT_FOUND, "no version %s of model '%s' is served", m->version, m->name);
+    return m->err.code;
 }
 
-static int rollback(const struct args *a, const char *name)
+static int show_running(struct model *m)
 {
+    struct ask to;
     struct fetch_response r;
-    struct err err = {0};
-    char path[400];
-    if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != strlen(name) ||
-        strlen(name) > 200) {
-        (void)err_set(&err, ERR_INVALID, "\"%.60s\" is no name of a model", name);
-        return cli_fail(&err, EXIT_USAGE);
-    }
-    (void)snprintf(path, sizeof path, "/api/models/%s/rollback", name);
-    if (ask(a, path, &r, &err))
-        return cli_fail(&err, EXIT_NOT_RUNNING);
-    int status = r.status;
-    if (status != 200)
-        read_error(&r, &err);
+    struct buf out;
+    if (ask_init(&to, m->args, &m->arena, &m->err) != ERR_OK)
+        return cli_fail(&m->err, EXIT_USAGE);
+    int code = ask(&to, "GET", arena_printf(&m->arena, "/api/models/%s", m->name).p, &r, &m->err);
+    if (code == EXIT_NOT_RUNNING && !args_has(m->args, "url"))
+        (void)err_remedy(&m->err,
+                         "name its data directory with --data DIR; or see what a configuration says of the "
+                         "model: quern model show %.60s -c quern.yaml",
+                         m->name);
+    if (code != EXIT_FINE)
+        return cli_fail(&m->err, code);
+    buf_init(&out, CLI_OUTPUT_MAX);
+    if (args_has(m->args, "json"))
+        buf_printf(&out, "%.*s\n", STR_F(buf_view(&r.body)));
+    else if (show_answer(m, buf_view(&r.body), &out) != ERR_OK)
+        code = cli_fail(&m->err, EXIT_FAILED);
     fetch_done(&r);
-    if (status != 200)
-        return cli_fail(&err, EXIT_FAILED);
-    (void)printf("%s: rolled back\n", name);
+    if (code == EXIT_FINE)
+        return cli_print(&out);
+    buf_done(&out);
+    return code;
+}
+
+static enum err_code show_configured(struct model *m, const struct config *c, const struct model_config *one,
+                                     struct buf *out)
+{
+    struct buf text;
+    struct json_writer w;
+    struct leaves f;
+    enum err_code code = ERR_OK;
+    buf_init(&text, CLI_OUTPUT_MAX);
+    jw_init(&w, &text);
+    config_explain(c, one, &w);
+    buf_pad(&text);
+    if (args_has(m->args, "json")) {
+        buf_printf(out, "%.*s\n", STR_F(buf_view(&text)));
+    } else if ((code = leaves_read(buf_view(&text), &m->arena, &f, &m->err)) == ERR_OK) {
+        buf_printf(out, "%s %s, as %s configures it:\n\n", one->name, one->version, c->file);
+        model_show_settings(&f, &m->arena, out);
+        buf_c(out,
+              "\nKnown only when it runs: max_batch and instances where they are left open, what batches gain, "
+              "learned costs,\nmemory, load time, cache hits, a canary's counts, latency. Ask the quern that runs: "
+              "without -c.\n");
+    }
+    buf_done(&text);
+    return code;
+}
+
+static int show_file(struct model *m, const char *file)
+{
+    struct config c;
+    struct buf out;
+    size_t shown = 0;
+    if (config_load(&c, file, &m->err) != ERR_OK)
+        return cli_fail(&m->err, EXIT_CONFIG);
+    const struct model_config *models = c.models.items;
+    buf_init(&out, CLI_OUTPUT_MAX);
+    for (size_t i = 0; i < c.models.len && m->err.code == ERR_OK; i++) {
+        if (strcmp(models[i].name, m->name) != 0 || (m->version && strcmp(models[i].version, m->version) != 0))
+            continue;
+        if (!args_has(m->args, "json"))
+            buf_c(&out, shown ? "\n----\n\n" : "");
+        shown++;
+        (void)show_configured(m, &c, &models[i], &out); /* the code is in m->err */
+    }
+    config_done(&c);
+    if (m->err.code == ERR_OK && shown == 0)
+        (void)err_set(&m->err, ERR_NOT_FOUND, "%s has no model '%s'%s%s", file, m->name,
+                      m->version ? " of version " : "", m->version ? m->version : "");
+    if (m->err.code == ERR_OK)
+        return cli_print(&out);
+    buf_done(&out);
+    return cli_fail(&m->err, EXIT_FAILED);
+}
+
+static int show(struct model *m)
+{
+    const char *file = args_get(m->args, "config");
+    return file ? show_file(m, file) : show_running(m);
+}
+
+/* ---- rollback ---- */
+
+static int rollback(struct model *m)
+{
+    struct ask to;
+    struct fetch_response r;
+    if (ask_init(&to, m->args, &m->arena, &m->err) != ERR_OK)
+        return cli_fail(&m->err, EXIT_USAGE);
+    int code = ask(&to, "POST", arena_printf(&m->arena, "/api/models/%s/rollback", m->name).p, &r, &m->err);
+    if (code != EXIT_FINE)
+        return cli_fail(&m->err, code);
+    fetch_done(&r);
+    (void)printf("%s: rolled back\n", m->name);
     return EXIT_FINE;
 }
 
 int cmd_model(const struct args *a, master_run_fn *run)
 {
+    static const struct {
+        const char *verb;
+        int (*run)(struct model *m);
+    } verbs[] = {{"show", show}, {"rollback", rollback}};
     (void)run;
-    struct err err = {0};
-    if (strcmp(a->pos[0], "rollback") == 0 && a->pos_len == 2)
-        return rollback(a, a->pos[1]);
-    (void)err_set(&err, ERR_INVALID, "quern model: expected rollback NAME");
-    (void)err_remedy(&err, "see: quern model --help");
-    return cli_fail(&err, EXIT_USAGE);
+    struct model m = {.args = a};
+    int code = -1;
+    arena_init(&m.arena, 65536, SHOW_ARENA_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(a->pos[0], verbs[i].verb) == 0 && a->pos_len == 2)
+            code = read_name(&m, a->pos[1]) ? verbs[i].run(&m) : cli_fail(&m.err, EXIT_USAGE);
+    if (code < 0) {
+        (void)err_set(&m.err, ERR_INVALID, "quern model: expected show NAME or rollback NAME");
+        (void)err_remedy(&m.err, "see: quern model --help");
+        code = cli_fail(&m.err, EXIT_USAGE);
+    }
+    arena_done(&m.arena);
+    return code;
 }

@@ -6,7 +6,7 @@
 #include "base/num.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
-#include "cli/flat_json.h"
+#include "cli/leaves.h"
 #include "cli/status.h"
 #include "cli/table.h"
 
@@ -47,11 +47,11 @@ static const char *age(struct arena *a, double at_ms)
 
 /* ---- one request ---- */
 
-static void show_stages(struct requests *q, const struct flat *f)
+static void show_stages(struct requests *q, const struct leaves *f)
 {
     double us[STAGES], all = 0;
     for (int s = 0; s < STAGES; s++) {
-        us[s] = flat_number_at(f, "stages_us.%s", stages[s]);
+        us[s] = leaf_number_at(f, "stages_us.%s", stages[s]);
         all += us[s];
     }
     if (all <= 0)
@@ -86,12 +86,12 @@ static void line(struct requests *q, const char *name, const char *text)
     buf_printf(&q->out, "  %-12s%s\n", name, text);
 }
 
-static void show_worker(struct requests *q, const struct flat *f)
+static void show_worker(struct requests *q, const struct leaves *f)
 {
-    double pid = flat_number(f, "worker_pid");
+    double pid = leaf_number(f, "worker_pid");
     if (pid <= 0)
         return;
-    if (strcmp(flat_text(f, "isolation"), "inline") == 0) {
+    if (strcmp(leaf_text(f, "isolation"), "inline") == 0) {
         line(q, "run by", "the edge itself (isolation inline)");
         return;
     }
@@ -99,11 +99,11 @@ static void show_worker(struct requests *q, const struct flat *f)
     line(q, "run by", arena_printf(q->arena, "pid %.0f%s%s", pid, name ? ", " : "", name ? name : "").p);
 }
 
-static void show_run(struct requests *q, const struct flat *f)
+static void show_run(struct requests *q, const struct leaves *f)
 {
     struct arena *a = q->arena;
-    double rows = flat_number(f, "rows"), batch = flat_number(f, "batch_rows");
-    double requests = flat_number(f, "batch_requests"), mates = flat_number(f, "batch_mates.#");
+    double rows = leaf_number(f, "rows"), batch = leaf_number(f, "batch_rows");
+    double requests = leaf_number(f, "batch_requests"), mates = leaf_number(f, "batch_mates.#");
     if (batch > 0)
         line(q, "rows",
              arena_printf(a, "%.0f, in a run of %.0f for %.0f request%s", rows, batch, requests,
@@ -114,23 +114,23 @@ static void show_run(struct requests *q, const struct flat *f)
     if (mates > 0) {
         buf_printf(&q->out, "  %-12s", "beside");
         for (int i = 0; i < (int)mates; i++)
-            buf_printf(&q->out, "%s%s", i ? ", " : "", flat_text_at(f, "batch_mates.%d", i));
+            buf_printf(&q->out, "%s%s", i ? ", " : "", leaf_text_at(f, "batch_mates.%d", i));
         buf_c(&q->out, requests - 1 > mates ? " and others\n" : "\n");
     }
-    if (flat_number(f, "usual_run_us") > 0)
-        line(q, "usual run", time_text(a, flat_number(f, "usual_run_us")));
+    if (leaf_number(f, "usual_run_us") > 0)
+        line(q, "usual run", time_text(a, leaf_number(f, "usual_run_us")));
     show_worker(q, f);
-    if (flat_number(f, "attempts") > 1)
-        line(q, "attempts", number(a, flat_number(f, "attempts")));
-    if (strcmp(flat_text(f, "cache"), "off") != 0)
-        line(q, "cache", flat_text(f, "cache"));
+    if (leaf_number(f, "attempts") > 1)
+        line(q, "attempts", number(a, leaf_number(f, "attempts")));
+    if (strcmp(leaf_text(f, "cache"), "off") != 0)
+        line(q, "cache", leaf_text(f, "cache"));
 }
 
-static void show_admission(struct requests *q, const struct flat *f)
+static void show_admission(struct requests *q, const struct leaves *f)
 {
     struct arena *a = q->arena;
-    double ahead = flat_number(f, "admission.ahead_rows"), expected = flat_number(f, "admission.expected_us");
-    if (flat_number(f, "admission.deadline_us") <= 0)
+    double ahead = leaf_number(f, "admission.ahead_rows"), expected = leaf_number(f, "admission.expected_us");
+    if (leaf_number(f, "admission.deadline_us") <= 0)
         return;
     if (expected > 0)
         line(q, "ahead",
@@ -139,38 +139,38 @@ static void show_admission(struct requests *q, const struct flat *f)
                  .p);
     else
         line(q, "ahead", ahead > 0 ? arena_printf(a, "%.0f rows", ahead).p : "nothing");
-    line(q, "deadline", time_text(a, flat_number(f, "admission.deadline_us")));
-    if (flat_number(f, "admission.priority") > 0)
-        line(q, "priority", number(a, flat_number(f, "admission.priority")));
-    if (flat_text(f, "admission.refused_by")[0])
+    line(q, "deadline", time_text(a, leaf_number(f, "admission.deadline_us")));
+    if (leaf_number(f, "admission.priority") > 0)
+        line(q, "priority", number(a, leaf_number(f, "admission.priority")));
+    if (leaf_text(f, "admission.refused_by")[0])
         line(q, "queue",
-             arena_printf(a, "%.0f of %.0f requests waited", flat_number(f, "admission.queue"),
-                          flat_number(f, "admission.queue_max"))
+             arena_printf(a, "%.0f of %.0f requests waited", leaf_number(f, "admission.queue"),
+                          leaf_number(f, "admission.queue_max"))
                  .p);
 }
 
-static void show_one(struct requests *q, const struct flat *f)
+static void show_one(struct requests *q, const struct leaves *f)
 {
     struct arena *a = q->arena;
-    const char *model = flat_text(f, "model"), *version = flat_text(f, "version");
-    double sent = flat_number(f, "stages_us.send");
-    buf_printf(&q->out, "%s  %s%s%s%s  %s: %.0f after %s, %s ago\n\n", flat_text(f, "id"),
-               model[0] ? model : flat_text(f, "path"), model[0] ? " " : "", model[0] ? version : "", "",
-               flat_text(f, "kind"), flat_number(f, "status"), time_text(a, flat_number(f, "total_us") + sent),
-               age(a, flat_number(f, "at_ms")));
-    for (int i = 0; i < (int)flat_number(f, "why.#"); i++)
-        buf_printf(&q->out, "  %s\n", flat_text_at(f, "why.%d", i));
-    if (flat_text(f, "error")[0])
-        buf_printf(&q->out, "  Error: %s\n", flat_text(f, "error"));
-    if (flat_text(f, "remedy")[0])
-        buf_printf(&q->out, "  Remedy: %s\n", flat_text(f, "remedy"));
+    const char *model = leaf_text(f, "model"), *version = leaf_text(f, "version");
+    double sent = leaf_number(f, "stages_us.send");
+    buf_printf(&q->out, "%s  %s%s%s%s  %s: %.0f after %s, %s ago\n\n", leaf_text(f, "id"),
+               model[0] ? model : leaf_text(f, "path"), model[0] ? " " : "", model[0] ? version : "", "",
+               leaf_text(f, "kind"), leaf_number(f, "status"), time_text(a, leaf_number(f, "total_us") + sent),
+               age(a, leaf_number(f, "at_ms")));
+    for (int i = 0; i < (int)leaf_number(f, "why.#"); i++)
+        buf_printf(&q->out, "  %s\n", leaf_text_at(f, "why.%d", i));
+    if (leaf_text(f, "error")[0])
+        buf_printf(&q->out, "  Error: %s\n", leaf_text(f, "error"));
+    if (leaf_text(f, "remedy")[0])
+        buf_printf(&q->out, "  Remedy: %s\n", leaf_text(f, "remedy"));
     show_stages(q, f);
     buf_c(&q->out, "\n");
     show_run(q, f);
     show_admission(q, f);
-    line(q, "path", flat_text(f, "path"));
-    if (flat_number(f, "body_bytes") > 0)
-        line(q, "body", arena_printf(a, "%s bytes", number(a, flat_number(f, "body_bytes"))).p);
+    line(q, "path", leaf_text(f, "path"));
+    if (leaf_number(f, "body_bytes") > 0)
+        line(q, "body", arena_printf(a, "%s bytes", number(a, leaf_number(f, "body_bytes"))).p);
 }
 
 static int get(struct requests *q, const char *path, struct fetch_response *r)
@@ -182,7 +182,7 @@ static int get(struct requests *q, const char *path, struct fetch_response *r)
 static int explain(struct requests *q, const char *id)
 {
     struct fetch_response r;
-    struct flat f;
+    struct leaves f;
     if (!ask_is_name(id)) {
         (void)err_set(&q->err, ERR_INVALID, "\"%.60s\" is no id of a request", id);
         (void)err_remedy(&q->err, "it stands in the header x-request-id of the answer");
@@ -193,7 +193,7 @@ static int explain(struct requests *q, const char *id)
         return code;
     if (q->is_json)
         buf_printf(&q->out, "%.*s\n", STR_F(buf_view(&r.body)));
-    else if (flat_read(buf_view(&r.body), q->arena, &f, &q->err) == ERR_OK)
+    else if (leaves_read(buf_view(&r.body), q->arena, &f, &q->err) == ERR_OK)
         show_one(q, &f);
     else
         code = cli_fail(&q->err, EXIT_FAILED);
@@ -203,12 +203,12 @@ static int explain(struct requests *q, const char *id)
 
 /* ---- the list ---- */
 
-static const char *main_stage(const struct flat *f)
+static const char *main_stage(const struct leaves *f)
 {
     int most = 0;
     double us = 0, most_us = 0;
     for (int s = 0; s < STAGES; s++) {
-        us = flat_number_at(f, "stages_us.%s", stages[s]);
+        us = leaf_number_at(f, "stages_us.%s", stages[s]);
         if (us > most_us) {
             most = s;
             most_us = us;
@@ -217,22 +217,22 @@ static const char *main_stage(const struct flat *f)
     return most_us > 0 ? stages[most] : NULL;
 }
 
-static void list_row(struct requests *q, struct table *t, const struct flat *f)
+static void list_row(struct requests *q, struct table *t, const struct leaves *f)
 {
     struct arena *a = q->arena;
-    const char *model = flat_text(f, "model");
-    double batch = flat_number(f, "batch_rows");
-    table_row(t, (const char *const[]){age(a, flat_number(f, "at_ms")), flat_text(f, "kind"),
-                                       number(a, flat_number(f, "status")), model[0] ? model : NULL,
-                                       time_text(a, flat_number(f, "total_us") + flat_number(f, "stages_us.send")),
-                                       main_stage(f), batch > 0 ? number(a, batch) : NULL, flat_text(f, "id")});
+    const char *model = leaf_text(f, "model");
+    double batch = leaf_number(f, "batch_rows");
+    table_row(t, (const char *const[]){age(a, leaf_number(f, "at_ms")), leaf_text(f, "kind"),
+                                       number(a, leaf_number(f, "status")), model[0] ? model : NULL,
+                                       time_text(a, leaf_number(f, "total_us") + leaf_number(f, "stages_us.send")),
+                                       main_stage(f), batch > 0 ? number(a, batch) : NULL, leaf_text(f, "id")});
 }
 
 static enum err_code list_rows(struct requests *q, struct str body, struct table *t)
 {
     struct json_reader *r = arena_new(q->arena, struct json_reader);
     struct str key, raw;
-    json_init(r, body, FLAT_DEPTH_MAX);
+    json_init(r, body, LEAVES_DEPTH_MAX);
     json_object(r);
     while (json_key(r, &key)) {
         if (!str_eq_c(key, "requests")) {
@@ -241,8 +241,8 @@ static enum err_code list_rows(struct requests *q, struct str body, struct table
         }
         json_array(r);
         while (json_item(r)) {
-            struct flat f;
-            if (json_skip(r, &raw) && flat_read(raw, q->arena, &f, &q->err) != ERR_OK)
+            struct leaves f;
+            if (json_skip(r, &raw) && leaves_read(raw, q->arena, &f, &q->err) != ERR_OK)
                 return q->err.code;
             list_row(q, t, &f);
         }

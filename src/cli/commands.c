@@ -101,9 +101,22 @@ static const struct arg_example engine_examples[] = {
     {"quern engine ls", "What there is, and where."},
     {0}};
 
-static const struct arg_option model_options[] = {OPTION_DATA, {0}};
-static const struct arg_example model_examples[] = {{"quern model rollback ocr", "The version before serves again."},
-                                                    {0}};
+static const struct arg_option model_options[] = {
+    {.name = "config",
+     .letter = 'c',
+     .value = "FILE",
+     .help = "With show: the settings that this configuration gives the model, without a quern that runs.",
+     .complete = "FILE"},
+    OPTION_JSON,
+    OPTION_DATA,
+    OPTION_URL,
+    {0}};
+static const struct arg_example model_examples[] = {
+    {"quern model show ocr", "Every setting, where it comes from, what was chosen and measured, how it does now."},
+    {"quern model show ocr@3 --json | jq '.models[].status.batching'", "For scripts."},
+    {"quern model show ocr -c quern.yaml", "Before it runs: what stands in the file, in config.pbtxt, and defaults."},
+    {"quern model rollback ocr", "The version before serves again."},
+    {0}};
 
 static const struct arg_option request_options[] = {
     {.name = "slow", .help = "List requests that took over 4 times their model's mean, and over 1 ms."},
@@ -247,15 +260,22 @@ const struct command cli_commands[] = {
      .complete = "ls install verify onnxruntime litert",
      .run = cmd_engine},
     {.name = "model",
-     .summary = "act on a model of the quern that runs",
-     .usage = "rollback NAME [--data DIR]",
-     .about = "rollback: back to the version that the present one has replaced, at once. It must still be kept, see "
-              "models.NAME.keep_old. The version that was left is not taken again until it changes.",
+     .summary = "explain a model of the quern that runs, or act on it",
+     .usage = "show NAME[@VERSION] [OPTION]... | rollback NAME [OPTION]...",
+     .about =
+         "show: every setting with its value and where it comes from: the line of the configuration, config.pbtxt, the "
+         "command line, what was inferred and why, or the default. Settings that were left open are shown as they "
+         "were chosen, with the measurement: what runs of each size took when the model was loaded, what runs have "
+         "taught since, memory, cache, workers, a canary's counts, latency.\n"
+         "rollback: back to the version that the present one has replaced, at once. It must still be kept, see "
+         "models.NAME.keep_old. The version that was left is not taken again until it changes.\n"
+         "Both ask the quern of the data directory, or the one at --url. Ends with code 7 when none answers. See "
+         "docs/explain.md.",
      .options = model_options,
      .examples = model_examples,
      .args_min = 1,
      .args_max = 2,
-     .complete = "rollback",
+     .complete = "show rollback",
      .run = cmd_model},
     {.name = "request",
      .summary = "tell why a request was slow, refused or failed",

@@ -37,6 +37,11 @@ static const char *plural(uint32_t n)
     return n == 1 ? "" : "s";
 }
 
+static const char *were(uint32_t n)
+{
+    return n == 1 ? " was" : "s were";
+}
+
 static void say(struct json_writer *w, const char *fmt, ...) ATTR_PRINTF(2, 3);
 static void say(struct json_writer *w, const char *fmt, ...)
 {
@@ -55,9 +60,9 @@ static void say_refusal(const struct trail_record *r, struct json_writer *w)
     switch (r->refusal) {
     case INFER_BY_DEADLINE:
         say(w,
-            "It was refused when it came: %u row%s were ahead of it on %u instance%s, so its answer was expected after "
+            "It was refused when it came: %u row%s ahead of it on %u instance%s, so its answer was expected after "
             "%s, and it allowed %s.",
-            r->ahead_rows, plural(r->ahead_rows), r->instances, plural(r->instances), TIME(r->expected_ns),
+            r->ahead_rows, were(r->ahead_rows), r->instances, plural(r->instances), TIME(r->expected_ns),
             TIME(r->deadline_ns));
         say(w,
             "A run as large as its own takes %s, as runs have taught; more instances or a longer deadline would "
@@ -101,11 +106,11 @@ static void say_failure(const struct trail_record *r, struct json_writer *w)
 static void say_queue(const struct trail_record *r, struct json_writer *w)
 {
     if (r->ahead_rows > 0 && r->expected_ns > 0)
-        say(w, "When it came %u row%s were ahead of it on %u instance%s; its answer was expected after %s.",
-            r->ahead_rows, plural(r->ahead_rows), r->instances, plural(r->instances), TIME(r->expected_ns));
+        say(w, "When it came %u row%s ahead of it on %u instance%s; its answer was expected after %s.", r->ahead_rows,
+            were(r->ahead_rows), r->instances, plural(r->instances), TIME(r->expected_ns));
     else if (r->ahead_rows > 0)
-        say(w, "When it came %u row%s were ahead of it on %u instance%s.", r->ahead_rows, plural(r->ahead_rows),
-            r->instances, plural(r->instances));
+        say(w, "When it came %u row%s ahead of it on %u instance%s.", r->ahead_rows, were(r->ahead_rows), r->instances,
+            plural(r->instances));
     else if (r->delay_ns > 0 && r->batch_rows > 0 && r->batch_rows < r->run_max)
         say(w, "Nothing was ahead of it: its batch waited for more rows, for up to %s (batching.delay).",
             TIME(r->delay_ns));

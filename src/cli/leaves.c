@@ -1,4 +1,4 @@
-#include "cli/flat_json.h"
+#include "cli/leaves.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,13 +8,13 @@
 struct walk {
     struct json_reader r;
     struct arena *arena;
-    struct flat *out;
-    char path[FLAT_PATH_MAX];
+    struct leaves *out;
+    char path[LEAVES_PATH_MAX];
     struct level {
         bool is_object;
         size_t path_n; /* of the container */
         size_t items;
-    } levels[FLAT_DEPTH_MAX];
+    } levels[LEAVES_DEPTH_MAX];
     int depth;
 };
 
@@ -31,26 +31,26 @@ static void clean(char *text)
 
 static void put(struct walk *w, const char *path, enum json_type type, const char *text)
 {
-    struct flat *f = w->out;
-    if (f->len == FLAT_ITEMS_MAX) {
-        json_fail(&w->r, ERR_TOO_LARGE, "more than %d values", FLAT_ITEMS_MAX);
+    struct leaves *f = w->out;
+    if (f->len == LEAVES_ITEMS_MAX) {
+        json_fail(&w->r, ERR_TOO_LARGE, "more than %d values", LEAVES_ITEMS_MAX);
         return;
     }
     if (f->len == f->cap) {
         size_t cap = f->cap ? f->cap * 2 : 64;
-        struct flat_item *bigger = arena_array(w->arena, struct flat_item, cap);
+        struct leaf *bigger = arena_array(w->arena, struct leaf, cap);
         if (f->len)
             memcpy(bigger, f->items, f->len * sizeof *bigger);
         f->items = bigger;
         f->cap = cap;
     }
-    f->items[f->len++] = (struct flat_item){arena_cstr(w->arena, str_c(path)), type, text};
+    f->items[f->len++] = (struct leaf){arena_cstr(w->arena, str_c(path)), type, text};
 }
 
 static void enter(struct walk *w, bool is_object)
 {
-    if (w->depth == FLAT_DEPTH_MAX) {
-        json_fail(&w->r, ERR_TOO_LARGE, "nested more than %d deep", FLAT_DEPTH_MAX);
+    if (w->depth == LEAVES_DEPTH_MAX) {
+        json_fail(&w->r, ERR_TOO_LARGE, "nested more than %d deep", LEAVES_DEPTH_MAX);
         return;
     }
     if (is_object ? json_object(&w->r) : json_array(&w->r))
@@ -76,7 +76,7 @@ static void extend(struct walk *w, size_t from, struct str name)
 {
     int n = snprintf(w->path + from, sizeof w->path - from, "%s%.*s", from ? "." : "", STR_F(name));
     if (n < 0 || (size_t)n >= sizeof w->path - from)
-        json_fail(&w->r, ERR_TOO_LARGE, "a path is longer than %d bytes", FLAT_PATH_MAX - 1);
+        json_fail(&w->r, ERR_TOO_LARGE, "a path is longer than %d bytes", LEAVES_PATH_MAX - 1);
 }
 
 /* To the next value of the innermost container, or out of it. */
@@ -100,13 +100,13 @@ static void step(struct walk *w)
     w->depth--;
 }
 
-enum err_code flat_read(struct str text, struct arena *a, struct flat *out, struct err *err)
+enum err_code leaves_read(struct str text, struct arena *a, struct leaves *out, struct err *err)
 {
     struct walk *w = arena_new(a, struct walk);
-    *out = (struct flat){0};
+    *out = (struct leaves){0};
     w->arena = a;
     w->out = out;
-    json_init(&w->r, text, FLAT_DEPTH_MAX + 1);
+    json_init(&w->r, text, LEAVES_DEPTH_MAX + 1);
     take_value(w);
     while (w->depth > 0 && !w->r.failed)
         step(w);
@@ -116,7 +116,7 @@ enum err_code flat_read(struct str text, struct arena *a, struct flat *out, stru
     return err_wrap(err, "the server's answer");
 }
 
-const struct flat_item *flat_find(const struct flat *f, const char *path)
+const struct leaf *leaf_find(const struct leaves *f, const char *path)
 {
     for (size_t i = 0; i < f->len; i++)
         if (strcmp(f->items[i].path, path) == 0)
@@ -124,40 +124,40 @@ const struct flat_item *flat_find(const struct flat *f, const char *path)
     return NULL;
 }
 
-const char *flat_text(const struct flat *f, const char *path)
+const char *leaf_text(const struct leaves *f, const char *path)
 {
-    const struct flat_item *i = flat_find(f, path);
+    const struct leaf *i = leaf_find(f, path);
     return i ? i->text : "";
 }
 
-double flat_number(const struct flat *f, const char *path)
+double leaf_number(const struct leaves *f, const char *path)
 {
-    const struct flat_item *i = flat_find(f, path);
+    const struct leaf *i = leaf_find(f, path);
     return i && i->type == JSON_NUMBER ? strtod(i->text, NULL) : 0;
 }
 
-bool flat_true(const struct flat *f, const char *path)
+bool leaf_true(const struct leaves *f, const char *path)
 {
-    const struct flat_item *i = flat_find(f, path);
+    const struct leaf *i = leaf_find(f, path);
     return i && i->type == JSON_BOOL && strcmp(i->text, "true") == 0;
 }
 
-const char *flat_text_at(const struct flat *f, const char *fmt, ...)
+const char *leaf_text_at(const struct leaves *f, const char *fmt, ...)
 {
-    char path[FLAT_PATH_MAX];
+    char path[LEAVES_PATH_MAX];
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(path, sizeof path, fmt, ap);
     va_end(ap);
-    return flat_text(f, path);
+    return leaf_text(f, path);
 }
 
-double flat_number_at(const struct flat *f, const char *fmt, ...)
+double leaf_number_at(const struct leaves *f, const char *fmt, ...)
 {
-    char path[FLAT_PATH_MAX];
+    char path[LEAVES_PATH_MAX];
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(path, sizeof path, fmt, ap);
     va_end(ap);
-    return flat_number(f, path);
+    return leaf_number(f, path);
 }
