@@ -14,7 +14,7 @@ BACKENDS = FOLDER / "backends"
 MODELS = FOLDER / "models"
 SOURCES = ROOT / "bench/triton"
 # Library name in Triton's layout: our sources. Triton calls the backend of `platform: "onnxruntime_onnx"` onnxruntime, so that one config.pbtxt serves both servers.
-BUILT = {"identity": ["identity.c", "request.c"], "onnxruntime": ["onnx.c", "request.c"]}
+BUILT = {"identity": ["identity.c", "echo.c", "request.c"], "crash": ["crash.c", "echo.c", "request.c"], "onnxruntime": ["onnx.c", "request.c"]}
 CC = ["cc", "-std=gnu17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'src'}", f"-I{SOURCES}"]
 # What an operator who knows Triton would switch off for HTTP alone: it makes Triton cheaper and quicker to start.
 LEAN = ["--allow-grpc=false", "--allow-metrics=false"]
@@ -61,6 +61,7 @@ def config(backend, inputs, outputs, more=""):
 ONNX = 'platform: "onnxruntime_onnx"'
 CONFIGS = {
     "identity": config('backend: "identity"', [("INPUT0", "FP32", "-1")], [("OUTPUT0", "FP32", "-1")]),
+    "crash": config('backend: "crash"', [("INPUT0", "FP32", "-1")], [("OUTPUT0", "FP32", "-1")]),
     "mlp784": config(ONNX, [("x", "FP32", "784")], [("y", "FP32", "10")], "dynamic_batching {}"),
     "mobilenet": config(ONNX, [("x", "FP32", "3, 224, 224")], [("y", "FP32", "1000")]),
     "iris": config(ONNX, [("X", "FP32", "4")], [("probabilities", "FP32", "3")]),
@@ -78,7 +79,7 @@ def repository(folder, *names):
     for name in names:
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "config.pbtxt").write_text(CONFIGS[name])
-        if name != "identity":
+        if ONNX in CONFIGS[name]:
             shutil.copy(file_of(name), folder / name / "1/model.onnx")
     return folder
 
