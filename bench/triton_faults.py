@@ -143,7 +143,7 @@ def killed_row(server, name, victim):
     stop.set()
     thread.join()
     failed = [text for _, _, text in seen if text != "200"]
-    again = next((ended for _, ended, text in seen if ended > killed and text == "200"), None)
+    again = next((ended for began, ended, text in seen if began >= killed and text == "200"), None)
     longest = max(ended - began for began, ended, _ in seen)
     ready = get(port_of(server), f"/v2/models/{name}/ready")[0]
     return [server.name, f"{len(failed)} of {len(seen)} failed", failed[0] if failed else "", f"after {1000 * (again - killed):.0f} ms" if again else "not within 5 s",
