@@ -42,7 +42,7 @@ void proto_v2_server(struct http_req *req, const struct route_match *m, void *ar
     (void)arg;
     static const char *const extensions[] = {"classification",      "model_repository",   "schedule_policy",
                                              "model_configuration", "binary_tensor_data", "parameters",
-                                             "statistics"};
+                                             "statistics",          "logging"};
     struct json_writer w = begin();
     jw_object(&w);
     jw_kv_c(&w, "name", "quern");
@@ -51,6 +51,8 @@ void proto_v2_server(struct http_req *req, const struct route_match *m, void *ar
     jw_array(&w);
     for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
         jw_c(&w, extensions[i]);
+    if (client_shm_is_allowed())
+        jw_c(&w, "system_shared_memory");
     jw_array_end(&w);
     jw_object_end(&w);
     respond(req, 200, w.out);
