@@ -373,6 +373,7 @@ static void init_thread(struct edge *e, int index)
     router_add(t->router, routes, len, t);
     t->server = server_new(&t->loop, index, &e->limits, edge_handle, edge_metrics_done, t);
     server_on_flush(t->server, on_flush, t);
+    server_defer_bodies(t->server, proto_may_defer);
     /* libuv runs the handle that was started last first: finished batches are answered before the server writes what is due. */
     CHECK(uv_prepare_start(&t->prepare, on_prepare) == 0);
 }

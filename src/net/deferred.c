@@ -129,5 +129,6 @@ bool http_body_copy(struct http_req *req, struct str part, void *to)
     here = here < part.n ? here : part.n;
     memcpy(to, part.p, here);
     req->body_away -= part.n - here;
+    req->body_was_copied = req->body_was_copied || here < part.n;
     return here == part.n || take(req->conn, (char *)to + here, part.n - here);
 }

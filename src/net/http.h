@@ -31,13 +31,14 @@ struct http_req {
     struct http_header *headers;
     size_t headers_len;
     struct str body;
-    size_t body_away;    /* so many bytes at its end are not fetched yet, see http_body_copy */
-    char id[37];         /* request id: the client's x-request-id when it is sane, else ours (32 hex digits) */
-    char trace[56];      /* traceparent to pass on: the client's trace id with a span id of ours */
-    uint64_t t_start_ns; /* first byte of the request was there */
-    uint64_t t_ready_ns; /* head and body complete */
-    int thread;          /* index of the edge thread */
-    uint64_t peer;       /* who asks: a hash of the address, without port; 0 = unknown (UNIX socket) */
+    bool body_was_copied; /* by http_body_copy: it has holes, and must not be read any more */
+    size_t body_away;     /* so many bytes at its end are not fetched yet, see http_body_copy */
+    char id[37];          /* request id: the client's x-request-id when it is sane, else ours (32 hex digits) */
+    char trace[56];       /* traceparent to pass on: the client's trace id with a span id of ours */
+    uint64_t t_start_ns;  /* first byte of the request was there */
+    uint64_t t_ready_ns;  /* head and body complete */
+    int thread;           /* index of the edge thread */
+    uint64_t peer;        /* who asks: a hash of the address, without port; 0 = unknown (UNIX socket) */
     void (*on_cancel)(struct http_req *req, void *arg);
     void *on_cancel_arg;
     /* For the access log, set by handlers that know: */

@@ -15,6 +15,9 @@ void proto_sample(const struct served_info *m, const char *address, struct json_
 /* A line for a shell, ready to copy, that sends the sample to http://ADDRESS/predict; for a large input raw bytes to .../infer. */
 void proto_curl(const struct served_info *m, const char *address, struct buf *out);
 
+/* For server_defer_bodies: tensors as bytes go from the socket straight into their batch. */
+bool proto_may_defer(const struct http_req *req);
+
 /* For router_error_form of "/predict". */
 struct str proto_predict_error(struct http_req *req, int status, const struct err *err);
 

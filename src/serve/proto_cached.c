@@ -54,6 +54,7 @@ bool proto_cached_submit(struct proto_call *c)
     struct cache *cache = m->cache;
     if (!cache || c->is_uncacheable)
         return false;
+    (void)http_body_fetch(c->req); /* it is the key */
     struct cache_key key = key_of(c);
     struct cache_entry *e = cache_get(cache, &key);
     if (e) {

@@ -121,6 +121,7 @@ static enum err_code read_binary_strings(struct proto_call *c, int k, struct err
     const struct infer_tensor *t = &c->infer.in[k];
     const char *name = c->desc->inputs[k].name, *model = c->info->name;
     struct str rest = c->source[k].bytes;
+    (void)http_body_fetch(c->req); /* if that fails, it reads as zeros, and nobody waits for the answer */
     uint64_t count = element_count(t), e = 0;
     for (; rest.n > 0 && e < count; e++) {
         uint32_t n;
@@ -176,11 +177,15 @@ static enum err_code read_binary(struct proto_call *c, int k, struct err *err)
     const char *name = c->desc->inputs[k].name;
     if (t->dtype == DT_BYTES)
         return read_binary_strings(c, k, err);
-    if (check_byte_size(c, k, bytes.n, err) || check_bools(t, bytes.p, name, err))
+    if (check_byte_size(c, k, bytes.n, err))
         return err->code;
-    if (bytes.n > 0)
+    if (c->req->body_away > 0) {
+        if (!http_body_copy(c->req, bytes, t->data))
+            return err_set(err, ERR_CANCELLED, "the client went away");
+    } else if (bytes.n > 0) {
         memcpy(t->data, bytes.p, bytes.n);
-    return ERR_OK;
+    }
+    return check_bools(t, (const char *)t->data, name, err);
 }
 
 /* Numbers go straight into the batch, and are looked at there: the client may write to its memory at any time. */

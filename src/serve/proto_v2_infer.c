@@ -465,6 +465,7 @@ static enum err_code read_raw(struct proto_call *c, struct err *err)
     c->source[0] = (struct proto_source){.kind = PROTO_BINARY, .bytes = q->binary};
     q->v2.is_binary_default = true;
     if (t->dtype == DT_BYTES) { /* one string, without its length */
+        (void)http_body_fetch(c->req);
         for (int i = 0; i < t->ndim; i++)
             t->dims[i] = 1;
         char *framed = arena_try_alloc(c->req->arena, q->binary.n + 4);
@@ -522,6 +523,12 @@ static enum err_code split_body(struct http_req *req, struct str *json, struct s
     return ERR_OK;
 }
 
+bool proto_may_defer(const struct http_req *req)
+{
+    return req->method == HTTP_POST_ && str_ends(req->path, STR("/infer")) &&
+           http_header_get(req, "inference-header-content-length").p;
+}
+
 static enum err_code read_request(struct proto_call *c, bool is_raw, struct err *err)
 {
     if (is_raw)
@@ -551,6 +558,8 @@ void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg
         proto_call_fail(c, &err);
         return;
     }
+    if (req->body_away > 0 && !is_raw && req->body_away + BUF_PAD > binary.n) /* readers of JSON look ahead */
+        (void)http_body_fetch(req);
     size_t wanted_bytes = sizeof(struct v2_wanted) * c->desc->outputs_len;
     struct v2_request *q = arena_try_alloc(req->arena, sizeof *q + wanted_bytes);
     if (!q) {

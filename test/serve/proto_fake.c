@@ -2,6 +2,8 @@
 #define http_respond      fake_http_respond
 #define http_respond_json fake_http_respond_json
 #define http_respond_err  fake_http_respond_err
+#define http_body_fetch   fake_http_body_fetch
+#define http_body_copy    fake_http_body_copy
 #define serve_model       fake_serve_model
 #define served_info       fake_served_info
 #define serve_models_len  fake_serve_models_len
@@ -38,6 +40,7 @@ struct served {
 
 bool fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
 const char *fake_run_fails;
+size_t fake_away;
 
 static struct served models[6];
 static bool is_set_up;
@@ -349,6 +352,31 @@ void fake_http_respond_err(struct http_req *req, const struct err *err)
     buf_done(&b);
 }
 
+static const char *real_body; /* what req->body will be when nothing is away */
+
+bool fake_http_body_fetch(struct http_req *req)
+{
+    size_t from = req->body.n - req->body_away;
+    if (req->body_away > 0)
+        memcpy((char *)(uintptr_t)req->body.p + from, real_body + from, req->body_away);
+    req->body_away = 0;
+    return true;
+}
+
+bool fake_http_body_copy(struct http_req *req, struct str part, void *to)
+{
+    size_t from = (size_t)(part.p - req->body.p), first = req->body.n - req->body_away;
+    CHECK(from + part.n <= req->body.n);
+    if (from > first)
+        (void)fake_http_body_fetch(req);
+    memcpy(to, real_body + from, part.n);
+    if (req->body_away > 0 && from + part.n > first) {
+        last.copied += from + part.n - first;
+        req->body_away -= from + part.n - first;
+    }
+    return true;
+}
+
 static void dispatch(struct http_req *req)
 {
     struct router *r;
@@ -384,7 +412,13 @@ const struct fake_answer *fake_run(const struct fake_request *r)
     req.headers_len = r->header_length ? 1 : 0;
     req.t_start_ns = req.t_ready_ns = clock_now_ns();
     was_cancelled = false;
+    real_body = r->body.p;
+    if (proto_may_defer(&req))
+        req.body_away = fake_away < r->body.n ? fake_away : r->body.n;
+    memset(body + (r->body.n - req.body_away), 0xEE, req.body_away); /* shows in answers when it is read */
     dispatch(&req);
+    if (!req.answered)
+        (void)fake_http_body_fetch(&req); /* as the server does */
     if (fake_client_leaves && pending)
         req.on_cancel(&req, req.on_cancel_arg);
     else if (pending)

@@ -18,6 +18,7 @@ struct fake_answer {
     char *body; /* NUL behind it */
     size_t body_len;
     int done_calls;
+    size_t copied;    /* bytes that http_body_copy brought */
     bool was_decoded; /* decode ran: the request came as far as a batch */
 };
 
@@ -38,6 +39,7 @@ extern bool fake_is_late;          /* decode and done come after infer_submit ha
 extern bool fake_only_iris;        /* no other model is served */
 extern bool fake_is_settled;       /* serve_all_settled */
 extern bool fake_client_leaves;    /* on_cancel while the call waits */
+extern size_t fake_away;           /* so many bytes of a body that may be deferred are away */
 extern const char *fake_run_fails; /* text of an ERR_BACKEND error of the run */
 void fake_free(void);
 

@@ -1,5 +1,6 @@
 /* The Open Inference Protocol over made-up models: both encodings, all orders of members, and the errors that clients match on. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto_fake.h"
@@ -180,6 +181,24 @@ static void add(const void *p, size_t n)
     bytes_len += n;
 }
 
+/* Bytes of the body that lie in the socket change nothing, wherever they begin. */
+static void answer_same_however_much_is_away(const struct fake_request *r)
+{
+    const struct fake_answer *a = fake_run(r);
+    struct fake_answer all = *a;
+    all.body = malloc(a->body_len + 1);
+    memcpy(all.body, a->body, a->body_len);
+    for (fake_away = 1; fake_away <= r->body.n; fake_away++) {
+        a = fake_run(r);
+        EXPECT_EQ(a->status, all.status);
+        EXPECT_EQ(a->body_len, all.body_len);
+        EXPECT(memcmp(a->body, all.body, all.body_len) == 0);
+        EXPECT_CSTR(a->infer_header, all.infer_header);
+    }
+    fake_away = 0;
+    free(all.body);
+}
+
 static const struct fake_answer *send_binary(const char *path, const char *json, const char *header)
 {
     static char length[24];
@@ -188,7 +207,9 @@ static const struct fake_answer *send_binary(const char *path, const char *json,
     memcpy(all, json, n);
     memcpy(all + n, bytes, bytes_len);
     (void)snprintf(length, sizeof length, "%zu", n);
-    return fake_run(&(struct fake_request){HTTP_POST_, path, header ? header : length, {all, n + bytes_len}});
+    struct fake_request r = {HTTP_POST_, path, header ? header : length, {all, n + bytes_len}};
+    answer_same_however_much_is_away(&r);
+    return fake_run(&r);
 }
 
 static void expect_binary_error(const char *path, const char *json, const char *header, const char *text)
@@ -307,6 +328,56 @@ TEST(v2_raw_request)
     EXPECT_EQ(a->status, 200);
     EXPECT(a->body_len > 9 && memcmp(a->body + a->body_len - 9, "\5\0\0\0hello", 9) == 0);
     expect_binary_error(PAIR, "", "0", "Raw request must only have 1 input (found 2)");
+}
+
+#define INPUT(name, type)                                                                                              \
+    "{\"name\":\"" name "\",\"shape\":[16,2],\"datatype\":\"" type "\",\"parameters\":{\"binary_data_size\":128}}"
+#define TWO(a, b) "{\"inputs\":[" a "," b "],\"parameters\":{\"binary_data_output\":true}}"
+
+TEST(v2_bytes_in_the_socket_are_copied_into_the_batch)
+{
+    static const struct {
+        size_t away, copied; /* of 256 bytes */
+        bool is_swapped;     /* against the model's order */
+        bool is_late;
+    } cases[] = {
+        {1, 1, false, false},
+        {128, 128, false, false},
+        {129, 129, false, false},
+        {256 - BUF_PAD, 256 - BUF_PAD, false, false},
+        {256 - BUF_PAD + 1, 0, false, false}, /* readers of the JSON look ahead so far */
+        {1, 1, true, false},
+        {129, 0, true, false},
+        {129, 0, false, true},
+    };
+    float a[32];
+    int32_t b[32];
+    for (int i = 0; i < 32; i++) {
+        a[i] = (float)i;
+        b[i] = 100 * i;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *json = cases[i].is_swapped ? TWO(INPUT("b", "INT32"), INPUT("a", "FP32"))
+                                               : TWO(INPUT("a", "FP32"), INPUT("b", "INT32"));
+        char body[600], length[24];
+        size_t json_n = strlen(json);
+        memcpy(body, json, json_n);
+        memcpy(body + json_n + (cases[i].is_swapped ? 128 : 0), a, 128);
+        memcpy(body + json_n + (cases[i].is_swapped ? 0 : 128), b, 128);
+        (void)snprintf(length, sizeof length, "%zu", json_n);
+        fake_away = cases[i].away;
+        fake_is_late = cases[i].is_late;
+        const struct fake_answer *got =
+            fake_run(&(struct fake_request){HTTP_POST_, PAIR, length, {body, json_n + 256}});
+        if (got->status != 200 || got->body_len < 128 || got->copied != cases[i].copied)
+            FAIL("case %zu: %d %s, %zu copied", i, got->status, got->body, got->copied);
+        for (int e = 0; e < 32; e++) {
+            float sum;
+            memcpy(&sum, got->body + got->body_len - 128 + 4 * e, sizeof sum);
+            EXPECT_NEAR(sum, 101.0F * (float)e, 0);
+        }
+    }
+    fake_free();
 }
 
 TEST(v2_timeout_and_cancel)
