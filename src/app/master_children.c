@@ -320,8 +320,6 @@ static void on_message(struct master *m, struct child *c)
         c->pinged_ns = 0;
     else if (c->stem)
         stem_told(m, c, m->msg.type, t.text);
-    else if (m->msg.type == CHANNEL_COLD && c->life)
-        c->starts_cold = c->life->is_cold = true;
     else if (m->msg.type == CHANNEL_READY)
         on_ready(m, c, &t);
     else if (m->msg.type == CHANNEL_FAILED)
@@ -406,12 +404,6 @@ static void bury(struct master *m, struct child *c, int wait_status)
     bool expected = was_expected(m, c);
     if (!is_edge(c))
         tell_died(m, c, pid, wait_status);
-    if (c->starts_cold && c->state == CHILD_STARTING && !expected) {
-        c->starts_cold = false;
-        c->start_at_ns = clock_now_ns();
-        set_state(m, c, CHILD_WAITING);
-        return;
-    }
     if (!expected) {
         describe_death(c, wait_status);
         crash_record(m, c, pid, wait_status);

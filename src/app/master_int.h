@@ -41,7 +41,6 @@ struct child {
     char kill_reason[240]; /* we killed it: why */
     bool is_crash_kill;    /* ... and it counts against the requests it ran */
     bool waits_for_stem;   /* CHILD_STARTING, without a process */
-    bool starts_cold;      /* it asked to be started again, without a stem */
 };
 
 /* A configuration and whoever still uses it. */
@@ -64,7 +63,6 @@ struct life {
     enum life_state state;
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
-    bool is_cold;                   /* its instances start without a stem */
     bool is_canary;                 /* READY, and replaces: it is tried beside the older life */
     bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */

@@ -54,7 +54,7 @@ static struct stem *find(const struct master *m, const struct backend *b)
 /* By the configuration of its own life: while a reload goes on, that is the new one. */
 static bool is_warm(const struct life *l)
 {
-    return !l->is_cold && l->snapshot->config.warm_engines;
+    return l->snapshot->config.warm_engines;
 }
 
 static struct stem *stem_of(const struct master *m, const struct child *c)

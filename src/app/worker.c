@@ -211,6 +211,22 @@ static bool adopt_batching(struct worker *w)
     return true;
 }
 
+/* Where the time of a start goes, for the log. */
+struct laps {
+    uint64_t at_ns;
+    size_t len;
+    char text[240];
+};
+
+static void lap(struct laps *l, const char *what)
+{
+    uint64_t now = clock_now_ns();
+    int n = snprintf(l->text + l->len, sizeof l->text - l->len, "%s%s %.1f", l->len ? ", " : "", what,
+                     (double)(now - l->at_ns) / NS_PER_MS);
+    l->len = n > 0 && l->len + (size_t)n < sizeof l->text ? l->len + (size_t)n : l->len;
+    l->at_ns = now;
+}
+
 static enum err_code load(struct worker *w, struct err *err)
 {
     const struct backend *b = w->backend;
@@ -226,22 +242,29 @@ static enum err_code load(struct worker *w, struct err *err)
         .max_batch = w->max_batch,
     };
     uint64_t start_ns = clock_now_ns();
+    struct laps laps = {.at_ns = start_ns};
     if (b->engine_open && b->engine_open(&opt, err))
         return err->code;
+    lap(&laps, "engine");
     if (close_in(w, err))
         return err->code;
+    lap(&laps, "sandbox");
     if (w->path && repo_verify(w->path, err))
         return err->code;
     if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
         return err->code;
+    lap(&laps, "model");
     if (!adopt_batching(w))
         learned_batching(b, w->instance, &opt, w->desc);
     if (warmup_run(&w->warmup, b, w->instance, w->desc, err))
         return err->code;
+    lap(&laps, "batching");
     struct proc_usage usage;
     if (proc_usage_read(getpid(), &usage))
         w->desc->memory_bytes = usage.private_bytes;
+    lap(&laps, "memory");
     w->desc->load_ns = clock_now_ns() - start_ns;
+    LOG_DEBUG("model loaded", LOG_S("ms", laps.text));
     return model_desc_check(w->desc, err);
 }
 

@@ -37,7 +37,6 @@ enum channel_type {
     CHANNEL_CANCEL,     /* edge: pass on as CHANNEL_ABORT */
     CHANNEL_LOG_CHOSEN, /* edge: an operator asks for this to be logged, by all */
     CHANNEL_FORKED,     /* stem: answer to CHANNEL_FORK {pid}; 0: could not */
-    CHANNEL_COLD,       /* worker: this model needs an engine opened for it alone: start it without a stem */
     CHANNEL_DRAINED,    /* nothing is in flight any more */
     CHANNEL_PONG,
     CHANNEL_TYPE_MAX_

@@ -257,3 +257,17 @@ def test_every_process_killed_at_once_leaves_the_data_directory_usable(serve, tm
     s.process.wait(5)
     again = serve("builtin:identity", data=tmp_path / "data")
     assert again.predict("identity", [5]).status == 200
+
+
+@pytest.mark.onnx
+def test_random_numbers_start_anew_after_a_death(serve):
+    """Workers of one engine come from one process: none repeats what another has drawn."""
+    s = serve(quern.DATA / "bad_random.onnx")
+    drawn = []
+    for _ in range(3):
+        worker = s.pids("worker")
+        kill(worker[0])
+        wait_until(lambda: s.pids("worker") not in ([], worker), 10, "the worker again")
+        drawn.append({x for _ in range(20) for x in s.predict("bad_random", [0, 0, 0, 0]).json()["data"]["prediction"]})
+        assert len(drawn[-1]) == 80
+    assert not drawn[0] & drawn[1] and not drawn[1] & drawn[2]

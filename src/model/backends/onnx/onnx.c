@@ -47,6 +47,37 @@ static enum err_code open_engine(const struct backend_load *opt, struct err *err
     return ort_open(opt->engine_dir, err);
 }
 
+/* One Identity: the smallest model, with which the engine sets up what all models need. */
+static void warm_engine(void)
+{
+    static const unsigned char model[] = {
+        0x08, 8,  /* format version */
+        0x3a, 55, /* graph */
+        0x0a, 16, 0x0a, 1,  'x', 0x12, 1,  'y',  0x22, 8,    'I', 'd',  'e', 'n',  't', 'i',  't', 'y', /* node */
+        0x12, 1,  'g',                                                                                  /* name */
+        0x5a, 15, 0x0a, 1,  'x', 0x12, 10, 0x0a, 8,    0x08, 1,   0x12, 4,   0x0a, 2,   0x08, 1, /* input: float[1] */
+        0x62, 15, 0x0a, 1,  'y', 0x12, 10, 0x0a, 8,    0x08, 1,   0x12, 4,   0x0a, 2,   0x08, 1, /* output */
+        0x42, 2,  0x10, 13,                                                                      /* operator set */
+    };
+    const struct ort_api *api = ort_api();
+    struct ort_session_options *o;
+    struct ort_session *session;
+    struct ort_status *s = api->CreateSessionOptions(&o);
+    if (s != NULL) {
+        ort_ignore(s);
+        return;
+    }
+    ort_ignore(api->SetIntraOpNumThreads(o, 1));
+    ort_ignore(api->SetInterOpNumThreads(o, 1));
+    s = api->CreateSessionFromArray(ort_env(), model, sizeof model, o, &session);
+    if (s == NULL)
+        api->ReleaseSession(session);
+    else
+        LOG_WARN("the engine does not take our first model: starts are slower");
+    ort_ignore(s);
+    api->ReleaseSessionOptions(o);
+}
+
 /* The file, mapped: the engine copies what it needs, so that the mapping lives only while loading. */
 static enum err_code map_file(const char *path, struct str *out, struct err *err)
 {
@@ -135,35 +166,52 @@ static void drop_session(struct onnx_model *m)
     (void)malloc_trim(0); /* what packing the weights took is not needed again */
 }
 
+/* False: it does not load, and is gone. */
+static bool use_entry(struct onnx_model *m, struct onnx_cache *cache)
+{
+    struct err trouble = {0};
+    if (cached_session(m, cache, &trouble) == ERR_OK) {
+        m->cache_entry = strdup(cache->entry);
+        return true;
+    }
+    LOG_WARN("a compiled model does not load and is removed", LOG_S("error", trouble.text));
+    drop_session(m);
+    onnx_cache_drop(cache);
+    return false;
+}
+
+/* True: the entry is there. Else the model may be loaded all the same: m->session. */
+static bool make_entry(struct onnx_model *m, struct onnx_cache *cache, struct str bytes)
+{
+    struct err trouble = {0};
+    AUTO_FD lock = onnx_cache_lock(cache);
+    if (onnx_cache_has(cache)) /* another instance was faster */
+        return true;
+    bool is_kept = make_session(m, bytes, cache, &trouble) == ERR_OK && onnx_cache_keep(cache);
+    if (!is_kept)
+        LOG_WARN("a compiled model could not be kept, the next start takes as long",
+                 LOG_S("error", trouble.code ? trouble.text : "no room, or no right to write"));
+    if (is_kept || m->session == NULL)
+        drop_session(m);
+    if (!is_kept)
+        onnx_cache_drop(cache);
+    return is_kept;
+}
+
 /* The first start makes the entry and then uses it as later ones do, so that all instances share its pages. */
 static enum err_code open_session(struct onnx_model *m, const char *cache_dir, struct str bytes, struct err *err)
 {
     struct onnx_cache cache;
-    struct err trouble = {0};
     onnx_cache_open(&cache, m, cache_dir, bytes);
     if (!cache.is_used)
         return make_session(m, bytes, NULL, err);
-    if (!onnx_cache_has(&cache)) {
-        bool is_kept = make_session(m, bytes, &cache, &trouble) == ERR_OK && onnx_cache_keep(&cache);
-        if (!is_kept)
-            LOG_WARN("a compiled model could not be kept, the next start takes as long",
-                     LOG_S("error", trouble.code ? trouble.text : "no room, or no right to write"));
-        if (!is_kept && m->session != NULL)
-            return ERR_OK;
-        drop_session(m);
-        if (!onnx_cache_has(&cache)) {
-            onnx_cache_drop(&cache);
-            return make_session(m, bytes, NULL, err);
-        }
-    }
-    if (cached_session(m, &cache, &trouble) == ERR_OK) {
-        m->cache_entry = strdup(cache.entry);
+    if (onnx_cache_has(&cache) && use_entry(m, &cache))
+        return ERR_OK;
+    if (make_entry(m, &cache, bytes) && use_entry(m, &cache)) {
+        (void)malloc_trim(0); /* what making it took is not needed again */
         return ERR_OK;
     }
-    LOG_WARN("a compiled model does not load and is removed", LOG_S("error", trouble.text));
-    drop_session(m);
-    onnx_cache_drop(&cache);
-    return make_session(m, bytes, NULL, err);
+    return m->session != NULL ? ERR_OK : make_session(m, bytes, NULL, err);
 }
 
 /* Our own look at the file first; then the engine, on the file as it is or without its ZipMaps. */
@@ -183,6 +231,20 @@ static enum err_code load_bytes(struct onnx_model *m, const char *cache_dir, str
     return code;
 }
 
+static enum err_code load_file(struct onnx_model *m, const struct backend_load *opt, struct err *err)
+{
+    struct str bytes = {NULL, 0};
+    enum err_code code = map_file(opt->path, &bytes, err);
+    if (code != ERR_OK)
+        return code;
+    m->file_bytes = bytes.n;
+    code = load_bytes(m, opt->cache_dir, bytes, err);
+    (void)munmap((void *)(uintptr_t)bytes.p, bytes.n);
+    if (code == ERR_OK)
+        onnx_cache_know(m, opt->path);
+    return code;
+}
+
 static enum err_code load_model(struct onnx_model *m, const struct backend_load *opt, struct err *err)
 {
     const struct ort_api *api = m->api;
@@ -195,14 +257,11 @@ static enum err_code load_model(struct onnx_model *m, const struct backend_load 
     /* Failures of a run are returned; a second copy in the log, for each bad request and each trial, tells nothing. */
     if (code == ERR_OK)
         code = ort_check(api->RunOptionsSetRunLogSeverityLevel(m->options, ORT_LOG_FATAL), NULL, err, ERR_BACKEND);
-    struct str bytes = {NULL, 0};
-    if (code == ERR_OK)
-        code = map_file(opt->path, &bytes, err);
-    if (code != ERR_OK)
-        return code;
-    m->file_bytes = bytes.n;
-    code = load_bytes(m, opt->cache_dir, bytes, err);
-    (void)munmap((void *)(uintptr_t)bytes.p, bytes.n);
+    /* A file that has not changed since its entry was made or used need not be read. */
+    struct onnx_cache cache;
+    bool is_known = code == ERR_OK && onnx_cache_find(&cache, m, opt->cache_dir, opt->path) && use_entry(m, &cache);
+    if (code == ERR_OK && !is_known)
+        code = load_file(m, opt, err);
     return code == ERR_OK ? onnx_read_specs(m, err) : code;
 }
 
@@ -303,6 +362,7 @@ const struct backend backend_onnx = {
     .extensions = extensions,
     .engine = "onnxruntime",
     .engine_open = open_engine,
+    .engine_warm = warm_engine,
     .load = load,
     .describe = describe,
     .run = onnx_run,

@@ -5,44 +5,34 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/rand.h"
+#include "sys/cpu.h"
 #include "sys/fd.h"
 
-#define LAYOUT    "2" /* changes when entries of older programs must not be used */
-#define KEY_CHARS 32
-#define LEFT_S    600
-
-/* What the packing of weights depends on: the first processor's features. */
-static uint64_t processor_print(void)
-{
-    char text[8192];
-    AUTO_FD fd = open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
-    struct str rest = {text, n > 0 ? (size_t)n : 0};
-    uint64_t print = 1;
-    while (rest.n > 0) {
-        struct str line = str_cut(rest, '\n', &rest);
-        if (line.n == 0)
-            break; /* the next processor */
-        if (str_starts(line, STR("flags")) || str_starts(line, STR("Features")) || str_starts(line, STR("model name")))
-            print = hash64(line.p, line.n, print);
-    }
-    return print;
-}
+#define LAYOUT      "2" /* changes when entries of older programs must not be used */
+#define KEY_CHARS   32
+#define LEFT_S      600
+#define ENTRIES_MAX 3 /* of one model: versions side by side, and the one before */
+#define SETTLED_S   2 /* a file that changed so recently may change again without its times telling */
 
 /* Not secret and the same in every process: the folder belongs to one model, whose owner gains nothing from a collision. */
-static void make_key(const struct onnx_model *m, struct str bytes, char out[KEY_CHARS + 1])
+static uint64_t hash_options(const struct onnx_model *m)
 {
     char options[160];
     int n = snprintf(options, sizeof options, LAYOUT " %s %d %d %016llx", ort_version(), m->threads, m->has_arena,
-                     (unsigned long long)processor_print());
-    uint64_t seed = hash64(options, (size_t)n, 2);
-    struct hash128 h = hash128(bytes.p, bytes.n, seed);
+                     (unsigned long long)cpu_print());
+    return hash64(options, (size_t)n, 2);
+}
+
+static void make_key(const struct onnx_model *m, struct str bytes, char out[KEY_CHARS + 1])
+{
+    struct hash128 h = hash128(bytes.p, bytes.n, hash_options(m));
     (void)snprintf(out, KEY_CHARS + 1, "%016llx%016llx", (unsigned long long)h.hi, (unsigned long long)h.lo);
 }
 
@@ -73,9 +63,14 @@ bool onnx_cache_has(const struct onnx_cache *c)
     return c->is_used && access(path, R_OK) == 0;
 }
 
+static void remember_use(const char *entry)
+{
+    (void)utimensat(AT_FDCWD, entry, NULL, 0); /* not ours: then it counts as older than it is */
+}
+
 struct ort_status *onnx_cache_use(const struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o)
 {
-    (void)c;
+    remember_use(c->entry);
     return api->SetSessionGraphOptimizationLevel(o, ORT_OPTIMIZE_NONE); /* it was optimised when it was made */
 }
 
@@ -123,23 +118,48 @@ static bool is_left(const char *path)
     return stat(path, &st) == 0 && (uint64_t)st.st_mtim.tv_sec + LEFT_S < clock_wall_ms() / 1000;
 }
 
-/* Entries of older files, engines or processors, and what dead makers left. */
-static void remove_others(const struct onnx_cache *c)
+/* When it was last used. */
+static int64_t used_ns(const char *entry)
+{
+    struct stat st;
+    return stat(entry, &st) == 0 ? (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec : 0;
+}
+
+/* One look at the folder: removes what dead makers left, and gives the entry that was not used for longest, but ours. Returns how many others there are. */
+static int find_oldest(const struct onnx_cache *c, char *oldest, size_t oldest_size)
 {
     char parent[1200], path[1600];
-    (void)str_copy(parent, sizeof parent, str_c(c->entry));
-    char *slash = strrchr(parent, '/');
-    *slash = '\0';
-    DIR *d = opendir(parent);
+    int64_t oldest_ns = INT64_MAX;
+    int n = 0;
     struct dirent *e;
+    (void)str_copy(parent, sizeof parent, str_c(c->entry));
+    *strrchr(parent, '/') = '\0';
+    DIR *d = opendir(parent);
     while (d && (e = readdir(d)) != NULL) {
         path_in(parent, e->d_name, path, sizeof path);
-        bool is_other = strlen(e->d_name) == KEY_CHARS && strcmp(path, c->entry) != 0;
-        if (is_other || (strncmp(e->d_name, "new-", 4) == 0 && is_left(path)))
+        if (strncmp(e->d_name, "new-", 4) == 0 && is_left(path))
             remove_folder(path);
+        if (strlen(e->d_name) != KEY_CHARS || strcmp(path, c->entry) == 0)
+            continue;
+        n++;
+        if (used_ns(path) < oldest_ns) {
+            oldest_ns = used_ns(path);
+            (void)str_copy(oldest, oldest_size, str_c(path));
+        }
     }
     if (d)
         (void)closedir(d);
+    return n;
+}
+
+/* Entries of older files, engines or processors. */
+static void remove_others(const struct onnx_cache *c)
+{
+    char oldest[1600];
+    for (int n = find_oldest(c, oldest, sizeof oldest); n >= ENTRIES_MAX; n--) {
+        remove_folder(oldest);
+        (void)find_oldest(c, oldest, sizeof oldest);
+    }
 }
 
 bool onnx_cache_keep(struct onnx_cache *c)
@@ -162,6 +182,108 @@ void onnx_cache_drop(struct onnx_cache *c)
         return;
     remove_folder(c->fresh);
     remove_folder(c->entry);
+}
+
+int onnx_cache_lock(const struct onnx_cache *c)
+{
+    char path[1300];
+    if (!c->is_used)
+        return -1;
+    (void)str_copy(path, sizeof path, str_c(c->entry));
+    (void)str_copy(strrchr(path, '/'), 7, STR("/.lock"));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
+        ;
+    return fd; /* -1: then each makes its own, which costs time only */
+}
+
+/* ---- the file as it was when its entry was made or found ---- */
+
+#define KNOWN_MAGIC 0x716c6e33u
+
+struct known { /* of this program and this layout only */
+    uint32_t magic, bytes;
+    struct hash128 id;
+    struct onnx_info info;
+};
+
+/* Where it lies, what it is, when it changed, and how it is loaded. The time of change is the system's own: nobody can set it back. */
+static bool identify(const struct onnx_model *m, const char *path, struct hash128 *out, uint64_t *bytes)
+{
+    struct {
+        uint64_t dev, inode, size, options, path, root, layout;
+        int64_t modified, modified_ns, changed, changed_ns;
+    } what = {0};
+    struct stat st;
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+        return false;
+    what.dev = st.st_dev;
+    what.inode = st.st_ino;
+    what.size = (uint64_t)st.st_size;
+    what.modified = st.st_mtim.tv_sec;
+    what.modified_ns = st.st_mtim.tv_nsec;
+    what.changed = st.st_ctim.tv_sec;
+    what.changed_ns = st.st_ctim.tv_nsec;
+    what.options = hash_options(m);
+    what.path = hash64(path, strlen(path), 1);
+    what.root = m->root ? hash64(m->root, strlen(m->root), 1) : 0;
+    what.layout = sizeof(struct onnx_info);
+    *out = hash128(&what, sizeof what, 3);
+    *bytes = what.size;
+    int64_t now = (int64_t)(clock_wall_ms() / 1000);
+    return st.st_mtim.tv_sec + SETTLED_S < now && st.st_ctim.tv_sec + SETTLED_S < now;
+}
+
+static void known_path(const char *entry, struct hash128 id, char *out, size_t out_size)
+{
+    (void)snprintf(out, out_size, "%s/known-%016llx", entry, (unsigned long long)id.lo);
+}
+
+static bool read_known(const char *entry, struct hash128 id, struct onnx_info *info)
+{
+    char path[1600];
+    struct known k;
+    known_path(entry, id, path, sizeof path);
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, &k, sizeof k);
+    if (n != (ssize_t)sizeof k || k.magic != KNOWN_MAGIC || k.bytes != sizeof k || k.id.lo != id.lo || k.id.hi != id.hi)
+        return false;
+    *info = k.info;
+    return true;
+}
+
+bool onnx_cache_find(struct onnx_cache *c, struct onnx_model *m, const char *cache_dir, const char *path)
+{
+    struct dirent *e;
+    *c = (struct onnx_cache){.is_used = false};
+    m->is_settled = cache_dir && m->compile != COMPILE_NEVER && identify(m, path, &m->file_id, &m->file_bytes);
+    if (!m->is_settled)
+        return false;
+    DIR *d = opendir(cache_dir);
+    while (!c->is_used && d && (e = readdir(d)) != NULL) {
+        if (strlen(e->d_name) != KEY_CHARS ||
+            snprintf(c->entry, sizeof c->entry, "%s/%s", cache_dir, e->d_name) >= (int)sizeof c->entry)
+            continue;
+        c->is_used = read_known(c->entry, m->file_id, &m->info);
+        c->is_used = c->is_used && onnx_cache_has(c);
+    }
+    if (d)
+        (void)closedir(d);
+    return c->is_used;
+}
+
+void onnx_cache_know(const struct onnx_model *m, const char *path)
+{
+    char file[1600];
+    struct err err = {0};
+    uint64_t bytes;
+    struct known k = {.magic = KNOWN_MAGIC, .bytes = sizeof k, .info = m->info};
+    if (!m->cache_entry || !m->is_settled || !identify(m, path, &k.id, &bytes) || k.id.lo != m->file_id.lo ||
+        k.id.hi != m->file_id.hi) /* it changed while it was read */
+        return;
+    known_path(m->cache_entry, k.id, file, sizeof file);
+    if (access(file, F_OK) < 0)
+        (void)file_replace(file, (struct str){(const char *)&k, sizeof k}, false, &err);
 }
 
 /* ---- what trial runs have shown ---- */

@@ -4,9 +4,12 @@
  *   <cache_dir>/<key>/model.onnx    the optimised graph
  *   <cache_dir>/<key>/weights       its weights, original and packed, mapped by the engine
  *   <cache_dir>/<key>/learned       what trial runs have shown of its outputs
+ *   <cache_dir>/<key>/known-<id>    what our own look at the file has found; id: the file's inode, size and times, and the options
+ *   <cache_dir>/.lock               held by who makes an entry
  *
  * key: a fingerprint of the model's bytes, the engine's version, the processor's features, and what of the options matters. An entry appears by
- * one rename, whole or not at all; entries of other keys are removed when a new one is made. Anything that goes wrong here costs speed only: the model is
+ * one rename, whole or not at all; of other keys the least used are removed when a new one is made. A file that is known by its id is neither read nor
+ * hashed. Anything that goes wrong here costs speed only: the model is
  * then loaded from its own file. Models that keep weights in files of their own are not cached. */
 #ifndef MODEL_BACKENDS_ONNX_ONNX_CACHE_H
 #define MODEL_BACKENDS_ONNX_ONNX_CACHE_H
@@ -21,6 +24,13 @@ struct onnx_cache {
     bool is_used;     /* false: this model is not cached */
 };
 
+/* Finds the entry of a file that has not changed since it was last looked at, by its times; sets m->info and m->file_bytes then. Comes before
+ * the file is read: notes in m what it is. */
+bool onnx_cache_find(struct onnx_cache *c, struct onnx_model *m, const char *cache_dir, const char *path);
+/* The model was loaded from the entry: the next start may find it by the file. */
+void onnx_cache_know(const struct onnx_model *m, const char *path);
+/* One instance makes the entry, the others wait for it. Returns a descriptor to close, or -1. */
+int onnx_cache_lock(const struct onnx_cache *c);
 /* bytes: the model as given to the engine. */
 void onnx_cache_open(struct onnx_cache *c, const struct onnx_model *m, const char *cache_dir, struct str bytes);
 bool onnx_cache_has(const struct onnx_cache *c);

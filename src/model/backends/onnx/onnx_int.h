@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/hash.h"
 #include "model/backends/onnx/onnx.h"
 #include "model/backends/onnx/ort.h"
 #include "model/onnx_file.h"
@@ -23,7 +24,9 @@ struct onnx_model {
     bool has_arena;
     enum onnx_compile compile;
     uint64_t file_bytes, load_ns;
-    char *cache_entry; /* folder of the compiled model that is in use; NULL: none */
+    struct hash128 file_id; /* of the file before it was read, see onnx_cache.c */
+    bool is_settled;        /* ... and it may be known by that */
+    char *cache_entry;      /* folder of the compiled model that is in use; NULL: none */
     uint32_t inputs_len, outputs_len;
     char *input_names[MODEL_TENSORS_MAX], *output_names[MODEL_TENSORS_MAX]; /* the library's */
     struct tensor_spec inputs[MODEL_TENSORS_MAX], outputs[MODEL_TENSORS_MAX];
