@@ -39,6 +39,27 @@ static void adopt(struct lane_block *b)
     b->lane->unused |= 1u << b->index;
 }
 
+#define AS_FAST 1.05 /* a difference that measuring at load does not show reliably */
+
+/* The greatest size measured up to which a row costs no more than in runs of row_cap rows. What is shared fills runs of the smallest good size, for the sake of
+ * time; but to cut a request that came as one costs copies and further runs. */
+static uint32_t whole_cap_of(const struct lane *l)
+{
+    const struct model_measure *at_cap = NULL;
+    uint32_t cap = l->row_cap;
+    if (!l->desc->may_share || l->policy->sizes[0] != 0)
+        return cap;
+    for (uint32_t i = 0; i < l->desc->measures_len; i++) {
+        const struct model_measure *m = &l->desc->measures[i];
+        if (m->rows == l->row_cap)
+            at_cap = m;
+        if (!at_cap || (double)m->ns * at_cap->rows > AS_FAST * (double)at_cap->ns * m->rows)
+            continue;
+        cap = m->rows > cap ? m->rows : cap;
+    }
+    return cap;
+}
+
 void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const struct model_desc *desc,
                const struct batch_policy *policy)
 {
@@ -48,6 +69,7 @@ void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const st
     l->desc = desc;
     l->policy = policy;
     l->row_cap = desc->may_share ? batch_cap(policy, desc->max_batch) : 1;
+    l->whole_cap = whole_cap_of(l);
     atomic_store(&map->shm->lane[index].open, 0);
     for (uint32_t i = 0; i < LANE_BLOCKS; i++) {
         struct lane_block *b = &l->blocks[i];

@@ -54,8 +54,9 @@ struct lane_block {
 struct lane {
     struct segment_map *map;
     const struct model_desc *desc;
-    uint32_t index;   /* of the lane in the segment */
-    uint32_t row_cap; /* most rows of a shared block */
+    uint32_t index;     /* of the lane in the segment */
+    uint32_t row_cap;   /* most rows of a shared block */
+    uint32_t whole_cap; /* a request of so many rows runs as fast as in parts of row_cap; not below row_cap */
     struct lane_block blocks[LANE_BLOCKS];
     const struct batch_policy *policy;
     /* Shared blocks that take rows, one for each shape and priority: FILLING, or PUBLISHED and perhaps still OPEN. A request of another shape does not

@@ -44,7 +44,10 @@ static bool has_strings(const struct model_desc *d)
 bool split_is_due(const struct infer *i)
 {
     const struct served *m = i->model;
-    return !i->part_of && m->info.desc->may_share && i->rows > m->lane.row_cap && !has_strings(m->info.desc);
+    if (i->part_of || !m->info.desc->may_share || i->rows <= m->lane.row_cap || has_strings(m->info.desc))
+        return false;
+    bool is_shared_out = m->info.instances_ready > 1 && m->placed == 0 && m->waiting == 0; /* parts run at once */
+    return is_shared_out || i->rows > m->lane.whole_cap;
 }
 
 /* ---- end ---- */

@@ -120,6 +120,10 @@ void rig_describe(struct model_desc *d, const struct rig_opt *opt)
     d->has_batch_dim = !opt->no_batch_dim;
     d->may_share = !opt->no_batch_dim && !opt->alone;
     d->max_batch = opt->no_batch_dim ? 1 : opt->max_batch ? opt->max_batch : 4;
+    while (opt->measures && opt->measures[d->measures_len].rows > 0) {
+        d->measures[d->measures_len] = opt->measures[d->measures_len];
+        d->measures_len++;
+    }
     if (model_desc_check(d, &err))
         FAIL("the rig's model: %s", err.text);
 }

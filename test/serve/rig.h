@@ -12,14 +12,15 @@
 
 /* Zero means the default. */
 struct rig_opt {
-    uint32_t max_batch; /* 4 */
-    uint32_t queue_max; /* 8 */
-    uint32_t lanes;     /* 1 */
-    uint64_t area;      /* bytes of a block's input area and of its output area: 1 MiB */
-    enum dtype dtype;   /* INT32; or BYTES */
-    bool alone;         /* rows of different requests never share a run */
-    bool no_batch_dim;  /* "x" is [-1,-1] and has no rows */
-    bool has_optional;  /* a second input "bias" [-1,1], optional */
+    uint32_t max_batch;                   /* 4 */
+    uint32_t queue_max;                   /* 8 */
+    const struct model_measure *measures; /* what was measured at load, up to the first of no rows */
+    uint32_t lanes;                       /* 1 */
+    uint64_t area;                        /* bytes of a block's input area and of its output area: 1 MiB */
+    enum dtype dtype;                     /* INT32; or BYTES */
+    bool alone;                           /* rows of different requests never share a run */
+    bool no_batch_dim;                    /* "x" is [-1,-1] and has no rows */
+    bool has_optional;                    /* a second input "bias" [-1,1], optional */
     const struct batch_policy *batch;
     const char *backend; /* inline, with this built-in backend */
     const char *param;   /* its parameter "KEY=VALUE", one */

@@ -379,3 +379,76 @@ TEST(done_of_a_split_request_submits_the_next)
     EXPECT_OK(next);
     rig_done(&r);
 }
+
+/* ---- requests that run whole ---- */
+
+/* Rows of 1000 ns; 16 are as good as 4 within what measuring shows, 32 are not. */
+static const struct model_measure measures[] = {
+    {.rows = 1, .ns = 2000},
+    {.rows = 2, .ns = 3000},
+    {.rows = 4, .ns = 4000},
+    {.rows = 8, .ns = 8200},
+    {.rows = 16, .ns = 16700},
+    {.rows = 32, .ns = 40000},
+    {.rows = 0},
+};
+
+/* Runs that a request of so many rows makes. */
+static uint32_t runs_of(const struct rig_opt *opt, uint32_t rows, int instances, bool is_busy)
+{
+    struct rig r;
+    struct req q, before;
+    rig_init(&r, opt);
+    r.model->info.instances_ready = instances;
+    req_make(&r, &before, 1, 2, 7); /* of another shape */
+    if (is_busy)
+        req_submit(&before);
+    req_make(&r, &q, rows, 1, 5);
+    req_submit(&q);
+    rig_settle(&r);
+    EXPECT_OK(q);
+    uint32_t runs = r.state.runs - is_busy;
+    if (!is_busy)
+        req_submit(&before); /* frees it */
+    rig_settle(&r);
+    EXPECT_EQ(r.model->lane.unused, UINT32_MAX);
+    rig_done(&r);
+    return runs;
+}
+
+TEST(requests_run_whole_up_to_the_size_that_is_no_slower)
+{
+    struct rig_opt opt = {.measures = measures};
+    EXPECT_EQ(runs_of(&opt, 4, 1, false), 1);
+    EXPECT_EQ(runs_of(&opt, 5, 1, false), 1);
+    EXPECT_EQ(runs_of(&opt, 16, 1, false), 1);
+    EXPECT_EQ(runs_of(&opt, 17, 1, false), 5);
+    EXPECT_EQ(runs_of(&(struct rig_opt){0}, 5, 1, false), 2); /* nothing was measured */
+    EXPECT_EQ(runs_of(&(struct rig_opt){.measures = measures, .max_batch = 3}, 4, 1, false), 2); /* not of this size */
+    struct batch_policy sizes = {.sizes = {2, 4}};
+    EXPECT_EQ(runs_of(&(struct rig_opt){.measures = measures, .batch = &sizes}, 5, 1, false), 2);
+}
+
+TEST(parts_are_shared_out_when_several_instances_are_idle)
+{
+    struct rig_opt opt = {.measures = measures};
+    EXPECT_EQ(runs_of(&opt, 16, 2, false), 4);
+    EXPECT_EQ(runs_of(&opt, 16, 2, true), 1);
+}
+
+TEST(rows_of_others_do_not_join_a_request_that_runs_whole)
+{
+    struct rig r;
+    struct req q, other;
+    rig_init(&r, &(struct rig_opt){.measures = measures});
+    req_make(&r, &other, 2, 1, 500);
+    req_make(&r, &q, 16, 1, 5);
+    req_submit(&other);
+    req_submit(&q);
+    rig_settle(&r);
+    EXPECT_OK(q);
+    EXPECT_OK(other);
+    EXPECT_EQ(q.batch_rows, 16);
+    EXPECT_EQ(other.batch_rows, 2);
+    rig_done(&r);
+}
