@@ -151,6 +151,12 @@ def shapes():
             [value("i", [], T.INT64), value("c", [], T.BOOL), value("v", ["batch", 4])],
             [value("co", [], T.BOOL), value("vo", ["batch", 4])]))],
         [x, value("n", [], T.INT64)], [value("y", ["batch", 4])])
+    # Much to do for a small file: 16 layers of 512 x 512 made up at load, about 8 million multiplications for a row, alone or together.
+    layers = [h.make_node("ConstantOfShape", ["side"], ["w"], value=h.make_tensor("v", T.FLOAT, [1], [0.001]))]
+    for k in range(16):
+        layers += [h.make_node("MatMul", [f"v{k}", "w"], [f"m{k}"]), h.make_node("Tanh", [f"m{k}"], [f"v{k + 1}"])]
+    yield "busy", model(layers + [h.make_node("Identity", ["v16"], ["y"])], [value("v0", ["batch", 512])], [value("y", ["batch", 512])],
+                        [const("side", np.array([512, 512], np.int64))])
 
 
 # ---- parts of the format ----

@@ -118,6 +118,10 @@ void edge_write_model(struct json_writer *w, const struct edge *e, const struct 
     jw_kv_c(w, "isolation", sh->is_inline ? "inline" : "process");
     jw_kv_i64(w, "instances", m->instances);
     jw_kv_i64(w, "instances_ready", m->instances_ready);
+    if (m->scale) {
+        jw_key(w, "scale");
+        jw_raw(w, str_c(m->scale));
+    }
     write_tensors(w, "inputs", d ? d->inputs : NULL, d ? d->inputs_len : 0);
     write_tensors(w, "outputs", d ? d->outputs : NULL, d ? d->outputs_len : 0);
     jw_kv_u64(w, "max_batch", d ? d->max_batch : 0);

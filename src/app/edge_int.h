@@ -85,6 +85,7 @@ struct edge_model { /* the first thread's book of models */
     struct edge_rollout rollout;
     bool announced;
     uint64_t ready_at_ms;
+    char *scale;   /* JSON: how instances and threads were chosen; NULL: not told */
     char *explain; /* JSON: where its settings come from; NULL: not told */
 };
 
@@ -160,7 +161,7 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
 void edge_write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m);
-uint64_t edge_rss_all(struct edge *e);             /* resident memory of all processes */
+uint64_t edge_rss_all(struct edge *e); /* resident memory of all processes */
 void edge_on_reloaded(struct edge *e, struct str payload);
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);
 

@@ -21,6 +21,7 @@
 
 /* What the master says of a model. */
 struct model_news {
+    struct str scale; /* JSON */
     uint32_t segment;
     struct str name, version, path, root, class_name, backend, engine_dir, reason, labels;
     bool is_inline, announce;
@@ -154,6 +155,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_skip(&r, &n->explain);
         else if (str_eq_c(key, "canary"))
             edge_rollout_read(&r, a, &n->rollout);
+        else if (str_eq_c(key, "scale"))
+            json_skip(&r, &n->scale);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
         else if (str_eq_c(key, "warm_up"))
@@ -421,10 +424,17 @@ static void start_inline(struct edge *e, struct edge_model *m, struct str payloa
 
 /* ---- news ---- */
 
+static void take_scale(struct edge_model *m, struct str json)
+{
+    free(m->scale);
+    m->scale = json.n > 0 ? strndup(json.p, json.n) : NULL;
+}
+
 static void take_process_state(struct edge_model *m, const struct model_news *n)
 {
     struct err err = {0};
     m->instances = (int)n->instances;
+    take_scale(m, n->scale);
     m->instances_ready = (int)n->instances_ready;
     m->state = n->state;
     (void)str_copy(m->reason, sizeof m->reason, n->reason);
@@ -503,6 +513,7 @@ void edge_on_model_gone(struct edge *e, struct str payload)
     struct model_shared *sh = m ? m->shared : NULL;
     if (m) {
         history_forget(e->history, sh);
+        free(m->scale);
         free(m->explain);
         *m = e->models[--e->models_len];
     }

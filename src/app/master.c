@@ -142,6 +142,7 @@ static void begin_stop(struct master *m)
     m->stopping = true;
     LOG_INFO("draining");
     stems_end(m);
+    scale_forget(m, NULL);
     child_signal_drain(m, &m->edge);
 }
 
@@ -157,7 +158,7 @@ static void stop_workers(struct master *m)
 
 static bool all_gone(const struct master *m)
 {
-    if (m->edge.pid != 0)
+    if (m->edge.pid != 0 || m->prober.pid != 0)
         return false;
     for (const struct stem *s = m->stems; s; s = s->next)
         if (s->child.pid != 0)
@@ -173,6 +174,7 @@ static void kill_all(struct master *m)
 {
     LOG_WARN("second signal: ending at once");
     child_kill(&m->edge, "second stop signal", false);
+    child_kill(&m->prober, "second stop signal", false);
     for (struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             child_kill(&l->children[i], "second stop signal", false);
@@ -209,6 +211,8 @@ static int timeout_ms(const struct master *m)
 {
     uint64_t now = clock_now_ns(), next = children_next_ns(m, now), scan = watch_next_ns(m);
     next = scan < next ? scan : next;
+    uint64_t scale = scale_next_ns(m);
+    next = scale < next ? scale : next;
     uint64_t kept = rollback_next_ns(m);
     next = kept < next ? kept : next;
     uint64_t stems = stems_next_ns(m);
@@ -223,6 +227,7 @@ static void wait_once(struct master *m)
     size_t n = 1;
     set[0] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
     n = add_child(set, who, n, &m->edge);
+    n = add_child(set, who, n, &m->prober);
     for (struct stem *s = m->stems; s; s = s->next)
         n = add_child(set, who, n, &s->child);
     for (struct life *l = m->lives; l; l = l->next)
@@ -237,6 +242,7 @@ static void wait_once(struct master *m)
     }
     stems_tick(m, clock_now_ns());
     children_tick(m, clock_now_ns());
+    scale_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());
     lives_sweep(m);
@@ -286,6 +292,7 @@ int master_run(struct config *c, const struct master_options *o)
     first = (struct snapshot){.config = *c, .refs = 2}; /* the caller's: never freed here */
     m = (struct master){.snapshot = &first, .options = o, .lock_fd = -1, .signal_fd = -1, .doorbell_fd = -1};
     m.edge = (struct child){.role = "edge", .channel = -1, .report_fd = -1};
+    m.prober = (struct child){.role = "worker", .channel = -1, .report_fd = -1, .state = CHILD_STOPPED};
     m.started_at_ms = clock_wall_ms();
     log_init("master", (enum log_level)c->log.level, (enum log_format)c->log.format, STDERR_FILENO);
     if (start(&m, &err)) {

@@ -89,7 +89,7 @@ static uint64_t data_limit(const struct child *c)
     (void)c; /* shadow memory counts as data */
     return 0;
 #else
-    uint64_t limit = is_edge(c) ? 0 : c->life->config->memory_bytes;
+    uint64_t limit = is_edge(c) ? 0 : c->life->config->memory_bytes * (c->copies > 1 ? (uint64_t)c->copies : 1);
     return limit ? limit + limit / 4 + (64u << 20)
                  : 0; /* the watch ends it at the limit, this is for one that jumps over it */
 #endif
@@ -174,15 +174,21 @@ void child_signal_drain(struct master *m, struct child *c)
     bool was_ready = c->state == CHILD_READY;
     set_state(m, c, CHILD_DRAINING);
     if (was_ready)
-        child_send(m, c, CHANNEL_DRAIN, STR("{}"), NULL, 0);
+        child_send(m, c, CHANNEL_DRAIN, c->leaves ? STR("{\"leave\":true}") : STR("{}"), NULL, 0);
     else
         child_kill(c, "stopped while it started", false);
+}
+
+void child_leave(struct master *m, struct child *c)
+{
+    c->leaves = true;
+    child_signal_drain(m, c);
 }
 
 /* ---- hear ---- */
 
 struct told { /* fields that children put into their messages */
-    uint64_t segment, pid, lane, block, gen;
+    uint64_t segment, pid, lane, block, gen, row_ns;
     struct str text, remedy, reason;
 };
 
@@ -196,6 +202,8 @@ static void read_told(struct str payload, struct arena *a, struct told *t)
     while (json_key(&r, &key)) {
         if (str_eq_c(key, "segment"))
             json_u64(&r, &t->segment);
+        else if (str_eq_c(key, "row_ns"))
+            json_u64(&r, &t->row_ns);
         else if (str_eq_c(key, "pid"))
             json_u64(&r, &t->pid);
         else if (str_eq_c(key, "text"))
@@ -232,6 +240,7 @@ static void on_ready(struct master *m, struct child *c, const struct told *t)
         m->edge_was_ready = true;
         lives_tell_edge(m);
     } else {
+        scale_child_ready(c->life, t->row_ns);
         life_child_ready(m, c->life);
     }
 }
@@ -416,7 +425,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
     }
     if (c->state != CHILD_FAILED)
         set_state(m, c, CHILD_STOPPED);
-    if (c->life && c->life->state == LIFE_KEPT)
+    if (c->life && c->life->state == LIFE_KEPT && !c->leaves)
         life_retire(m, c->life); /* not warm any more: no way back */
     m->status_dirty = true;
 }
@@ -441,7 +450,8 @@ void child_reap(struct master *m)
         if (c)
             bury(m, c, status);
         else
-            (void)stem_buried(m, pid, status); /* nobody's: left by a stem that died while it forked */
+            (void)(scale_buried(m, pid, status) ||
+                   stem_buried(m, pid, status)); /* nobody's: left by a stem that died while it forked */
     }
 }
 
@@ -508,6 +518,7 @@ void children_tick(struct master *m, uint64_t now_ns)
     if (watch)
         m->next_watch_ns = now_ns + 200 * NS_PER_MS;
     tick_child(m, &m->edge, now_ns);
+    tick_child(m, &m->prober, now_ns);
     for (struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++) {
             tick_child(m, &l->children[i], now_ns);

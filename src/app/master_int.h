@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/launch.h"
+#include "model/scale.h"
 #include "proc/channel.h"
 #include "proc/report.h"
 #include "proc/restart.h"
@@ -41,12 +42,31 @@ struct child {
     char kill_reason[240]; /* we killed it: why */
     bool is_crash_kill;    /* ... and it counts against the requests it ran */
     bool waits_for_stem;   /* CHILD_STARTING, without a process */
+    int threads;           /* of the engine; workers */
+    int copies;            /* of the model that it may load, a prober; 0: one */
+    bool leaves;           /* CHILD_DRAINING: after the run in progress, others take what waits */
 };
 
 /* A configuration and whoever still uses it. */
 struct snapshot {
     struct config config;
     int refs;
+};
+
+/* Instances and threads of a life that are wanted (master_scale.c). */
+struct scaling {
+    bool is_auto;    /* something is to be chosen */
+    bool is_settled; /* nothing is to be tried any more, with this budget */
+    bool is_kept;    /* the choice comes from an earlier start */
+    int instances, threads;
+    int budget;                          /* its part of the machine's processors; 0: it does not choose */
+    int part_next;                       /* another part, since part_since_ns */
+    uint64_t part_since_ns, next_try_ns; /* 0: never; at once */
+    uint32_t failures;                   /* tries in a row that told nothing to keep */
+    double row_ns;                       /* what a row takes at its best, as its workers say; 0: unknown */
+    struct scale_limits tried;           /* what the prober was told */
+    struct scale found;                  /* tries_len 0: nothing */
+    char why[240];
 };
 
 /* KEPT: loaded and idle, for the way back. Those before it are what the configuration speaks of. */
@@ -68,8 +88,9 @@ struct life {
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
     uint32_t replaced_by;           /* LIFE_KEPT: segment of the life that took over */
     uint64_t keep_until_ns;         /* LIFE_KEPT */
+    struct scaling scaling;
     struct child *children;
-    int children_len;
+    int children_len, children_room; /* those behind children_len have no process */
 };
 
 /* A process in which an engine is open, for workers to be forked from. */
@@ -95,6 +116,8 @@ struct master {
     int threads;
     int cores;
     struct child edge;
+    struct child prober; /* tries instances and threads of its life; life NULL: there is none */
+    uint64_t scale_next_ns;
     struct cgroup cgroup; /* shares of the classes */
     bool has_cgroup;      /* more than one class is in use */
     struct life *lives;
@@ -119,6 +142,7 @@ struct master {
 /* master_children.c */
 void child_start(struct master *m, struct child *c);
 void child_signal_drain(struct master *m, struct child *c);
+void child_leave(struct master *m, struct child *c); /* the same, after its run: others do what waits */
 void child_kill(struct child *c, const char *reason, bool is_crash);
 void child_read(struct master *m, struct child *c); /* its channel is readable */
 void child_reap(struct master *m);                  /* SIGCHLD */
@@ -138,6 +162,20 @@ bool stem_buried(struct master *m, int pid, int wait_status); /* false: it was n
 void stems_tick(struct master *m, uint64_t now_ns);
 uint64_t stems_next_ns(const struct master *m);
 void stems_end(struct master *m);
+
+/* master_scale.c: instances and threads that are not configured */
+void scale_begin(struct master *m,
+                 struct life *l); /* makes room for children, and says how many; no process is there */
+void scale_child_ready(struct life *l, uint64_t row_ns);
+void scale_on_message(struct master *m, enum channel_type type, struct str payload,
+                      struct str text);                        /* of the prober */
+bool scale_buried(struct master *m, int pid, int wait_status); /* false: it was not the prober */
+void scale_forget(struct master *m, const struct life *l);     /* it is not served any more; NULL: none is */
+void scale_tick(struct master *m, uint64_t now_ns);
+uint64_t scale_next_ns(const struct master *m);
+void scale_write_trial(const struct master *m, const struct child *c,
+                       struct json_writer *w); /* nothing, if c is no prober */
+void scale_write(const struct life *l, struct json_writer *w);
 
 /* master_models.c */
 void classes_open(struct master *m);                     /* when more than one class is in use */

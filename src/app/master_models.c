@@ -50,14 +50,14 @@ static void write_parameters(const struct model_config *c, struct json_writer *w
     jw_object_end(w);
 }
 
-static void write_model_common(const struct model_config *c, struct json_writer *w)
+static void write_model_common(const struct model_config *c, int64_t threads, struct json_writer *w)
 {
     jw_kv_c(w, "version", c->version);
     if (c->path)
         jw_kv_c(w, "path", c->path);
     write_root(c, w);
     jw_kv_c(w, "backend", backend_of(c));
-    jw_kv_i64(w, "threads", c->threads);
+    jw_kv_i64(w, "threads", threads);
     jw_kv_i64(w, "max_batch", config_max_batch(c));
     write_parameters(c, w);
     master_write_warm_up(c, w);
@@ -79,7 +79,8 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
     jw_init(&w, out);
     jw_object(&w);
     jw_kv_c(&w, "model", c->life->config->name);
-    write_model_common(c->life->config, &w);
+    write_model_common(c->life->config, c->threads, &w);
+    scale_write_trial(m, c, &w);
     write_scratch(m, c->life->config, &w);
     jw_kv_i64(&w, "index", c->index);
     jw_kv_i64(&w, "edge_threads", m->threads);
@@ -158,12 +159,13 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     jw_object(&w);
     jw_kv_u64(&w, "segment", l->segment);
     jw_kv_c(&w, "name", l->config->name);
-    write_model_common(l->config, &w);
+    write_model_common(l->config, l->scaling.threads > 0 ? l->scaling.threads : 1, &w);
+    scale_write(l, &w);
     jw_kv_c(&w, "class", l->config->class_name ? l->config->class_name : "");
     jw_kv_bool(&w, "inline", l->config->isolation == ISOLATION_INLINE);
     jw_kv_c(&w, "state", state_name(l));
     jw_kv_c(&w, "reason", l->reason);
-    jw_kv_i64(&w, "instances", l->children_len);
+    jw_kv_i64(&w, "instances", l->children_len > 0 ? l->scaling.instances : 0);
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
     jw_kv_i64(&w, "queue_max", l->config->queue_max);
@@ -279,14 +281,9 @@ static void log_notes(const struct model_config *c)
 
 static void make_children(struct master *m, struct life *l)
 {
-    l->children_len = (int)l->config->instances;
-    l->children = calloc((size_t)l->children_len, sizeof *l->children);
-    CHECK(l->children);
-    for (int i = 0; i < l->children_len; i++) {
-        struct child *c = &l->children[i];
-        *c = (struct child){.role = "worker", .life = l, .index = i, .channel = -1, .report_fd = -1};
-        child_start(m, c);
-    }
+    scale_begin(m, l);
+    for (int i = 0; i < l->children_len; i++)
+        child_start(m, &l->children[i]);
 }
 
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
@@ -342,6 +339,7 @@ void life_withdraw(struct master *m, struct life *l)
 void life_retire(struct master *m, struct life *l)
 {
     bool was_kept = l->state == LIFE_KEPT; /* the edge was told then */
+    scale_forget(m, l);
     l->state = LIFE_RETIRED;
     m->status_dirty = true;
     if (!was_kept)
@@ -422,7 +420,7 @@ void life_child_failed(struct master *m, struct life *l, const char *reason)
     if (l->state >= LIFE_KEPT)
         return;
     for (int i = 0; i < l->children_len; i++)
-        if (l->children[i].state != CHILD_FAILED) {
+        if (l->children[i].state != CHILD_FAILED && l->children[i].state != CHILD_STOPPED) {
             life_changed(m, l); /* others may still make it, or serve already */
             return;
         }
@@ -474,12 +472,12 @@ void lives_sweep(struct master *m)
 {
     for (struct life **at = &m->lives; *at;) {
         struct life *l = *at;
-        if (!is_over(l)) {
+        if (!is_over(l) || m->prober.life == l) {
             at = &l->next;
             continue;
         }
         *at = l->next;
-        for (int i = 0; i < l->children_len; i++) {
+        for (int i = 0; i < l->children_room; i++) {
             (void)fd_close(l->children[i].report_fd);
             report_unmap(l->children[i].report);
         }

@@ -40,6 +40,8 @@ static void write_processes(const struct master *m, struct json_writer *w)
     write_process(w, "edge", &m->edge, m->edge.pid, child_state_name(m->edge.state), m->edge.since_ms);
     for (const struct stem *s = m->stems; s; s = s->next)
         write_process(w, "stem", &s->child, s->child.pid, child_state_name(s->child.state), s->child.since_ms);
+    if (m->prober.pid != 0)
+        write_process(w, "prober", &m->prober, m->prober.pid, "trying", m->prober.since_ms);
     for (const struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
             if (l->state != LIFE_RETIRED || l->children[i].pid != 0)

@@ -15,6 +15,7 @@
 #include "app/log_share.h"
 #include "app/roles.h"
 #include "app/worker_learned.h"
+#include "app/worker_scale.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -30,7 +31,7 @@
 #include "sys/sandbox.h"
 #include "sys/shm.h"
 
-#define SPIN_NS          (20 * NS_PER_US)  /* looking for more work before sleeping, when cores are to spare */
+#define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
 #define WAIT_NS          (1 * NS_PER_S)
 #define PARAMS_MAX       64
 #define EXIT_MASTER_GONE 3
@@ -46,6 +47,7 @@ struct worker {
     struct warmup warmup;
     int64_t index, threads, max_batch, edge_threads;
     bool spin;
+    struct scale_limits scale; /* budget > 0: this one does not serve, it tries */
     /* */
     const struct backend *backend;
     void *instance;
@@ -54,8 +56,8 @@ struct worker {
     struct exec exec;
     struct doorbell_shm *doorbell;
     int bells[LANE_THREADS_MAX];
-    _Atomic uint32_t draining;
-    _Atomic uint64_t running; /* lane, block, generation of the run in progress; 0: none */
+    _Atomic uint32_t draining, leaving; /* leaving: others do what waits */
+    _Atomic uint64_t running;           /* lane, block, generation of the run in progress; 0: none */
 };
 
 static uint64_t run_id(uint32_t lane, uint32_t block, uint32_t gen)
@@ -120,6 +122,8 @@ static enum err_code read_launch(struct worker *w, struct str text, struct err *
             json_i64(&r, &w->edge_threads);
         else if (str_eq_c(key, "log"))
             log_share_take(&r);
+        else if (str_eq_c(key, "scale"))
+            worker_scale_read(&r, &w->scale);
         else if (str_eq_c(key, "spin"))
             json_bool(&r, &w->spin);
         else
@@ -256,6 +260,8 @@ static enum err_code load(struct worker *w, struct err *err)
     lap(&laps, "model");
     if (!adopt_batching(w))
         learned_batching(b, w->instance, &opt, w->desc);
+    if (w->scale.budget > 0)
+        worker_scale(b, &opt, w->instance, w->desc, &w->scale);
     if (warmup_run(&w->warmup, b, w->instance, w->desc, err))
         return err->code;
     lap(&laps, "batching");
@@ -337,7 +343,7 @@ static void *run_loop(void *arg)
     for (;;) {
         uint32_t seen = atomic_load(&shm->work);
         w->exec.is_draining = atomic_load(&w->draining);
-        if (run_one(w) || spin_for_work(w, seen))
+        if (!atomic_load(&w->leaving) && (run_one(w) || spin_for_work(w, seen)))
             continue;
         if (atomic_load(&w->draining))
             break;
@@ -414,6 +420,7 @@ static void lifecycle(struct worker *w, pthread_t runner)
             on_abort(w, w->msg.payload);
         if (w->msg.type != CHANNEL_DRAIN)
             continue;
+        atomic_store(&w->leaving, str_contains(w->msg.payload, STR("\"leave\":true")));
         atomic_store(&w->draining, 1);
         atomic_fetch_add(&w->segment.shm->work, 1);
         futex_wake(&w->segment.shm->work, INT_MAX);
@@ -465,7 +472,8 @@ static int work(int parent)
         err_set(&err, ERR_IO, "cannot start the run thread");
         give_up(&err);
     }
-    tell(CHANNEL_READY, STR("{}"));
+    char ready[WORKER_READY_BYTES];
+    tell(CHANNEL_READY, worker_ready_text(w.desc, ready));
     lifecycle(&w, runner);
     return 0;
 }

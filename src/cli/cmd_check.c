@@ -39,8 +39,9 @@ static void models_people(const struct config *c, struct arena *a, struct buf *o
     table_init(&t, a, heads, ARRAY_LEN(heads), 1U << 4 | 1U << 5);
     for (size_t i = 0; i < c->models.len; i++) {
         const struct model_config *m = &models[i];
-        const char *instances =
-            m->isolation == ISOLATION_INLINE ? NULL : arena_printf(a, "%lld", (long long)m->instances).p;
+        const char *instances = m->isolation == ISOLATION_INLINE ? NULL
+                                : m->instances == 0              ? "auto"
+                                                                 : arena_printf(a, "%lld", (long long)m->instances).p;
         const char *size = m->path ? table_bytes(a, file_bytes(m->path)) : NULL;
         table_row(&t, (const char *const[]){m->name, m->version, m->backend, isolations[m->isolation], instances, size,
                                             m->path ? m->path : "built in"});
@@ -112,7 +113,10 @@ static void check_json(const struct config *c, struct arena *a, struct json_writ
         jw_kv_c(w, "version", models[i].version);
         jw_kv_c(w, "backend", models[i].backend);
         jw_kv_c(w, "isolation", models[i].isolation == ISOLATION_INLINE ? "inline" : "process");
-        jw_kv_i64(w, "instances", models[i].instances);
+        if (models[i].instances > 0)
+            jw_kv_i64(w, "instances", models[i].instances);
+        else
+            jw_kv_c(w, "instances", "auto");
         if (models[i].path) {
             jw_kv_c(w, "path", models[i].path);
             jw_kv_u64(w, "bytes", file_bytes(models[i].path));

@@ -73,8 +73,8 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     const char *backend; /* NULL: by the file's extension */
     const char *version; /* default "1" */
     int isolation;       /* enum isolation, default process */
-    int64_t instances;   /* worker processes, default 1 */
-    int64_t threads;     /* intra-op threads of the engine per instance, default 1 */
+    int64_t instances;   /* worker processes; 0 = chosen, see model/scale.h */
+    int64_t threads;     /* intra-op threads of the engine per instance; 0 = chosen */
     int64_t max_batch;   /* rows in one run; 0 = chosen by the backend */
     struct batching_config batching;
     struct ensemble_config ensemble;

@@ -126,10 +126,11 @@ const struct setting config_model_table[] = {
                  .help =
                      "`process`: worker processes of its own, sandboxed; a crash costs nothing but time. `inline`: on "
                      "the threads that serve connections; least latency, for small models that you trust."),
-    SETTING_INT("instances", struct model_config, instances, .def = "1", .min = 1, .max = 64,
-                .help = "Worker processes of the model."),
-    SETTING_INT("threads", struct model_config, threads, .def = "1", .min = 1, .max = 256,
-                .help = "Threads of the engine in each instance."),
+    SETTING_INT("instances", struct model_config, instances, .def = "auto", .zero = "auto", .min = 1, .max = 64,
+                .help = "Worker processes of the model. `auto`: tried on the model itself, within its part of the "
+                        "machine's processors, see docs/scaling.md."),
+    SETTING_INT("threads", struct model_config, threads, .def = "auto", .zero = "auto", .min = 1, .max = 256,
+                .help = "Threads of the engine in each instance. `auto`: tried together with `instances`."),
     SETTING_INT(
         "max_batch", struct model_config, max_batch, .def = "0", .max = 65536, .unit = "rows",
         .help = "Most rows in one run; larger requests run in parts. 0: chosen by measuring at load. 1: requests never "
@@ -244,9 +245,10 @@ const struct setting config_table[] = {
     SETTING_BOOL("allow_unauthenticated_remote", struct config, allow_remote, .def = "false",
                  .help = "Listen on addresses that other machines can reach although nobody is asked who they are."),
     SETTING_BOOL("allow_client_shm", struct config, allow_client_shm, .def = "false",
-                 .help = "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
-                         "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
-                         "memory read and written that the user of quern may read and write."),
+                 .help =
+                     "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
+                     "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
+                     "memory read and written that the user of quern may read and write."),
     SETTING_STR("data", struct config, data, .min = 1, .max = 4000,
                 .help = "Data directory: state, crash reports, sockets. By default `$QUERN_DATA`, else "
                         "`$XDG_DATA_HOME/quern`, else `~/.local/share/quern`, else `/var/lib/quern`."),

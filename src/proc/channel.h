@@ -38,6 +38,7 @@ enum channel_type {
     CHANNEL_LOG_CHOSEN, /* edge: an operator asks for this to be logged, by all */
     CHANNEL_FORKED,     /* stem: answer to CHANNEL_FORK {pid}; 0: could not */
     CHANNEL_DRAINED,    /* nothing is in flight any more */
+    CHANNEL_SCALED,     /* prober: what instances and threads are worth {rows, tries}; it ends */
     CHANNEL_PONG,
     CHANNEL_TYPE_MAX_
 };

@@ -71,6 +71,12 @@ static uint64_t kb_line(struct str text, struct str name)
     return 0;
 }
 
+uint64_t memory_available(void)
+{
+    char text[4096];
+    return kb_line(small_file("/proc/meminfo", text, sizeof text), STR("MemAvailable:"));
+}
+
 bool proc_usage_read(int pid, struct proc_usage *out)
 {
     char path[64], text[4096];

@@ -10,6 +10,9 @@ int cpu_budget(void);
 /* Tells kinds of processors apart: what is measured, or packed, for one does not hold for another. */
 uint64_t cpu_print(void);
 
+/* Memory that new programs may take without swapping, as the kernel guesses; 0: unknown. */
+uint64_t memory_available(void);
+
 struct proc_usage {
     uint64_t rss_bytes, private_bytes, cpu_ms; /* private_bytes: 0 when unknown */
 };

@@ -100,7 +100,7 @@ TEST(cli_serve_and_up_end_with_3_on_a_bad_configuration)
     put_file(".", "bad.yaml", "models:\n  a: builtin:identity\n  b: {instances: x}\n");
     r = run_cli("up -c bad.yaml");
     EXPECT_EQ(r->code, EXIT_CONFIG);
-    EXPECT_HAS(r->err, "bad.yaml:3:18: models.b.instances: expected a whole number from 1 to 64, got \"x\"");
+    EXPECT_HAS(r->err, "bad.yaml:3:18: models.b.instances: expected auto or a whole number from 1 to 64, got \"x\"");
     r = run_cli("serve builtin:identity --listen 0.0.0.0:80");
     EXPECT_EQ(r->code, EXIT_USAGE); /* all of it stands in the command line */
     EXPECT_HAS(r->err, "--allow-unauthenticated-remote");
@@ -180,7 +180,7 @@ TEST(cli_check_explains)
     EXPECT_HAS(r->out, "# q.yaml is valid.");
     EXPECT_HAS(r->out, "listen: [127.0.0.1:8000] # default\n");
     EXPECT_HAS(r->out, "    isolation: inline\n");
-    EXPECT_HAS(r->out, "iris   1        onnx      process            1   5 B  /");
+    EXPECT_HAS(r->out, "iris   1        onnx      process         auto   5 B  /");
     EXPECT_HAS(r->out, "id     1        identity  inline             -     -  built in");
     EXPECT_HAS(r->out, "ONNX Runtime is not installed. Run: quern engine install onnxruntime");
     r = run_cli("check q.yaml --json");

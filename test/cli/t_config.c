@@ -148,7 +148,7 @@ TEST(config_errors_of_meaning_have_places_and_remedies)
         {"models:\n  a:\n    paht: m.onnx\n", "quern.yaml:3:5: models.a: unknown key \"paht\"",
          "did you mean \"path\"?"},
         {"models: {a: {path: m.onnx, instances: 0}}\n",
-         "quern.yaml:1:39: models.a.instances: expected a whole number from 1 to 64, got \"0\"", ""},
+         "quern.yaml:1:39: models.a.instances: expected auto or a whole number from 1 to 64, got \"0\"", ""},
     };
     (void)enter();
     put_file(".", "m.onnx", "x");
@@ -314,7 +314,7 @@ TEST(config_set_reaches_all_models_and_sections)
     EXPECT_EQ(config_set(&c, "data", "here", "--data", &err), ERR_OK);
     EXPECT(c.data[0] == '/' && strstr(c.data, "/here"));
     EXPECT_EQ(config_set(&c, "models.*.instances", "many", "--instances", &err), ERR_INVALID);
-    EXPECT_CSTR(err.text, "--instances: expected a whole number from 1 to 64, got \"many\"");
+    EXPECT_CSTR(err.text, "--instances: expected auto or a whole number from 1 to 64, got \"many\"");
     EXPECT_EQ(config_set(&c, "listen", "0.0.0.0:9", "--listen", &err), ERR_OK);
     EXPECT_EQ(config_check(&c, &err), ERR_INVALID);
     EXPECT_EQ(config_set(&c, "allow_unauthenticated_remote", "true", "--x", &err), ERR_OK);
