@@ -13,11 +13,11 @@ MODEL = ROOT / "test/data/iris.onnx"
 REPEATS = 20
 
 
-def ready_ms(model, data):
-    """Polls on one prepared address each 0.2 ms, so that the asking costs the server little and the figure is not rounded."""
+def ready_ms(*what):
+    """what: `serve MODEL` or `up -c FILE`, and options. Polls each 0.2 ms, so that the asking costs the server little and the figure is not rounded."""
     port = free_port()
     began = time.perf_counter()
-    process = subprocess.Popen([QUERN, "serve", model, "--listen", f"127.0.0.1:{port}", "--data", data, "--log-level", "warn"],
+    process = subprocess.Popen([QUERN, *what, "--listen", f"127.0.0.1:{port}", "--log-level", "warn"],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while True:
@@ -31,7 +31,7 @@ def ready_ms(model, data):
             finally:
                 connection.close()
             if process.poll() is not None or time.perf_counter() - began > 30:
-                raise RuntimeError(f"quern serve {model} did not get ready (exit code {process.poll()})")
+                raise RuntimeError(f"quern {what} did not get ready (exit code {process.poll()})")
             time.sleep(0.0002)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -63,7 +63,7 @@ def run(_seconds):
     shutil.rmtree(data, ignore_errors=True)
     os.sched_setaffinity(0, range(os.cpu_count()))
     model = {"iris.onnx": MODEL, "builtin:identity": "builtin:identity"}
-    times = {name: sorted(ready_ms(path, data) for _ in range(REPEATS)) for name, path in model.items()}
+    times = {name: sorted(ready_ms("serve", path, "--data", data) for _ in range(REPEATS)) for name, path in model.items()}
     size = stripped_bytes()
     idle = idle_kib()
     rows = [[f"exec to ready, {name} (p50 of {REPEATS})", f"{statistics.median(t):.1f} ms", f"{t[0]:.1f}-{t[-1]:.1f}",
