@@ -75,6 +75,8 @@ static void on_prepare(uv_prepare_t *h)
     atomic_store(&t->edge->doorbell->thread[t->index].sleeping, 1);
     while (serve_collect(t->serve))
         ;
+    if (t->records)
+        edge_record_pump(t);
     if (!uv_is_active((uv_handle_t *)&t->tick) && serve_is_busy(t->serve))
         (void)uv_timer_start(&t->tick, on_tick, TICK_MS, TICK_MS);
 }
@@ -149,6 +151,7 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         edge_answer_load(t, n);
         break;
     case EDGE_NEWS_DRAIN:
+        edge_record_end_all(t);
         server_drain(t->server, on_thread_drained, t);
         break;
     }
@@ -280,6 +283,8 @@ static enum err_code read_launch(struct edge *e, struct str text, struct err *er
             log_share_take(&r);
         else if (str_eq_c(key, "access_log"))
             json_bool(&r, &e->access_log);
+        else if (str_eq_c(key, "record_over_network"))
+            json_bool(&r, &e->record_over_network);
         else if (str_eq_c(key, "allow_client_shm") && json_bool(&r, &allow_client_shm))
             client_shm_allow(allow_client_shm);
         else if (str_eq_c(key, "data") && json_string(&r, &e->arena, &s))

@@ -72,6 +72,7 @@ struct edge_thread {
     struct serve_load *loads;  /* questions to the master that are not answered yet */
     size_t loads_len;
     uint64_t load_seq;
+    struct edge_record *records; /* recordings that are asked for on this thread */
     struct http_req *reloading; /* waits for the master's answer */
     struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
 };
@@ -99,6 +100,7 @@ struct edge {
     char address[300]; /* first listening address, for texts */
     struct str listen_json;
     bool is_serve, access_log;
+    bool record_over_network;
     uint64_t started_at_ms;
     uint32_t models_expected;
     /* */
@@ -150,6 +152,11 @@ void edge_rollout_write(const struct edge_model *m, struct json_writer *w);
 
 /* edge_explain.c: all about one model */
 void edge_get_model(struct http_req *req, const struct route_match *match, void *arg);
+
+/* edge_record.c: requests and answers for quern record */
+void edge_get_record(struct http_req *req, const struct route_match *match, void *arg);
+void edge_record_pump(struct edge_thread *t); /* before the loop sleeps */
+void edge_record_end_all(struct edge_thread *t);
 
 /* edge_metrics.c */
 void edge_metrics_model(struct edge *e, struct model_shared *m);

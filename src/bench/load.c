@@ -33,6 +33,12 @@ struct client {
     bool wants_out, is_busy, is_complete, closes;
     size_t sent;
     uint64_t start_ns; /* intended */
+    struct str request;
+    /* of a script */
+    size_t item;
+    struct buf body;
+    char name[40], value[24]; /* the header in work; name "" when it is too long to be ours */
+    char header_length[24];
 };
 
 struct load {
@@ -47,14 +53,10 @@ struct load {
     size_t idle_len;
     uint64_t now_ns, begin_ns, end_ns; /* the window */
     double due_ns;                     /* open loop: the next intended start */
+    size_t next;                       /* script: the item that is due next */
     bool is_failed;
     char *bytes;
 };
-
-static struct str request_of(const struct load *l)
-{
-    return buf_view(&l->o->subject->request);
-}
 
 static bool in_window(const struct load *l, uint64_t t)
 {
@@ -86,6 +88,47 @@ static enum err_code resolve(struct load *l)
     return ERR_OK;
 }
 
+/* ---- What a script wants of an answer ---- */
+
+static void add_text(char *out, size_t out_size, const char *at, size_t n)
+{
+    size_t have = strlen(out);
+    if (n >= out_size - have)
+        n = out_size - have - 1;
+    memcpy(out + have, at, n);
+    out[have + n] = '\0';
+}
+
+static int on_field(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    add_text(c->name, sizeof c->name, at, n);
+    return 0;
+}
+
+static int on_value(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    add_text(c->value, sizeof c->value, at, n);
+    return 0;
+}
+
+static int on_header(llhttp_t *p)
+{
+    struct client *c = p->data;
+    if (str_eq_nocase(str_c(c->name), STR("inference-header-content-length")))
+        (void)str_copy(c->header_length, sizeof c->header_length, str_c(c->value)); /* both have one size */
+    c->name[0] = c->value[0] = '\0';
+    return 0;
+}
+
+static int on_body(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    buf_add(&c->body, at, n);
+    return c->body.failed ? HPE_USER : 0;
+}
+
 static int on_complete(llhttp_t *p)
 {
     struct client *c = p->data;
@@ -97,6 +140,11 @@ static int on_complete(llhttp_t *p)
 }
 
 static const llhttp_settings_t answer_settings = {.on_message_complete = on_complete};
+static const llhttp_settings_t script_settings = {.on_message_complete = on_complete,
+                                                  .on_header_field = on_field,
+                                                  .on_header_value = on_value,
+                                                  .on_header_value_complete = on_header,
+                                                  .on_body = on_body};
 
 static bool watch(struct load *l, struct client *c, int op)
 {
@@ -107,7 +155,9 @@ static bool watch(struct load *l, struct client *c, int op)
 /* Blocking, with a limit: a server on the same machine takes a connection at once or not at all. */
 static bool open_client(struct load *l, struct client *c)
 {
+    buf_done(&c->body);
     *c = (struct client){.load = l, .fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    buf_init(&c->body, LOAD_ANSWER_MAX);
     struct timeval limit = {.tv_sec = CONNECT_S};
     int one = 1;
     if (c->fd >= 0) {
@@ -116,7 +166,7 @@ static bool open_client(struct load *l, struct client *c)
         (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one,
                          sizeof one); /* fails for UNIX sockets, which need none */
     }
-    llhttp_init(&c->parser, HTTP_RESPONSE, &answer_settings);
+    llhttp_init(&c->parser, HTTP_RESPONSE, l->o->kind == LOAD_SCRIPT ? &script_settings : &answer_settings);
     c->parser.data = c;
     if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&l->address, l->address_n) == 0 &&
         fd_set_nonblock(c->fd, l->err) == ERR_OK && watch(l, c, EPOLL_CTL_ADD))
@@ -139,7 +189,7 @@ static void put_idle(struct load *l, struct client *c)
 
 static bool send_more(struct load *l, struct client *c)
 {
-    struct str all = request_of(l);
+    struct str all = c->request;
     bool is_stuck = false;
     while (c->sent < all.n && !is_stuck) {
         ssize_t n = send(c->fd, all.p + c->sent, all.n - c->sent, MSG_NOSIGNAL);
@@ -169,8 +219,9 @@ static void replace(struct load *l, struct client *c, bool is_timeout)
         put_idle(l, c);
 }
 
-static void start(struct load *l, struct client *c, uint64_t intended_ns)
+static void start(struct load *l, struct client *c, struct str request, uint64_t intended_ns)
 {
+    c->request = request;
     c->is_busy = true;
     c->is_complete = false;
     c->sent = 0;
@@ -185,29 +236,68 @@ static void advance_due(struct load *l)
     l->due_ns += l->o->kind == LOAD_FIXED ? gap_ns : -log(1 - rand_unit()) * gap_ns;
 }
 
-/* Starts what is due. Open loop: sets the timer for the next one when a connection waits for it. */
-static void dispatch(struct load *l)
+static void set_timer(struct load *l, uint64_t at)
 {
-    if (l->o->kind == LOAD_CLOSED) {
-        for (size_t n = l->idle_len; n > 0 && l->idle_len > 0 && l->now_ns < l->end_ns && !l->is_failed; n--)
-            start(l, l->idle[--l->idle_len], l->now_ns);
-        return;
-    }
-    while (l->idle_len > 0 && l->due_ns <= (double)l->now_ns && l->due_ns < (double)l->end_ns && !l->is_failed) {
-        uint64_t due_ns = (uint64_t)l->due_ns;
-        advance_due(l);
-        start(l, l->idle[--l->idle_len], due_ns);
-    }
-    if (l->idle_len == 0)
-        return;
-    uint64_t at = (uint64_t)l->due_ns;
     struct itimerspec when = {
         .it_value = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)},
     };
     CHECK(timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0);
 }
 
+static uint64_t item_due_ns(const struct load *l)
+{
+    const struct load_script *s = l->o->script;
+    return s->speed > 0 ? l->begin_ns + (uint64_t)((double)s->items[l->next].at_ns / s->speed) : l->now_ns;
+}
+
+static void dispatch_script(struct load *l)
+{
+    const struct load_script *s = l->o->script;
+    while (l->idle_len > 0 && l->next < s->len && item_due_ns(l) <= l->now_ns && !l->is_failed) {
+        struct client *c = l->idle[--l->idle_len];
+        uint64_t due_ns = item_due_ns(l);
+        c->item = l->next++;
+        buf_clear(&c->body);
+        c->name[0] = c->value[0] = c->header_length[0] = '\0';
+        start(l, c, s->items[c->item].request, due_ns);
+    }
+    if (l->idle_len > 0 && l->next < s->len)
+        set_timer(l, item_due_ns(l));
+}
+
+/* Starts what is due. Open loop: sets the timer for the next one when a connection waits for it. */
+static void dispatch(struct load *l)
+{
+    struct str request = buf_view(&l->o->subject->request);
+    if (l->o->kind == LOAD_SCRIPT) {
+        dispatch_script(l);
+        return;
+    }
+    if (l->o->kind == LOAD_CLOSED) {
+        for (size_t n = l->idle_len; n > 0 && l->idle_len > 0 && l->now_ns < l->end_ns && !l->is_failed; n--)
+            start(l, l->idle[--l->idle_len], request, l->now_ns);
+        return;
+    }
+    while (l->idle_len > 0 && l->due_ns <= (double)l->now_ns && l->due_ns < (double)l->end_ns && !l->is_failed) {
+        uint64_t due_ns = (uint64_t)l->due_ns;
+        advance_due(l);
+        start(l, l->idle[--l->idle_len], request, due_ns);
+    }
+    if (l->idle_len > 0)
+        set_timer(l, (uint64_t)l->due_ns);
+}
+
 /* ---- Answers ---- */
+
+static void tell_script(struct load *l, struct client *c)
+{
+    buf_pad(&c->body);
+    struct load_answer a = {.status = c->parser.status_code,
+                            .body = buf_view(&c->body),
+                            .header_length = str_c(c->header_length),
+                            .latency_ns = l->now_ns > c->start_ns ? l->now_ns - c->start_ns : 0};
+    l->o->script->on_answer(l->o->script->arg, c->item, &a);
+}
 
 static void count_answer(struct load *l, struct client *c)
 {
@@ -237,6 +327,8 @@ static void on_readable(struct load *l, struct client *c)
     }
     if (c->is_complete && c->is_busy) {
         count_answer(l, c);
+        if (l->o->kind == LOAD_SCRIPT)
+            tell_script(l, c);
         put_idle(l, c);
         is_fine = is_fine && !c->closes;
     }
@@ -349,6 +441,20 @@ static void run(struct load *l)
     count_unanswered(l);
 }
 
+/* Until the last item is answered, or given up. */
+static void run_script(struct load *l)
+{
+    l->now_ns = l->begin_ns = clock_now_ns();
+    l->end_ns = UINT64_MAX;
+    uint64_t tick_ns = l->now_ns;
+    double cpu_from_s = usage_cpu_s(l->o->pids, l->o->pids_len);
+    dispatch(l);
+    while ((l->next < l->o->script->len || l->idle_len < (size_t)l->o->connections) && !l->is_failed)
+        turn(l, &tick_ns);
+    l->r->cpu_s = usage_cpu_s(l->o->pids, l->o->pids_len) - cpu_from_s;
+    l->r->window_s = (double)(l->now_ns - l->begin_ns) / 1e9;
+}
+
 static enum err_code open_all(struct load *l)
 {
     const int n = l->o->connections;
@@ -373,8 +479,10 @@ static enum err_code open_all(struct load *l)
 
 static void close_all(struct load *l)
 {
-    for (int i = 0; l->clients && i < l->o->connections; i++)
+    for (int i = 0; l->clients && i < l->o->connections; i++) {
         (void)fd_close(l->clients[i].fd);
+        buf_done(&l->clients[i].body);
+    }
     (void)fd_close(l->epoll);
     (void)fd_close(l->timer);
     free(l->clients);
@@ -384,7 +492,8 @@ static void close_all(struct load *l)
 
 enum err_code load_run(const struct load_options *o, struct load_result *out, struct err *err)
 {
-    CHECK(o->connections > 0 && o->connections <= LOAD_CONNECTIONS_MAX && (o->kind == LOAD_CLOSED || o->rate > 0));
+    CHECK(o->connections > 0 && o->connections <= LOAD_CONNECTIONS_MAX);
+    CHECK(o->kind == LOAD_CLOSED || (o->kind == LOAD_SCRIPT ? o->script != NULL : o->rate > 0));
     struct load l = {.o = o, .r = out, .err = err, .epoll = -1, .timer = -1};
     *out = (struct load_result){0};
     (void)fd_limit_raise();
@@ -392,7 +501,10 @@ enum err_code load_run(const struct load_options *o, struct load_result *out, st
     if (code == ERR_OK)
         code = open_all(&l);
     if (code == ERR_OK) {
-        run(&l);
+        if (o->kind == LOAD_SCRIPT)
+            run_script(&l);
+        else
+            run(&l);
         code = l.is_failed ? err->code : ERR_OK;
     }
     close_all(&l);

@@ -138,6 +138,49 @@ static const struct arg_example request_examples[] = {
      "Why requests are refused."},
     {0}};
 
+static const struct arg_option record_options[] = {
+    {.name = "model", .value = "NAME", .help = "Whose requests, of all its versions."},
+    {.name = "out",
+     .letter = 'o',
+     .value = "FILE",
+     .help = "Where to; for its owner's eyes only (mode 600).",
+     .complete = "FILE"},
+    {.name = "sample", .value = "1/N", .help = "Take one of N requests, by chance. Default 1/1."},
+    {.name = "limit",
+     .value = "N|SIZE",
+     .is_repeatable = true,
+     .help = "End after so many requests (1000), or with a unit, bytes (64MB). Default 1000; at most 1 GiB."},
+    {.name = "for", .value = "TIME", .help = "End after that time."},
+    {.name = "force", .help = "Write over a file that exists."},
+    OPTION_JSON,
+    OPTION_DATA,
+    OPTION_URL,
+    {0}};
+static const struct arg_example record_examples[] = {
+    {"quern record --model ocr --out ocr.rec --for 1m", "Up to 1000 requests of the next minute."},
+    {"quern record --model ocr --out ocr.rec --sample 1/100 --limit 64MB", "A hundredth of the traffic."},
+    {0}};
+
+static const struct arg_option replay_options[] = {
+    {.name = "speed",
+     .value = "1x|2x|max",
+     .help = "Recorded times, twice as fast, or as fast as answers come. Default 1x."},
+    {.name = "compare", .help = "Compare answers with the recorded ones."},
+    {.name = "tolerance",
+     .value = "NUMBER",
+     .help = "Compare, and take numbers that differ by less, relative to 1 + their size, for the same; 0: exactly. "
+             "Default 0.001."},
+    {.name = "connections", .letter = 'c', .value = "N", .help = "Most requests in flight, 1 to 4096. Default 64."},
+    OPTION_JSON,
+    OPTION_DATA,
+    OPTION_URL,
+    {0}};
+static const struct arg_example replay_examples[] = {
+    {"quern replay ocr.rec --compare", "Against the quern that runs: the same answers, as fast?"},
+    {"quern replay ocr.rec --url http://127.0.0.1:9000 --speed max --tolerance 0",
+     "Against another one, as fast as it answers; every bit counts."},
+    {0}};
+
 static const struct arg_option bench_options[] = {
     {.name = "connections",
      .letter = 'c',
@@ -292,6 +335,35 @@ const struct command cli_commands[] = {
      .examples = request_examples,
      .args_max = 1,
      .run = cmd_request},
+    {.name = "record",
+     .summary = "record a model's requests and answers into a file",
+     .usage = "--model NAME --out FILE [OPTION]...",
+     .about =
+         "Takes copies of the requests that a model gets from now on, and of its answers, until a limit, the time, or "
+         "Ctrl-C. quern replay sends them again. They hold what clients send, which may be private: so nothing is "
+         "recorded unless somebody asks, the server itself keeps and writes nothing, the file is readable for its "
+         "owner only, and a server is asked through the socket in its data directory, which only its user may open; "
+         "record_over_network: true allows --url http://... too. Headers are not recorded but the content type, and "
+         "of failed requests the status alone is.\n"
+         "Requests wait for the recording nowhere: when it does not keep up, some are lost, and counted. The format "
+         "is described in docs/explain.md.",
+     .options = record_options,
+     .examples = record_examples,
+     .run = cmd_record},
+    {.name = "replay",
+     .summary = "send recorded requests again, and compare",
+     .usage = "[OPTION]... FILE",
+     .about =
+         "Sends the requests of a recording at the times at which they came, and shows their latencies beside the "
+         "recorded ones; with --compare also whether answers say the same, JSON by its meaning and tensors by their "
+         "elements. Request ids and the model's version are left out of it. Latency counts from the intended start. "
+         "Ends with code 1 when an answer was missing or not as recorded.",
+     .options = replay_options,
+     .examples = replay_examples,
+     .args_min = 1,
+     .args_max = 1,
+     .complete = "FILE",
+     .run = cmd_replay},
     {.name = "bench",
      .summary = "measure a model, or any HTTP server, under load",
      .usage = "[OPTION]... MODEL|http://HOST:PORT/PATH|unix:SOCKET[:/PATH]",

@@ -15,6 +15,8 @@ int cmd_status(const struct args *a, master_run_fn *run);
 int cmd_engine(const struct args *a, master_run_fn *run);
 int cmd_model(const struct args *a, master_run_fn *run);
 int cmd_request(const struct args *a, master_run_fn *run);
+int cmd_record(const struct args *a, master_run_fn *run);
+int cmd_replay(const struct args *a, master_run_fn *run);
 int cmd_bench(const struct args *a, master_run_fn *run);
 int cmd_tune(const struct args *a, master_run_fn *run);
 int cmd_version(const struct args *a, master_run_fn *run);

@@ -130,6 +130,7 @@ struct config {
     struct setting_list listen; /* const char * "HOST:PORT", default 127.0.0.1:8000; [::1]:8000 for IPv6 */
     bool allow_remote;          /* key `allow_unauthenticated_remote`: listen beyond loopback without authentication */
     bool allow_client_shm;      /* clients may register their shared memory for inputs and outputs */
+    bool record_over_network;   /* requests may be recorded over TCP */
     const char *data;           /* data directory, absolute */
     int64_t threads;            /* edge threads; 0 = the machine's budget */
     uint64_t drain_timeout_ns;  /* 30s */

@@ -245,10 +245,12 @@ const struct setting config_table[] = {
     SETTING_BOOL("allow_unauthenticated_remote", struct config, allow_remote, .def = "false",
                  .help = "Listen on addresses that other machines can reach although nobody is asked who they are."),
     SETTING_BOOL("allow_client_shm", struct config, allow_client_shm, .def = "false",
-                 .help =
-                     "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
-                     "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
-                     "memory read and written that the user of quern may read and write."),
+                 .help = "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
+                         "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
+                         "memory read and written that the user of quern may read and write."),
+    SETTING_BOOL("record_over_network", struct config, record_over_network, .def = "false",
+                 .help = "`quern record` may ask for requests and answers, which may be private, at the addresses of "
+                         "`listen` too, and not only at the socket in the data directory."),
     SETTING_STR("data", struct config, data, .min = 1, .max = 4000,
                 .help = "Data directory: state, crash reports, sockets. By default `$QUERN_DATA`, else "
                         "`$XDG_DATA_HOME/quern`, else `~/.local/share/quern`, else `/var/lib/quern`."),

@@ -234,6 +234,11 @@ void http_stream_begin(struct http_req *req, int status, struct str content_type
     send_whole(x, &w, NULL, 0);
 }
 
+size_t http_stream_backlog(struct http_req *req)
+{
+    return send_backlog(exchange_of(req));
+}
+
 bool http_stream_write(struct http_req *req, struct str bytes)
 {
     struct exchange *x = exchange_of(req);

@@ -264,6 +264,7 @@ static void dispatch(struct http_conn *c, bool has_more)
     x->req.t_ready_ns = s->now_ns;
     x->req.stage_ns[STAGE_RECEIVE] = x->req.t_ready_ns - x->req.t_start_ns;
     x->req.peer = c->peer;
+    x->req.is_unix = c->is_unix;
     x->was_dispatched = true;
     enqueue(c, x);
     c->is_last = c->is_last || !x->keep_alive;
@@ -596,6 +597,7 @@ void conn_open(struct server *s, int fd, bool is_unix)
         return;
     }
     c->peer = is_unix ? 0 : peer_of(fd);
+    c->is_unix = is_unix;
     int rc = open_handle(c, fd, is_unix);
     link_conn(c);
     if (rc != 0) {

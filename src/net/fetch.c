@@ -35,6 +35,8 @@ static enum err_code wait_for(struct call *k, int fd, short events)
 {
     while (true) {
         uint64_t now = clock_now_ns();
+        if (k->q->stop && *k->q->stop)
+            return err_set(k->err, ERR_CANCELLED, "stopped");
         if (now >= k->deadline_ns)
             return err_set(k->err, ERR_TIMEOUT, "no answer from %s in time", k->peer);
         struct pollfd p = {.fd = fd, .events = events};
@@ -205,6 +207,8 @@ static int on_headers_complete(llhttp_t *p)
 static int on_body(llhttp_t *p, const char *at, size_t n)
 {
     struct call *k = p->data;
+    if (k->q->on_body && k->r->status >= 200 && k->r->status < 300)
+        return k->q->on_body(k->q->on_body_arg, (struct str){at, n}) ? 0 : HPE_USER;
     buf_add(&k->r->body, at, n);
     return k->r->body.failed ? -1 : 0;
 }
@@ -233,6 +237,8 @@ static enum err_code explain(struct call *k, const llhttp_t *p)
     if (k->r->body.failed)
         return err_set(k->err, ERR_TOO_LARGE, "the answer of %s is larger than %zu bytes", k->peer,
                        k->r->body.max_bytes);
+    if (llhttp_get_errno(p) == HPE_USER && k->q->on_body)
+        return err_set(k->err, ERR_CANCELLED, "stopped");
     const char *reason = llhttp_get_error_reason(p);
     return err_set(k->err, ERR_BACKEND, "%s does not answer in HTTP/1.1: %s", k->peer, reason ? reason : "malformed");
 }

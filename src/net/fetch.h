@@ -9,6 +9,8 @@
 #ifndef NET_FETCH_H
 #define NET_FETCH_H
 
+#include <signal.h>
+
 #include "net/http.h"
 
 #define FETCH_HEADERS_MAX 64
@@ -25,6 +27,10 @@ struct fetch_request {
     size_t headers_len;
     uint64_t timeout_ns;   /* 0: 30 s */
     size_t body_bytes_max; /* 0: 64 MiB */
+    /* For an answer that is a stream: gets the body of a 2xx answer as it comes, in place of `body`. False ends the call with ERR_CANCELLED. */
+    bool (*on_body)(void *arg, struct str bytes);
+    void *on_body_arg;
+    const volatile sig_atomic_t *stop; /* not NULL: when a signal has set it, the call ends with ERR_CANCELLED */
 };
 
 struct fetch_response {

@@ -39,6 +39,7 @@ struct http_req {
     uint64_t t_ready_ns;  /* head and body complete */
     int thread;           /* index of the edge thread */
     uint64_t peer;        /* who asks: a hash of the address, without port; 0 = unknown (UNIX socket) */
+    bool is_unix;         /* it came over a UNIX socket: from this machine, let in by the socket's permissions */
     void (*on_cancel)(struct http_req *req, void *arg);
     void *on_cancel_arg;
     /* For the access log, set by handlers that know: */
@@ -88,5 +89,7 @@ struct http_header http_retry_after(const struct err *err, char *out, size_t out
 void http_stream_begin(struct http_req *req, int status, struct str content_type);
 ATTR_MUST_USE bool http_stream_write(struct http_req *req, struct str bytes);
 void http_stream_end(struct http_req *req);
+/* Bytes that wait for the client; who can wait too writes when they are few. The loop turns when they become fewer. */
+size_t http_stream_backlog(struct http_req *req);
 
 #endif

@@ -42,6 +42,7 @@ struct http_conn {
     struct http_conn *dirty_next;
     enum conn_state state;
     uint64_t peer; /* http_req.peer of its requests */
+    bool is_unix;  /* http_req.is_unix of its requests */
     bool is_dirty, is_broken, is_closed;
     bool is_reading;     /* uv_read_start is in force */
     bool is_in_event;    /* inside conn_input: bytes are flushed at its end */

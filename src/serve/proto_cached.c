@@ -35,6 +35,7 @@ static void answer_from(struct proto_call *c, const struct cache_entry *e, enum 
     proto_trail_note(c, NULL, how, now);
     if (m->outcome[OUTCOME_OK])
         metric_add(m->outcome[OUTCOME_OK], req->thread, 1);
+    proto_call_record(c, 200, cache_entry_type(e), header, &body, 1);
     http_respond(req, 200, cache_entry_type(e), header.n ? extra : extra + 1, header.n ? 2 : 1, &body, 1);
 }
 

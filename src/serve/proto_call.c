@@ -61,6 +61,8 @@ struct proto_call *proto_call_new(struct http_req *req, struct serve *serve, con
     c->ops = ops;
     c->req = req;
     c->serve = serve;
+    if (UNLIKELY(record_is_on()))
+        (void)http_body_fetch(req); /* a broken connection shows elsewhere */
     json_init(&c->reader, req->body, JSON_DEPTH_MAX);
     c->reader.allow_nan = ops->allow_nan;
     return c;
@@ -104,6 +106,20 @@ static void count_success(const struct proto_call *c, uint64_t now_ns)
     stats_success(served_shared(i->model), c->req->thread, i->rows > 0 ? i->rows : 1, ns);
 }
 
+void proto_call_record(const struct proto_call *c, int status, struct str type, struct str header_length,
+                       const struct str *parts, size_t parts_len)
+{
+    if (UNLIKELY(record_is_on()) && c->info)
+        record_note(c->req, str_c(c->info->name), str_c(c->info->version), status, type, header_length, parts,
+                    parts_len);
+}
+
+static void record_failure(const struct proto_call *c, const struct err *err)
+{
+    if (err->code != ERR_CANCELLED)
+        proto_call_record(c, err_http_status(err->code), STR(""), STR(""), NULL, 0);
+}
+
 static void answer(struct proto_call *c)
 {
     struct infer *i = &c->infer;
@@ -117,6 +133,7 @@ static void answer(struct proto_call *c)
     stats_failure(served_shared(i->model), c->req->thread, failure_of(i->err.code),
                   c->t_encode_ns - c->req->t_ready_ns);
     LOG_DEBUG("request failed", LOG_S("id", c->req->id), LOG_S("model", c->info->name), LOG_S("error", i->err.text));
+    record_failure(c, &i->err);
     c->ops->fail(c->req, &i->err);
 }
 
@@ -184,6 +201,7 @@ void proto_call_submit(struct proto_call *c)
 void proto_call_fail(struct proto_call *c, const struct err *err)
 {
     c->req->stage_ns[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
+    record_failure(c, err);
     proto_trail_note(c, err, TRAIL_NO_CACHE, clock_now_ns());
     c->ops->fail(c->req, err);
 }
@@ -197,6 +215,7 @@ void proto_call_respond(struct proto_call *c, struct str content_type, const str
     proto_trail_note(c, NULL, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, now_ns);
     if (c->flight)
         proto_cached_keep(c, content_type, extra, extra_len, parts, parts_len);
+    proto_call_record(c, 200, content_type, extra_len > 0 ? extra[0].value : STR(""), parts, parts_len);
     http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);
 }
 

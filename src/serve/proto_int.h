@@ -5,6 +5,7 @@
 #include "serve/cache.h"
 #include "serve/client_shm.h"
 #include "serve/proto.h"
+#include "serve/record.h"
 #include "serve/trail.h"
 
 struct proto_call;
@@ -80,6 +81,9 @@ const char *proto_nearest(const struct tensor_spec *t, uint32_t len, struct str 
 /* For "%.*s" of a stranger's text: its length, cut between characters. */
 int proto_cut(struct str s);
 
+/* For whoever records: the answer that the call is about to get. parts NULL: an error. */
+void proto_call_record(const struct proto_call *c, int status, struct str type, struct str header_length,
+                       const struct str *parts, size_t parts_len);
 /* Makes a record of the call if it failed or was slow, or is one of the sample; err NULL: it went well. Before it is answered. */
 void proto_trail_note(const struct proto_call *c, const struct err *err, enum trail_cache cache, uint64_t now_ns);
 

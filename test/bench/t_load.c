@@ -178,3 +178,82 @@ TEST(no_server_is_told)
     subject_done(&t);
     arena_done(&a);
 }
+
+/* ---- scripts ---- */
+
+struct seen {
+    int answers, statuses;
+    size_t order[8];
+    uint64_t latency_ns[8];
+    char body[8][16], length[8][8];
+};
+
+static void see(void *arg, size_t item, const struct load_answer *a)
+{
+    struct seen *s = arg;
+    s->order[s->answers++] = item;
+    s->statuses += a->status;
+    s->latency_ns[item] = a->latency_ns;
+    (void)str_copy(s->body[item], sizeof s->body[item], a->body);
+    (void)str_copy(s->length[item], sizeof s->length[item], a->header_length);
+}
+
+static struct seen play(struct server *s, double speed, uint64_t gap_ns, uint64_t timeout_ns, struct load_result *r)
+{
+    static struct subject t;
+    static struct arena a;
+    struct load_item items[4];
+    struct seen seen = {0};
+    struct err err;
+    start(s, &t, &a);
+    for (size_t i = 0; i < ARRAY_LEN(items); i++)
+        items[i] = (struct load_item){.at_ns = i * gap_ns, .request = STR("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")};
+    struct load_script script = {
+        .items = items, .len = ARRAY_LEN(items), .speed = speed, .on_answer = see, .arg = &seen};
+    struct load_options o = {
+        .subject = &t, .kind = LOAD_SCRIPT, .connections = 1, .timeout_ns = timeout_ns, .script = &script};
+    if (load_run(&o, r, &err) != ERR_OK)
+        FAIL("%s", err.text);
+    subject_done(&t);
+    arena_done(&a);
+    return seen;
+}
+
+TEST(a_script_sends_each_request_at_its_time_and_hands_the_answers_over)
+{
+    struct server s = {.answer = "HTTP/1.1 200 OK\r\nX-Empty:\r\nInference-Header-Content-Length: 1\r\n"
+                                 "X-Later: 7\r\nContent-Length: 2\r\n\r\nok"};
+    static struct load_result r;
+    struct seen seen = play(&s, 1, 20 * NS_PER_MS, 5 * NS_PER_S, &r);
+    EXPECT_EQ(seen.answers, 4);
+    EXPECT_EQ(seen.statuses, 800);
+    EXPECT_EQ(r.answers, 4);
+    EXPECT(r.window_s >= 0.06); /* not before its time */
+    for (size_t i = 0; i < 4; i++) {
+        EXPECT_EQ(seen.order[i], i);
+        EXPECT_CSTR(seen.body[i], "ok");
+        EXPECT_CSTR(seen.length[i], "1");
+    }
+}
+
+TEST(a_script_at_full_speed_does_not_wait_for_its_times)
+{
+    struct server s = {.answer = ANSWER("503 Busy")};
+    static struct load_result r;
+    struct seen seen = play(&s, 0, 3600 * NS_PER_S, 5 * NS_PER_S, &r);
+    EXPECT_EQ(seen.answers, 4);
+    EXPECT_EQ(seen.statuses, 4 * 503);
+}
+
+TEST(a_script_counts_from_the_intended_start_and_gives_up_what_takes_too_long)
+{
+    struct server s = {.answer = ANSWER("200 OK"), .stall_at_ms = 1, .stall_ms = 300};
+    static struct load_result r;
+    struct seen seen = play(&s, 1, 50 * NS_PER_MS, 5 * NS_PER_S, &r);
+    EXPECT_EQ(seen.answers, 4);
+    EXPECT(seen.latency_ns[2] >= 200 * NS_PER_MS); /* it waited for the one before it */
+    s = (struct server){.answer = ANSWER("200 OK"), .stall_at_ms = 1, .stall_ms = 500};
+    seen = play(&s, 1, 50 * NS_PER_MS, 100 * NS_PER_MS, &r);
+    EXPECT(seen.answers < 4);
+    EXPECT(r.timeouts >= 1);
+}
