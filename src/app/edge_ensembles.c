@@ -12,13 +12,14 @@ static bool is_newer(const char *a, const char *b)
     return na != nb ? na > nb : strcmp(a, b) > 0;
 }
 
-/* What the step would be served by: the newest that is ready, else the newest. */
+/* What the step would be served by: the newest that is ready, else the newest. One that is only tried is nobody's member, unless by its number. */
 static const struct edge_model *member_of(const struct edge *e, const struct ensemble_step *s)
 {
     const struct edge_model *best = NULL;
     for (size_t i = 0; i < e->models_len; i++) {
         const struct edge_model *m = &e->models[i];
-        if (strcmp(m->shared->name, s->model) != 0 || (s->version[0] && strcmp(m->shared->version, s->version) != 0))
+        if (strcmp(m->shared->name, s->model) != 0 || (s->version[0] && strcmp(m->shared->version, s->version) != 0) ||
+            (!s->version[0] && m->rollout.policy.is_canary))
             continue;
         bool is_ready = m->state == SERVED_READY, best_is_ready = best && best->state == SERVED_READY;
         if (!best || (is_ready && !best_is_ready) ||

@@ -28,6 +28,7 @@ void edge_load(void *arg, struct serve_load *l)
     jw_object(&w);
     jw_kv_u64(&w, "id", l->id);
     jw_kv_c(&w, "name", l->name);
+    jw_kv_bool(&w, "dependents", l->with_dependents);
     jw_object_end(&w);
     static const enum channel_type types[] = {CHANNEL_LOAD, CHANNEL_UNLOAD, CHANNEL_ROLLBACK, CHANNEL_PROMOTE};
     edge_tell(t->edge, types[l->kind], buf_view(&text));
@@ -91,9 +92,8 @@ static void answered(struct serve_load *l, const struct err *err)
         http_respond(req, 200, STR("application/json"), NULL, 0, NULL, 0); /* as Triton: no body */
 }
 
-/* Triton's `parameters`: {"config": ..., "file:1/model.onnx": ...} would change what is loaded; ours is in quern.yaml. unload_dependents says nothing
- * to us. */
-static enum err_code read_parameters(const struct http_req *req, struct err *err)
+/* Triton's `parameters`: {"config": ..., "file:1/model.onnx": ...} would change what is loaded; ours is in quern.yaml. */
+static enum err_code read_parameters(const struct http_req *req, struct serve_load *l, struct err *err)
 {
     struct json_reader r;
     struct str key;
@@ -108,8 +108,11 @@ static enum err_code read_parameters(const struct http_req *req, struct err *err
         }
         json_object(&r);
         while (json_key(&r, &key)) {
-            bool is_known = str_eq_c(key, "unload_dependents");
-            json_skip(&r, NULL);
+            bool is_known = str_eq_c(key, "unload_dependents") && l->kind == SERVE_UNLOAD;
+            if (is_known)
+                json_bool(&r, &l->with_dependents);
+            else
+                json_skip(&r, NULL);
             if (!is_known && !r.failed) {
                 err_set(err, ERR_UNSUPPORTED, "parameter '%.*s' is not taken here", (int)(key.n < 60 ? key.n : 60),
                         key.p);
@@ -132,7 +135,7 @@ static void ask(struct http_req *req, const struct route_match *match, struct ed
     if (match->captures[0].n >= MODEL_NAME_MAX) {
         err_set(&err, ERR_NOT_FOUND, "no such model: the name is too long");
         http_respond_err(req, &err);
-    } else if (read_parameters(req, &err)) {
+    } else if (read_parameters(req, l, &err)) {
         http_respond_err(req, &err);
     } else {
         l->name = arena_cstr(req->arena, match->captures[0]);

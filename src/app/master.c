@@ -245,6 +245,7 @@ static void wait_once(struct master *m)
     scale_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());
+    ensembles_tick(m);
     lives_sweep(m);
     if (m->status_dirty)
         status_write(m);

@@ -48,6 +48,32 @@ void master_write_ensemble(const struct ensemble_config *e, struct json_writer *
     jw_object_end(w);
 }
 
+static bool is_member(const struct ensemble_config *e, const char *name)
+{
+    const struct ensemble_step_config *steps = e->steps.items;
+    for (size_t i = 0; i < e->steps.len; i++)
+        if (strcmp(steps[i].model, name) == 0)
+            return true;
+    return false;
+}
+
+bool ensemble_waits(const struct master *m, const struct life *l)
+{
+    if (l->config->ensemble.steps.len == 0)
+        return false;
+    for (const struct life *other = m->lives; other; other = other->next)
+        if (other->replaces && other->state == LIFE_LOADING && is_member(&l->config->ensemble, other->config->name))
+            return true;
+    return false;
+}
+
+void ensembles_tick(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_LOADING && !l->sent && l->config->ensemble.steps.len > 0 && !ensemble_waits(m, l))
+            life_changed(m, l);
+}
+
 bool master_same_ensemble(const struct ensemble_config *a, const struct ensemble_config *b)
 {
     struct buf x, y;

@@ -202,6 +202,9 @@ void master_edge_launch(const struct master *m, struct buf *out);
 
 /* master_ensemble.c */
 void master_write_ensemble(const struct ensemble_config *e, struct json_writer *w); /* nothing, if it is none */
+/* A member is being replaced: what the ensemble looks like then is seen when that has ended. */
+bool ensemble_waits(const struct master *m, const struct life *l);
+void ensembles_tick(struct master *m); /* tells the edge of those that need not wait any more */
 bool master_same_ensemble(const struct ensemble_config *a, const struct ensemble_config *b);
 
 /* master_warm_up.c */

@@ -14,7 +14,9 @@
 
 struct loads {
     char *names[NAMES_MAX]; /* what operators loaded, and did not unload since */
+    bool is_along[NAMES_MAX]; /* it came as member of an ensemble */
     size_t names_len;
+    char bringing[MODEL_NAME_MAX]; /* being loaded: its members come along */
     bool is_begun;
     struct {
         uint64_t id;
@@ -48,8 +50,30 @@ static bool add_name(struct loads *l, const char *name)
         return false;
     l->names[l->names_len] = strdup(name);
     CHECK(l->names[l->names_len]);
+    l->is_along[l->names_len] = false;
     l->names_len++;
     return true;
+}
+
+static const struct ensemble_config *ensemble_of(const struct config *c, const char *name)
+{
+    const struct model_config *models = c->models.items;
+    for (size_t i = 0; i < c->models.len; i++)
+        if (strcmp(models[i].name, name) == 0)
+            return &models[i].ensemble;
+    return NULL;
+}
+
+/* An ensemble brings its members. */
+static void add_members(struct loads *l, const struct config *c, const char *name)
+{
+    const struct ensemble_config *e = ensemble_of(c, name);
+    const struct ensemble_step_config *steps = e ? e->steps.items : NULL;
+    for (size_t i = 0; e && i < e->steps.len; i++) {
+        size_t before = l->names_len;
+        if (add_name(l, steps[i].model) && l->names_len > before)
+            l->is_along[before] = true;
+    }
 }
 
 static void remove_name(struct loads *l, const char *name)
@@ -59,6 +83,30 @@ static void remove_name(struct loads *l, const char *name)
         return;
     free(l->names[i]);
     l->names[i] = l->names[--l->names_len];
+    l->is_along[i] = l->is_along[l->names_len];
+}
+
+static bool has_member(const struct ensemble_config *e, const char *name)
+{
+    const struct ensemble_step_config *steps = e ? e->steps.items : NULL;
+    for (size_t i = 0; e && i < e->steps.len; i++)
+        if (strcmp(steps[i].model, name) == 0)
+            return true;
+    return false;
+}
+
+/* A member that came with an ensemble that has gone, and that no other loaded ensemble has. */
+static const char *next_left_alone(const struct master *m, const struct ensemble_config *gone)
+{
+    const struct loads *l = m->loads;
+    for (size_t i = 0; i < l->names_len; i++) {
+        bool is_needed = !l->is_along[i] || !has_member(gone, l->names[i]);
+        for (size_t k = 0; k < l->names_len && !is_needed; k++)
+            is_needed = has_member(ensemble_of(&m->snapshot->config, l->names[k]), l->names[i]);
+        if (!is_needed)
+            return l->names[i];
+    }
+    return NULL;
 }
 
 /* At the start: what the configuration loads. */
@@ -71,9 +119,9 @@ static void begin(struct master *m, const struct config *c)
         return;
     l->is_begun = true;
     for (size_t i = 0; i < c->repository.load.len; i++)
-        if (strcmp(items[i], "*") != 0)
-            (void)add_name(l, items[i]);
-        else
+        if (strcmp(items[i], "*") != 0 && add_name(l, items[i]))
+            add_members(l, c, items[i]);
+        else if (strcmp(items[i], "*") == 0)
             for (size_t k = 0; k < c->models.len; k++)
                 (void)add_name(l, models[k].name);
 }
@@ -83,6 +131,9 @@ bool loads_want(struct master *m, const struct config *c, const char *name)
     if (c->repository.mode != REPOSITORY_EXPLICIT)
         return true;
     begin(m, c);
+    if (m->loads->bringing[0])
+        add_members(m->loads, c, m->loads->bringing);
+    m->loads->bringing[0] = '\0';
     return position(m->loads, name) >= 0;
 }
 
@@ -174,6 +225,8 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, struc
         return err_set(err, ERR_BUSY, "%d models are being loaded", WAITERS_MAX);
     if (!add_name(l, name))
         return err_set(err, ERR_BUSY, "more than %d models are loaded", NAMES_MAX);
+    l->is_along[position(l, name)] = false;
+    (void)str_copy(l->bringing, sizeof l->bringing, str_c(name));
     l->waiters[l->waiters_len].id = id;
     (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
     enum err_code code = master_reload(m, err); /* a model that fails at once, or is not there, is answered in it */
@@ -189,7 +242,7 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, struc
     return code;
 }
 
-static enum err_code unload(struct master *m, const char *name, struct err *err)
+static enum err_code unload_one(struct master *m, const char *name, struct err *err)
 {
     struct err gone = {0};
     bool any = false;
@@ -207,6 +260,19 @@ static enum err_code unload(struct master *m, const char *name, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code unload(struct master *m, const char *name, bool with_members, struct err *err)
+{
+    const struct ensemble_config *e = ensemble_of(&m->snapshot->config, name);
+    enum err_code code = unload_one(m, name, err);
+    for (const char *member; !code && with_members && (member = next_left_alone(m, e)) != NULL;) {
+        char copy[MODEL_NAME_MAX];
+        struct err failed = {0}; /* it had not been loaded any more */
+        (void)str_copy(copy, sizeof copy, str_c(member));
+        (void)unload_one(m, copy, &failed);
+    }
+    return code;
+}
+
 void loads_on_message(struct master *m, enum channel_type type, struct str payload)
 {
     struct json_reader r;
@@ -214,6 +280,7 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
     struct arena a;
     struct err err = {0};
     uint64_t id = 0;
+    bool with_members = false;
     char name[MODEL_NAME_MAX] = "", reason[300] = "by request";
     arena_init(&a, 1024, 1 << 16);
     json_init(&r, payload, 4);
@@ -225,6 +292,8 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
             (void)str_copy(name, sizeof name, s);
         else if (str_eq_c(key, "reason") && json_string(&r, &a, &s))
             (void)str_copy(reason, sizeof reason, s);
+        else if (str_eq_c(key, "dependents"))
+            json_bool(&r, &with_members);
         else
             json_skip(&r, NULL);
     }
@@ -245,7 +314,7 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
         answer(m, id, &err);
         return;
     }
-    enum err_code code = is_load ? load(m, id, name, &err) : unload(m, name, &err);
+    enum err_code code = is_load ? load(m, id, name, &err) : unload(m, name, with_members, &err);
     if (code || !is_load)
         answer(m, id, &err);
 }

@@ -200,7 +200,7 @@ static size_t lives_wanted(const struct master *m)
 {
     size_t n = 0;
     for (const struct life *l = m->lives; l; l = l->next)
-        n += l->state < LIFE_KEPT && !l->replaces;
+        n += l->state < LIFE_KEPT && !l->replaces && !ensemble_waits(m, l);
     return n;
 }
 
@@ -248,6 +248,8 @@ void life_changed(struct master *m, struct life *l)
     bool is_inline = l->config->isolation == ISOLATION_INLINE;
     if (l->replaces && l->state == LIFE_LOADING && !is_inline)
         return; /* the edge hears of it when it can take over; an inline one it must load itself */
+    if (l->state == LIFE_LOADING && !l->sent && ensemble_waits(m, l))
+        return;
     struct buf text;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
     master_model_payload(m, l, &text);

@@ -146,8 +146,10 @@ static void apply(struct master *m, struct snapshot *s)
     const struct model_config *c = s->config.models.items;
     drop_unfinished(m, &s->config);
     mark_unwanted(m, &s->config);
-    for (size_t i = 0; i < s->config.models.len; i++)
-        want(m, s, &c[i]);
+    for (int ensembles = 0; ensembles < 2; ensembles++) /* after the members that they look for */
+        for (size_t i = 0; i < s->config.models.len; i++)
+            if ((c[i].ensemble.steps.len > 0) == (ensembles == 1))
+                want(m, s, &c[i]);
     for (size_t i = 0; i < s->config.models.len; i++)
         leave_all(m, c[i].name);
 }

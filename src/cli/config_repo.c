@@ -331,6 +331,7 @@ static enum err_code folder_failed(struct config *c, struct model_config *m, str
     }
     struct model_config bad = *m;
     bad.path = NULL;
+    bad.ensemble = (struct ensemble_config){0};
     bad.problem = arena_printf(&c->arena, "%s%s%s", why.text, why.remedy[0] ? "; " : "", why.remedy).p;
     return put(c, &bad, out, len, err);
 }

@@ -13,6 +13,7 @@ enum serve_load_kind { SERVE_LOAD, SERVE_UNLOAD, SERVE_ROLLBACK, SERVE_PROMOTE }
 struct serve_load {
     const char *name;
     enum serve_load_kind kind;
+    bool with_dependents; /* SERVE_UNLOAD: of an ensemble, also the members that came with it */
     void (*done)(struct serve_load *l, const struct err *err);
     void *owner;
     /* private */

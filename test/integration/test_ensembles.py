@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import struct
 
@@ -154,3 +155,209 @@ models:
 """)
     r = s.post("/predict", json.dumps({"modelId": "look", "features": [1]}))
     assert r.status == 504 and r.json()["message"].startswith("step 'two' (model 'slow')"), r
+
+
+# ---- ensembles from config.pbtxt ----
+
+CHAIN = """name: "chain"
+platform: "ensemble"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+ensemble_scheduling {
+  step [
+    { model_name: "copy" model_version: -1
+      input_map { key: "x" value: "x" }
+      output_map { key: "y" value: "middle" } },
+    { model_name: "net" model_version: -1
+      input_map { key: "X" value: "middle" }
+      output_map { key: "probabilities" value: "y" } }
+  ]
+}
+"""
+FLOWER = [5.1, 3.5, 1.4, 0.2]
+
+
+def put(folder, version, name, file="model.onnx"):
+    aside = folder / f".{version}.new"
+    aside.mkdir(parents=True)
+    shutil.copy(quern.DATA / name, aside / file)
+    aside.rename(folder / str(version))
+
+
+def put_chain(repo, text=CHAIN, version="1"):
+    (repo / "chain").mkdir(parents=True, exist_ok=True)
+    if version:
+        (repo / "chain" / version).mkdir(exist_ok=True)
+    aside = repo / "chain/.config"
+    aside.write_text(text)
+    aside.rename(repo / "chain/config.pbtxt")
+
+
+def put_members(repo):
+    put(repo / "copy", 1, "identity_fp32.onnx")
+    put(repo / "net", 1, "iris_tensor.onnx")
+
+
+def ask_chain(s):
+    r = s.post("/predict", json.dumps({"modelId": "chain", "features": FLOWER}))
+    return r.json()["data"]["prediction"] if r.status == 200 else r.status
+
+
+@pytest.mark.onnx
+def test_an_ensemble_of_a_triton_repository_for_tritons_client(serve, tmp_path):
+    http = pytest.importorskip("tritonclient.http")
+    np = pytest.importorskip("numpy")
+    put_members(tmp_path)
+    put_chain(tmp_path)
+    s = serve(str(tmp_path))
+    with http.InferenceServerClient(":".join(map(str, s.address))) as client:
+        assert client.is_model_ready("chain") and client.is_model_ready("chain", "1")
+        meta = client.get_model_metadata("chain")
+        assert meta["platform"] == "ensemble" and meta["versions"] == ["1"]
+        assert meta["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}] and [o["name"] for o in meta["outputs"]] == ["y"]
+        assert client.get_model_config("chain")["platform"] == "ensemble"
+        rows = np.array([FLOWER, [6.3, 3.3, 6.0, 2.5]], dtype=np.float32)
+
+        def ask(model, name, out):
+            x = http.InferInput(name, list(rows.shape), "FP32")
+            x.set_data_from_numpy(rows, binary_data=True)
+            return client.infer(model, [x]).as_numpy(out)
+
+        assert ask("chain", "x", "y") == pytest.approx(ask("net", "X", "probabilities"), rel=1e-5)
+        index = {m["name"]: m["state"] for m in client.get_model_repository_index()}
+        assert index == {"chain": "READY", "copy": "READY", "net": "READY"}
+
+
+@pytest.mark.onnx
+def test_versions_of_an_ensemble_are_its_folders(serve, tmp_path):
+    put_members(tmp_path)
+    put_chain(tmp_path, version="3")
+    put_chain(tmp_path, CHAIN + "version_policy { all {} }\n", version="12")
+    (tmp_path / "chain/notes").mkdir()
+    s = serve(str(tmp_path))
+    assert s.get("/v2/models/chain").json()["versions"] == ["3", "12"]
+    shutil.rmtree(tmp_path / "chain/12")
+    shutil.rmtree(tmp_path / "chain/3")
+    s.reload()
+    wait_until(lambda: s.get("/v2/models/chain").json()["versions"] == ["1"], 10, "without folders, version 1")
+
+
+BAD = {
+    "a circle": (CHAIN.replace('key: "x" value: "x"', 'key: "x" value: "y"'), ":6: ensemble_scheduling: inputs: no step takes"),
+    "a longer circle": (
+        CHAIN.replace('key: "x" value: "x"', 'key: "x" value: "y"').replace(
+            'input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]', 'input [ { name: "z" data_type: TYPE_FP32 dims: [ 4 ] } ]').replace(
+            'input_map { key: "X" value: "middle" }', 'input_map { key: "X" value: "middle" } input_map { key: "Z" value: "z" }'),
+        "the steps wait for each other: copy needs \"y\" of net; net needs \"middle\" of copy"),
+    "nobody's tensor": (CHAIN.replace('value: "middle" } },\n    { model_name', 'value: "muddle" } },\n    { model_name'),
+                        ":11: step 'net': input \"X\" gets tensor \"middle\", which nothing makes; did you mean \"muddle\"?"),
+    "an unknown member": (CHAIN.replace('model_name: "net"', 'model_name: "nut"'), ":11: step 'nut': there is no model \"nut\"; did you mean \"net\"?"),
+    "a version that is not there": (CHAIN.replace('"net" model_version: -1', '"net" model_version: 7'), "has no version 7"),
+    "itself": (CHAIN.replace('model_name: "net"', 'model_name: "chain"'), "a member cannot be an ensemble"),
+    "no steps": (CHAIN[: CHAIN.index("ensemble_scheduling")], ":1: ensemble_scheduling: an ensemble has 1 to 32 steps"),
+    "a file's backend": (CHAIN.replace("platform: \"ensemble\"", "platform: \"onnxruntime_onnx\""), "a model of backend onnx has no steps"),
+    "two sources": (CHAIN.replace('key: "probabilities" value: "y"', 'key: "probabilities" value: "x"'), "is an input of the ensemble already"),
+    "a typo in the text": (CHAIN.replace("step [", "step [["), "chain/config.pbtxt:7:9: expected a value"),
+}
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("name", BAD)
+def test_an_ensemble_that_cannot_be_meant_hurts_nobody_else_and_names_the_place(serve, tmp_path, name):
+    text, words = BAD[name]
+    put_members(tmp_path)
+    put_chain(tmp_path, text)
+    s = serve(str(tmp_path))
+    (bad,) = [m for m in s.status()["models"] if m["state"] == "failed"]
+    assert bad["name"] == "chain" and words in bad["reason"] and "config.pbtxt" in bad["reason"], bad["reason"]
+    assert s.predict("net", FLOWER).status == 200 and s.predict("chain", FLOWER).status == 503
+    put_chain(tmp_path)
+    s.reload()
+    wait_until(lambda: ask_chain(s) not in (503, 404), 10, "the corrected ensemble")
+
+
+@pytest.mark.onnx
+def test_tensors_that_do_not_fit_are_named_and_a_whole_new_set_takes_over_at_once(serve, tmp_path):
+    put_members(tmp_path)
+    put_chain(tmp_path)
+    s = serve(config=f"repository: {{path: {tmp_path}}}")
+    before = ask_chain(s)
+    check = [("/predict", json.dumps({"modelId": "chain", "features": FLOWER}), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=2) as load:
+        put_chain(tmp_path, CHAIN.replace('key: "X"', 'key: "Z"'))
+        s.reload()
+        wait_until(lambda: "has no input 'Z'" in s.status()["last_error"], 10, "the reason")
+        assert "the old version goes on" in s.status()["last_error"] and ask_chain(s) == pytest.approx(before, rel=1e-5)
+        # the member and the ensemble change together: the ensemble waits for the member that it is made for
+        put(tmp_path / "net", 2, "layernorm.onnx")
+        put_chain(tmp_path, CHAIN.replace('key: "X"', 'key: "x"').replace("probabilities", "y"))
+        s.reload()
+        wait_until(lambda: isinstance(ask_chain(s), list) and len(ask_chain(s)) == 4, 10, "the new ensemble")
+    assert load.ok > 20
+    gap = [f for f in load.failures if " 503 " not in f and "<503" not in f]
+    assert gap == [], gap
+
+
+def load_model(s, name, verb="load", parameters=None):
+    return s.post(f"/v2/repository/models/{name}/{verb}", json.dumps({"parameters": parameters}) if parameters else b"")
+
+
+def loaded(s):
+    return sorted({m["name"] for m in s.status()["models"] if m["state"] == "ready"})
+
+
+@pytest.mark.onnx
+def test_explicit_an_ensemble_comes_with_its_members_and_goes_with_or_without_them(serve, tmp_path):
+    put_members(tmp_path)
+    put_chain(tmp_path)
+    put(tmp_path / "other", 1, "iris.onnx")
+    s = serve(config=f"repository: {{path: {tmp_path}, mode: explicit}}")
+    assert loaded(s) == []
+    assert load_model(s, "chain").status == 200
+    assert isinstance(ask_chain(s), list), "it serves when the answer is there"
+    wait_until(lambda: loaded(s) == ["chain", "copy", "net"], 5, "the members")
+    assert load_model(s, "chain", "unload").status == 200
+    wait_until(lambda: loaded(s) == ["copy", "net"], 5, "members stay")
+    s.reload()
+    assert loaded(s) == ["copy", "net"]
+    assert load_model(s, "chain").status == 200
+    assert load_model(s, "net").status == 200  # by itself: it does not go with the ensemble
+    assert load_model(s, "chain", "unload", {"unload_dependents": True}).status == 200
+    wait_until(lambda: loaded(s) == ["net"], 5, "the member that came with it goes")
+    assert load_model(s, "chain").status == 200
+    assert load_model(s, "net", "unload").status == 200
+    wait_until(lambda: "step 'net': model 'net' is not loaded" in str(s.status()), 5, "the reason")
+    assert ask_chain(s) == 503
+    s.reload()
+    assert "net" not in loaded(s), "what was unloaded stays so"
+    assert load_model(s, "net").status == 200
+    wait_until(lambda: isinstance(ask_chain(s), list), 5, "the ensemble, whole again")
+
+
+@pytest.mark.onnx
+def test_watch_takes_ensembles_as_they_come_change_and_go(serve, tmp_path):
+    put_members(tmp_path)
+    s = serve(config=f"repository: {{path: {tmp_path}, mode: watch, scan: 100ms, settle: 200ms}}")
+    assert ask_chain(s) == 404
+    put_chain(tmp_path)
+    wait_until(lambda: isinstance(ask_chain(s), list), 10, "the ensemble")
+    first = ask_chain(s)
+    put_chain(tmp_path, BAD["nobody's tensor"][0])
+    wait_until(lambda: "which nothing makes" in str(s.status()), 10, "the reason")
+    put_chain(tmp_path, CHAIN.replace('key: "probabilities" value: "y"', 'key: "label" value: "y"'))
+    wait_until(lambda: isinstance(ask_chain(s), int) and ask_chain(s) not in (404, 503), 10, "the changed ensemble")
+    assert ask_chain(s) != first
+    shutil.rmtree(tmp_path / "chain")
+    wait_until(lambda: ask_chain(s) == 404, 10, "its end")
+
+
+@pytest.mark.onnx
+def test_a_member_on_trial_is_not_the_ensembles(serve, tmp_path):
+    put_members(tmp_path)
+    put_chain(tmp_path)
+    s = serve(config=f"repository: {{path: {tmp_path}}}\nmodels: {{net: {{canary: {{percent: 0, shadow: 1, for: 1h}}}}}}")
+    put(tmp_path / "net", 2, "layernorm.onnx")
+    s.reload()
+    wait_until(lambda: any(m["state"] == "canary" for m in s.status()["models"]), 10, "the trial")
+    assert s.get("/v2/models/chain/ready").status == 200 and len(ask_chain(s)) == 3
