@@ -39,7 +39,7 @@ static const char *model_cell(struct arena *a, struct str model, struct str vers
         return NULL;
     const char *name = cell(a, model, 60);
     if (version.n == 0)
-        return arena_printf(a, "%s#%lld", name, (long long)instance).p;
+        return name; /* of a stem: its backend */
     return arena_printf(a, "%s@%s#%lld", name, cell(a, version, 20), (long long)instance).p;
 }
 

@@ -13,7 +13,7 @@ export const processKey = (p) => `${p.role}/${p.model ?? ''}@${p.version ?? ''}#
 
 const byName = (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : Number(a.version) - Number(b.version));
 
-const ROLES = ['master', 'edge', 'worker'];
+const ROLES = ['master', 'edge', 'stem', 'worker'];
 const byRole = (a, b) =>
   ROLES.indexOf(a.role) - ROLES.indexOf(b.role) ||
   (a.model < b.model ? -1 : a.model > b.model ? 1 : Number(a.version) - Number(b.version) || a.instance - b.instance);

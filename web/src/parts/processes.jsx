@@ -4,6 +4,7 @@ import { Pill, Section } from './ui.jsx';
 
 function nameOf(p) {
   if (!p.model) return null;
+  if (!p.version) return p.model; // the engine's process has no version
   return `${p.model} v${p.version} #${p.instance}`;
 }
 
