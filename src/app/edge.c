@@ -121,6 +121,7 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
                                 .labels = n->labels,
                                 .instances = n->instances,
                                 .instances_ready = n->instances_ready};
+                                .is_on_demand = n->is_on_demand,
     switch (n->kind) {
     case EDGE_NEWS_MODEL:
         if (serve_update(t->serve, n->shared, &state, &err))
@@ -131,11 +132,19 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
             LOG_WARN("too many model names for metrics", LOG_S("model", n->shared->name));
         break;
     case EDGE_NEWS_RETIRE:
+        edge_demand_news(t, n);
+        break;
+    case EDGE_NEWS_YIELD:
+        edge_demand_yield(t, n);
+        break;
+    case EDGE_NEWS_EXPECT:
+        edge_demand_news(t, n);
         if (map_get(&t->series, str_c(n->shared->name)) == n->shared)
             (void)map_take(&t->series, str_c(n->shared->name));
         serve_retire(t->serve, n->segment);
         break;
     case EDGE_NEWS_DIED:
+        edge_demand_news(t, n);
         serve_worker_died(t->serve, n->segment, n->pid, n->flag);
         break;
     case EDGE_NEWS_SETTLED:
@@ -358,6 +367,8 @@ static void init_thread(struct edge *e, int index)
                                 .load = edge_load,
                                 .log_chosen = log_chosen_here,
                                 .arg = t};
+                                .park = edge_park,
+                                .yielded = edge_yielded,
     t->edge = e;
     t->index = index;
     (void)pthread_mutex_init(&t->inbox_lock, NULL);
@@ -370,6 +381,7 @@ static void init_thread(struct edge *e, int index)
     CHECK(uv_poll_init(&t->loop, &t->bell, t->bell_fd) == 0 && uv_poll_start(&t->bell, UV_READABLE, on_bell) == 0);
     t->inbox_async.data = t->prepare.data = t->check.data = t->tick.data = t->bell.data = t;
     t->serve = serve_new(index, &hooks);
+    edge_demand_init(t);
     size_t len;
     const struct route *routes = proto_routes(&len);
     t->router = router_new(routes, len, t->serve);
@@ -424,6 +436,10 @@ static void on_channel(uv_poll_t *h, int status, int events)
             edge_on_loaded(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_PING) {
             pong(e);
+        } else if (e->msg.type == CHANNEL_YIELD) {
+            edge_on_yield(e, e->msg.payload);
+        } else if (e->msg.type == CHANNEL_EXPECT) {
+            edge_on_expect(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_DRAIN) {
             atomic_store(&e->draining, true);
             edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_DRAIN});
@@ -440,6 +456,7 @@ static void on_second(uv_timer_t *h)
     edge_rollout_tick(e);
     history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
 }
+    edge_demand_second(e);
 
 static enum err_code start(struct edge *e, struct err *err)
 {
@@ -475,6 +492,7 @@ int edge_main(int argc, char **argv)
     (void)pthread_mutex_init(&e.channel_lock, NULL);
     server_limits_default(&e.limits);
     log_init("edge", LOG_LEVEL_INFO, LOG_PEOPLE, STDERR_FILENO);
+    (void)pthread_mutex_init(&e.demand_lock, NULL);
     if (report_install(&err) || wait_launch(&e, &err)) {
         LOG_ERROR("edge cannot start", LOG_S("error", err.text));
         return 1;

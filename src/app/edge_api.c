@@ -14,7 +14,7 @@
 
 #define STATUS_BYTES_MAX (8u << 20)
 
-static const char *const state_names[] = {"loading", "ready", "failed", "draining"};
+static const char *const state_names[] = {"loading", "ready", "failed", "draining", "unloaded"};
 static const char *const stage_names[] = {"receive", "decode", "queue", "compute", "encode", "send"};
 
 /* ---- status ---- */
@@ -131,6 +131,7 @@ void edge_write_model(struct json_writer *w, const struct edge *e, const struct 
     jw_kv_u64(w, "memory_bytes", d ? d->memory_bytes : 0);
     jw_kv_u64(w, "file_bytes", d ? d->file_bytes : 0);
     jw_kv_f64(w, "load_ms", d ? (double)d->load_ns / 1e6 : 0);
+    edge_memory_write(m, w);
     write_numbers(w, e, sh);
     edge_rollout_write(m, w);
     jw_object_end(w);

@@ -1,8 +1,10 @@
 /* Ensembles have no process: they are ready when their members are, and their tensors fit together. Looked at by the first thread whenever
  * something about a model has changed. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/edge_int.h"
+#include "base/check.h"
 #include "serve/ensemble.h"
 
 /* Versions are whole numbers without leading zeros: the longer is the greater. */
@@ -10,6 +12,12 @@ static bool is_newer(const char *a, const char *b)
 {
     size_t na = strlen(a), nb = strlen(b);
     return na != nb ? na > nb : strcmp(a, b) > 0;
+}
+
+/* Its first request loads it. */
+static bool sleeps(const struct edge_model *m)
+{
+    return m->is_on_demand && (m->state == SERVED_UNLOADED || m->state == SERVED_LOADING);
 }
 
 /* What the step would be served by: the newest that is ready, else the newest. One that is only tried is nobody's member, unless by its number. */
@@ -21,7 +29,8 @@ static const struct edge_model *member_of(const struct edge *e, const struct ens
         if (strcmp(m->shared->name, s->model) != 0 || (s->version[0] && strcmp(m->shared->version, s->version) != 0) ||
             (!s->version[0] && m->rollout.policy.is_canary))
             continue;
-        bool is_ready = m->state == SERVED_READY, best_is_ready = best && best->state == SERVED_READY;
+        bool is_ready = m->state == SERVED_READY || sleeps(m);
+        bool best_is_ready = best && (best->state == SERVED_READY || sleeps(best));
         if (!best || (is_ready && !best_is_ready) ||
             (is_ready == best_is_ready && is_newer(m->shared->version, best->shared->version)))
             best = m;
@@ -53,14 +62,40 @@ static enum err_code take_description(struct model_shared *sh, const struct mode
     return err_remedy(err, "reload the configuration once more");
 }
 
-static enum served_state state_of(struct edge *e, const struct edge_model *m, struct err *err)
+/* One whose members are on demand is too: it is ready when they are loaded, which its first request asks for. Until then it looks like they did when
+ * they were loaded last. */
+static enum served_state unloaded(struct edge_model *m, const struct model_desc *const *members, struct model_desc *d)
+{
+    const struct ensemble *en = m->shared->ensemble;
+    struct err err;
+    bool is_known = true;
+    m->is_on_demand = true;
+    for (uint32_t i = 0; i < en->steps_len; i++)
+        is_known = is_known && members[i];
+    if (!is_known || m->shared->is_described || atomic_load(&m->shared->recalled) ||
+        ensemble_describe(en, members, d, &err))
+        return SERVED_UNLOADED;
+    struct model_desc *kept = malloc(sizeof *kept);
+    CHECK(kept);
+    *kept = *d;
+    atomic_store(&m->shared->recalled, kept);
+    return SERVED_UNLOADED;
+}
+
+static enum served_state state_of(struct edge *e, struct edge_model *m, struct err *err)
 {
     const struct ensemble *en = m->shared->ensemble;
     const struct model_desc *members[ENSEMBLE_STEPS_MAX];
     static struct model_desc d; /* large; the first thread only */
     enum served_state all = SERVED_READY;
+    bool any_sleeps = false;
     for (uint32_t i = 0; i < en->steps_len && all != SERVED_FAILED; i++) {
         const struct edge_model *member = member_of(e, &en->steps[i]);
+        if (member && sleeps(member)) {
+            any_sleeps = true;
+            members[i] = member->shared->is_described ? &member->shared->desc : atomic_load(&member->shared->recalled);
+            continue;
+        }
         bool is_coming = member ? member->state == SERVED_LOADING : e->models_len < e->models_expected;
         if (is_coming) {
             all = SERVED_LOADING;
@@ -74,6 +109,8 @@ static enum served_state state_of(struct edge *e, const struct edge_model *m, st
     }
     if (all != SERVED_READY)
         return all;
+    if (any_sleeps)
+        return unloaded(m, members, &d);
     if (ensemble_describe(en, members, &d, err) || take_description(m->shared, &d, err))
         return SERVED_FAILED;
     return SERVED_READY;

@@ -34,7 +34,9 @@ enum edge_news_kind {
     EDGE_NEWS_LISTEN,
     EDGE_NEWS_RELOADED,
     EDGE_NEWS_LOADED, /* reason, and the remedy in labels */
-    EDGE_NEWS_DRAIN
+    EDGE_NEWS_DRAIN,
+    EDGE_NEWS_YIELD,  /* flag: it is to be drained */
+    EDGE_NEWS_EXPECT, /* reason and labels: it is refused, and the remedy; else when is in the model */
 };
 
 struct edge_news { /* for every thread; made by the first */
@@ -49,6 +51,7 @@ struct edge_news { /* for every thread; made by the first */
     uint32_t segment, pid;
     uint64_t id;        /* LOADED */
     enum err_code code; /* LOADED */
+    bool is_on_demand;  /* MODEL */
     bool flag;          /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
 };
 
@@ -72,9 +75,18 @@ struct edge_thread {
     struct serve_load *loads;  /* questions to the master that are not answered yet */
     size_t loads_len;
     uint64_t load_seq;
+    struct edge_parked *parked_first, *parked_last; /* edge_demand.c */
+    uint64_t parked_seq;
+    uv_timer_t parked_tick;
     struct edge_record *records; /* recordings that are asked for on this thread */
     struct http_req *reloading; /* waits for the master's answer */
     struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
+};
+
+struct edge_memory { /* of a model's workers, as the master has measured it */
+    bool is_measured, is_loaded;
+    uint64_t need_bytes, private_bytes, shared_bytes, program_bytes, peak_bytes, load_ns;
+    char key[40]; /* what they, and its description, depend on */
 };
 
 struct edge_model { /* the first thread's book of models */
@@ -85,6 +97,9 @@ struct edge_model { /* the first thread's book of models */
     char labels[SERVE_LABELS_MAX];
     struct edge_rollout rollout;
     bool announced;
+    bool is_on_demand;
+    struct edge_memory memory;
+    uint64_t loads, unloads;
     uint64_t ready_at_ms;
     char *scale;   /* JSON: how instances and threads were chosen; NULL: not told */
     char *explain; /* JSON: where its settings come from; NULL: not told */
@@ -120,6 +135,9 @@ struct edge {
     bool all_settled, listening;
     _Atomic bool draining;
     _Atomic int threads_drained;
+    uint64_t used_told_ns; /* edge_demand_second */
+    bool used_was_busy;
+    pthread_mutex_t demand_lock;  /* the count of parked requests of a model and what the master is told of it */
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
 };
 
@@ -135,6 +153,23 @@ void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state
 
 /* edge_ensembles.c */
 void edge_ensembles_update(struct edge *e);
+
+/* edge_demand.c: requests that wait until their model is loaded, and letting go of models that are unloaded */
+void edge_demand_init(struct edge_thread *t);
+bool edge_park(void *arg, struct http_req *req, struct model_shared *m, uint64_t deadline_ns, struct err *err);
+void edge_demand_news(struct edge_thread *t, const struct edge_news *n); /* after it was told to serve */
+void edge_demand_yield(struct edge_thread *t, const struct edge_news *n);
+void edge_yielded(void *arg, struct model_shared *m); /* arg: the thread */
+void edge_on_yield(struct edge *e, struct str payload);
+void edge_on_expect(struct edge *e, struct str payload);
+void edge_demand_second(struct edge *e);
+
+/* edge_memory.c: what the master has measured, and descriptions that outlive the process */
+void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory *out);
+void edge_memory_take(struct edge_model *m, const struct edge_memory *news);
+void edge_memory_write(const struct edge_model *m, struct json_writer *w);
+void edge_describe_keep(const struct edge *e, const struct edge_model *m);
+void edge_describe_recall(const struct edge *e, const struct edge_model *m);
 
 /* edge_loads.c: loading and unloading by request */
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);

@@ -24,7 +24,8 @@ struct model_news {
     struct str scale; /* JSON */
     uint32_t segment;
     struct str name, version, path, root, class_name, backend, engine_dir, reason, labels;
-    bool is_inline, announce;
+    bool is_inline, announce, is_on_demand;
+    struct edge_memory memory;
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max, cache_bytes;
@@ -52,7 +53,10 @@ static void read_state(struct json_reader *r, struct arena *a, enum served_state
 {
     struct str s = STR("");
     json_string(r, a, &s);
-    *out = str_eq_c(s, "ready") ? SERVED_READY : str_eq_c(s, "failed") ? SERVED_FAILED : SERVED_LOADING;
+    *out = str_eq_c(s, "ready")      ? SERVED_READY
+           : str_eq_c(s, "failed")   ? SERVED_FAILED
+           : str_eq_c(s, "unloaded") ? SERVED_UNLOADED
+                                     : SERVED_LOADING;
 }
 
 static void read_params(struct json_reader *r, struct arena *a, struct model_news *n)
@@ -141,6 +145,10 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             n->segment = (uint32_t)v;
         else if (str_eq_c(key, "inline"))
             json_bool(&r, &n->is_inline);
+        else if (str_eq_c(key, "on_demand"))
+            json_bool(&r, &n->is_on_demand);
+        else if (str_eq_c(key, "memory"))
+            edge_memory_read(&r, a, &n->memory);
         else if (str_eq_c(key, "announce"))
             json_bool(&r, &n->announce);
         else if (str_eq_c(key, "state"))
@@ -187,7 +195,7 @@ void edge_settle(struct edge *e)
         edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_LISTEN});
     }
     for (size_t i = 0; i < e->models_len; i++)
-        settled = settled && e->models[i].state != SERVED_LOADING;
+        settled = settled && (e->models[i].state != SERVED_LOADING || e->models[i].is_on_demand);
     if (!settled || e->all_settled)
         return; /* ready once stays ready: what a reload brings loads beside what serves */
     e->all_settled = true;
@@ -218,7 +226,8 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     edge_metrics_model(e, sh);
     history_watch(e->history, sh);
     struct edge_model *m = &e->models[e->models_len++];
-    *m = (struct edge_model){.shared = sh, .state = SERVED_LOADING, .instances = (int)n->instances};
+    *m = (struct edge_model){
+        .shared = sh, .state = SERVED_LOADING, .instances = (int)n->instances, .is_on_demand = n->is_on_demand};
     m->explain = n->explain.n ? strndup(n->explain.p, n->explain.n) : NULL;
     return m;
 }
@@ -240,7 +249,7 @@ static enum err_code take_description(struct model_shared *sh, struct err *err)
 /* `quern serve` shows what it serves: inputs, outputs and a line to copy. */
 static void announce(struct edge *e, struct edge_model *m)
 {
-    if (!e->is_serve || m->announced || m->state == SERVED_LOADING)
+    if (!e->is_serve || m->announced || m->state == SERVED_LOADING || m->state == SERVED_UNLOADED)
         return;
     m->announced = true;
     const struct model_shared *sh = m->shared;
@@ -284,6 +293,7 @@ static void publish(struct edge *e, struct edge_model *m)
     (void)str_copy(news.reason, sizeof news.reason, str_c(m->reason));
     (void)str_copy(news.labels, sizeof news.labels, str_c(m->labels));
     news.rollout = m->rollout.policy;
+    news.is_on_demand = m->is_on_demand;
     edge_broadcast(e, &news);
     announce(e, m);
     edge_settle(e);
@@ -430,18 +440,29 @@ static void take_scale(struct edge_model *m, struct str json)
     m->scale = json.n > 0 ? strndup(json.p, json.n) : NULL;
 }
 
-static void take_process_state(struct edge_model *m, const struct model_news *n)
+static void take_process_state(const struct edge *e, struct edge_model *m, const struct model_news *n)
 {
     struct err err = {0};
+    bool was_described = m->shared->is_described, was_loading = m->state == SERVED_LOADING;
     m->instances = (int)n->instances;
     take_scale(m, n->scale);
     m->instances_ready = (int)n->instances_ready;
     m->state = n->state;
+    m->is_on_demand = n->is_on_demand;
+    edge_memory_take(m, &n->memory);
     (void)str_copy(m->reason, sizeof m->reason, n->reason);
     if (n->state == SERVED_READY && take_description(m->shared, &err))
         set_failed(m, err.text, err.remedy);
     if (m->state == SERVED_READY && m->ready_at_ms == 0)
         m->ready_at_ms = clock_wall_ms();
+    if (m->state == SERVED_READY) {
+        m->loads += was_loading;
+        atomic_store(&m->shared->expect_ns, 0);
+    }
+    if (!was_described && m->shared->is_described)
+        edge_describe_keep(e, m);
+    if (m->state == SERVED_UNLOADED && !m->shared->is_described && !atomic_load(&m->shared->recalled))
+        edge_describe_recall(e, m);
 }
 
 void edge_on_model(struct edge *e, struct channel_msg *msg)
@@ -468,7 +489,7 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
         (msg->fds_len != 1 || segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err)))
         set_failed(m, err.code ? err.text : "no shared memory came with the model", "");
     else if (m && (!n.is_inline || is_hopeless))
-        take_process_state(m, &n);
+        take_process_state(e, m, &n);
     if (m)
         m->announced = m->announced || !n.announce;
     pthread_mutex_unlock(&e->models_lock);

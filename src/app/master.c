@@ -121,6 +121,7 @@ static enum err_code start(struct master *m, struct err *err)
     classes_open(m);
     if (lives_start(m, err)) /* workers first: loading a model takes longest */
         return err->code;
+    budget_tick(m, clock_now_ns());
     child_start(m, &m->edge);
     return ERR_OK;
 }
@@ -211,6 +212,8 @@ static int timeout_ms(const struct master *m)
 {
     uint64_t now = clock_now_ns(), next = children_next_ns(m, now), scan = watch_next_ns(m);
     next = scan < next ? scan : next;
+    uint64_t budget = budget_next_ns(m);
+    next = budget < next ? budget : next;
     uint64_t scale = scale_next_ns(m);
     next = scale < next ? scale : next;
     uint64_t kept = rollback_next_ns(m);
@@ -246,6 +249,7 @@ static void wait_once(struct master *m)
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());
     ensembles_tick(m);
+    budget_tick(m, clock_now_ns());
     lives_sweep(m);
     if (m->status_dirty)
         status_write(m);

@@ -232,6 +232,8 @@ static void on_ready(struct master *m, struct child *c, const struct told *t)
         life_inline_result(m, (uint32_t)t->segment, NULL);
         return;
     }
+    if (c->state == CHILD_DRAINING)
+        return; /* it was stopped while it said so */
     restart_ready(&c->restart, clock_now_ns());
     c->kill_at_ns = 0;
     c->reason[0] = '\0';
@@ -307,6 +309,12 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
     case CHANNEL_ROLLBACK:
     case CHANNEL_PROMOTE:
         loads_on_message(m, type, payload);
+        break;
+    case CHANNEL_WANT:
+    case CHANNEL_UNWANT:
+    case CHANNEL_YIELDED:
+    case CHANNEL_USED:
+        wants_on_message(m, type, payload);
         break;
     case CHANNEL_VERDICT:
         canary_verdict(m, payload);

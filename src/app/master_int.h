@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli/launch.h"
 #include "model/scale.h"
+#include "proc/budget.h"
 #include "proc/channel.h"
 #include "proc/report.h"
 #include "proc/restart.h"
@@ -53,6 +54,29 @@ struct snapshot {
     int refs;
 };
 
+/* What a model's workers take, together: `known` when it was measured, now or by an earlier start; else by the size of its file. */
+struct model_memory {
+    bool is_known;
+    uint64_t private_bytes, shared_bytes; /* shared by its instances; counted once */
+    uint64_t program_bytes;               /* shared with other models of its backend */
+    uint64_t peak_bytes;                  /* while it loads; of private and shared */
+    uint64_t load_ns;
+};
+
+/* A life's workers in memory (master_budget.c). Lives without workers of their own have none. */
+struct residence {
+    enum budget_phase phase;
+    struct model_memory memory;
+    uint64_t due_ns;  /* it is to be loaded whoever asks, since then; 0: it waits for somebody who wants it */
+    bool is_busy;     /* as the edge said last */
+    uint64_t used_ns; /* the same */
+    uint64_t started_ns, ready_ns, sampled_ns;
+    uint64_t wanted_ns, expect_ns;    /* as last decided */
+    uint64_t retry_ns;                /* FAILED, on demand: from then on it may be tried again */
+    uint32_t failures, loads, unloads; /* failures: in a row */
+    char why[240];                    /* for people: what became of it last */
+};
+
 /* Instances and threads of a life that are wanted (master_scale.c). */
 struct scaling {
     bool is_auto;    /* something is to be chosen */
@@ -69,8 +93,8 @@ struct scaling {
     char why[240];
 };
 
-/* KEPT: loaded and idle, for the way back. Those before it are what the configuration speaks of. */
-enum life_state { LIFE_LOADING, LIFE_READY, LIFE_FAILED, LIFE_KEPT, LIFE_RETIRED };
+/* ASLEEP: on demand, and not loaded. KEPT: loaded and idle, for the way back. Those before it are what the configuration speaks of. */
+enum life_state { LIFE_LOADING, LIFE_READY, LIFE_FAILED, LIFE_ASLEEP, LIFE_KEPT, LIFE_RETIRED };
 
 /* One served model version from one configuration: a segment and its workers. A changed model is a new life beside the old one. */
 struct life {
@@ -88,6 +112,7 @@ struct life {
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
     uint32_t replaced_by;           /* LIFE_KEPT: segment of the life that took over */
     uint64_t keep_until_ns;         /* LIFE_KEPT */
+    struct residence res;
     struct scaling scaling;
     struct child *children;
     int children_len, children_room; /* those behind children_len have no process */
@@ -136,6 +161,8 @@ struct master {
     bool is_auto_reload;       /* a reload by the watch: models whose files are not settled stay as they are */
     struct rejected *rejected; /* master_rollback.c */
     struct loads *loads;       /* master_loads.c */
+    struct budget *budget;     /* master_budget.c */
+    struct wants *wants;       /* master_wants.c */
     struct channel_msg msg;
 };
 
@@ -190,8 +217,11 @@ void lives_tell_edge(struct master *m);                /* a new edge knows nothi
 void lives_sweep(struct master *m);                    /* frees retired lives without processes */
 struct life *life_by_segment(struct master *m, uint32_t segment);
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
+void life_fail(struct master *m, struct life *l, const char *reason);
                          struct err *err);
 void life_withdraw(struct master *m, struct life *l); /* the edge is to forget it */
+bool life_has_new_file(const struct life *l);
+struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 void life_takes_over(struct master *m, struct life *l);
 void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
 bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
@@ -222,6 +252,34 @@ bool watch_holds(const struct master *m, const struct model_config *c); /* not t
 /* master_loads.c */
 bool loads_want(struct master *m, const struct config *c, const char *name); /* false: not loaded, in mode explicit */
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
+/* master_budget.c: which models are in memory */
+void budget_enter(struct master *m, struct life *l); /* a new life with workers: loads it, at once or when there is room, or leaves it asleep */
+void budget_tick(struct master *m, uint64_t now_ns);
+uint64_t budget_next_ns(const struct master *m);
+void budget_edge_is_new(struct master *m); /* it knows nothing of what an earlier one was asked, or asked for */
+void budget_changed(struct master *m);                    /* look again */
+bool budget_is_yielding(const struct life *l);            /* the edge was asked to let go of it and has not answered */
+void budget_yielded(struct master *m, struct life *l, bool is_busy);
+bool life_is_on_demand(const struct life *l);
+void budget_write(const struct master *m, struct json_writer *w);       /* for the status */
+void budget_write_life(const struct life *l, struct json_writer *w);    /* for the edge */
+
+/* master_wants.c: what the edge says of who waits and what is used */
+void wants_on_message(struct master *m, enum channel_type type, struct str payload);
+void wants_operator(struct master *m, struct life *l); /* an operator wants it loaded */
+void wants_mark(struct master *m, uint64_t now_ns);    /* sets res.wanted_ns of all lives */
+uint64_t wants_together(const struct master *m, const struct life *l); /* bytes of other members that it is wanted with */
+void wants_expect(struct master *m);                                  /* tells the edge when they will be ready */
+void wants_refused(struct master *m, struct life *l, const struct err *why);
+void wants_forget(struct master *m);
+uint64_t wants_next_ns(const struct master *m); /* when one of them is over */
+
+/* master_memory.c: measuring */
+void memory_recall(const struct master *m, struct life *l);
+void memory_measure(const struct master *m, struct life *l); /* and remembers it */
+uint64_t memory_now(const struct life *l);                   /* quickly, about */
+uint64_t memory_need(const struct life *l);                  /* private and shared */
+
 void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
 

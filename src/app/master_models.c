@@ -92,7 +92,10 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
 
 static const char *state_name(const struct life *l)
 {
-    return l->state == LIFE_READY ? "ready" : l->state == LIFE_FAILED ? "failed" : "loading";
+    return l->state == LIFE_READY    ? "ready"
+           : l->state == LIFE_FAILED ? "failed"
+           : l->state == LIFE_ASLEEP ? "unloaded"
+                                     : "loading";
 }
 
 static int ready_count(const struct life *l)
@@ -175,6 +178,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     master_write_ensemble(&l->config->ensemble, &w);
     write_labels(l->config, &w);
     canary_payload(l, &w);
+    budget_write_life(l, &w);
     write_explain(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
@@ -232,6 +236,24 @@ void master_edge_launch(const struct master *m, struct buf *out)
 
 /* ---- one life ---- */
 
+struct hash128 life_memory_key(const struct life *l)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    jw_init(&w, &text);
+    jw_object(&w);
+    write_model_common(l->config, l->config->threads, &w);
+    jw_kv_i64(&w, "instances", l->config->instances);
+    jw_kv_u64(&w, "file_lo", l->file_id.lo);
+    jw_kv_u64(&w, "file_hi", l->file_id.hi);
+    jw_kv_c(&w, "quern", QUERN_VERSION);
+    jw_object_end(&w);
+    struct hash128 key = hash128(text.p, text.len, 1);
+    buf_done(&text);
+    return key;
+}
+
 struct life *life_by_segment(struct master *m, uint32_t segment)
 {
     for (struct life *l = m->lives; l; l = l->next)
@@ -243,8 +265,8 @@ struct life *life_by_segment(struct master *m, uint32_t segment)
 void life_changed(struct master *m, struct life *l)
 {
     m->status_dirty = true;
-    if (m->edge.state != CHILD_READY || l->state >= LIFE_KEPT)
-        return; /* a new edge is told everything when it is ready */
+    if (m->edge.state != CHILD_READY || l->state >= LIFE_KEPT || budget_is_yielding(l))
+        return; /* a new edge is told everything when it is ready; one that was asked to let go of it, when it has answered */
     bool is_inline = l->config->isolation == ISOLATION_INLINE;
     if (l->replaces && l->state == LIFE_LOADING && !is_inline)
         return; /* the edge hears of it when it can take over; an inline one it must load itself */
@@ -256,7 +278,7 @@ void life_changed(struct master *m, struct life *l)
     bool with_fd = !l->sent && l->segment_fd >= 0;
     child_send(m, &m->edge, CHANNEL_MODEL, buf_view(&text), &l->segment_fd, with_fd ? 1 : 0);
     l->sent = true;
-    if (l->state != LIFE_LOADING)
+    if (l->state != LIFE_LOADING && l->state != LIFE_ASLEEP)
         l->announced = true;
     buf_done(&text);
 }
@@ -272,21 +294,12 @@ static struct hash128 file_identity(const struct model_config *c)
     return repo_fingerprint(has_folder ? dirname(path) : path);
 }
 
-static void life_failed(struct master *m, struct life *l, const char *reason);
-
 /* Once for each version that starts: what its config.pbtxt says in vain. */
 static void log_notes(const struct model_config *c)
 {
     const char *const *notes = c->notes.items;
     for (size_t i = 0; i < c->notes.len; i++)
         LOG_WARN("config.pbtxt: a field without effect here", LOG_S("model", c->name), LOG_S("field", notes[i]));
-}
-
-static void make_children(struct master *m, struct life *l)
-{
-    scale_begin(m, l);
-    for (int i = 0; i < l->children_len; i++)
-        child_start(m, &l->children[i]);
 }
 
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
@@ -308,13 +321,23 @@ enum err_code life_start(struct master *m, struct snapshot *s, const struct mode
     l->next = m->lives;
     m->lives = l;
     log_notes(c);
-    if (is_process)
-        make_children(m, l);
+    if (is_process) {
+        scale_begin(m, l);
+        budget_enter(m, l);
+    }
     if (c->problem)
-        life_failed(m, l, c->problem);
+        life_fail(m, l, c->problem);
+    else if (l->state == LIFE_ASLEEP && replaces)
+        life_takes_over(m, l);
     else
         life_changed(m, l);
     return ERR_OK;
+}
+
+bool life_has_new_file(const struct life *l)
+{
+    struct hash128 id = file_identity(l->config);
+    return id.lo != l->file_id.lo || id.hi != l->file_id.hi;
 }
 
 static struct life *older_life(struct master *m, const struct life *news)
@@ -403,7 +426,7 @@ void life_child_ready(struct master *m, struct life *l)
         life_changed(m, l);
 }
 
-static void life_failed(struct master *m, struct life *l, const char *reason)
+void life_fail(struct master *m, struct life *l, const char *reason)
 {
     (void)str_copy(l->reason, sizeof l->reason, str_c(reason));
     LOG_ERROR("model cannot be served", LOG_S("model", l->config->name), LOG_S("reason", reason));
@@ -427,7 +450,7 @@ void life_child_failed(struct master *m, struct life *l, const char *reason)
             life_changed(m, l); /* others may still make it, or serve already */
             return;
         }
-    life_failed(m, l, reason);
+    life_fail(m, l, reason);
 }
 
 void life_inline_result(struct master *m, uint32_t segment, const char *error)
@@ -437,13 +460,14 @@ void life_inline_result(struct master *m, uint32_t segment, const char *error)
         return;
     l->announced = true;
     if (error)
-        life_failed(m, l, error);
+        life_fail(m, l, error);
     else if (l->state != LIFE_READY)
         life_is_ready(m, l);
 }
 
 void lives_tell_edge(struct master *m)
 {
+    budget_edge_is_new(m);
     for (struct life *l = m->lives; l; l = l->next)
         l->sent = false;
     for (struct life *l = m->lives; l; l = l->next)

@@ -182,6 +182,7 @@ enum err_code master_reload(struct master *m, struct err *err)
         snapshot_unref(m->snapshot);
         m->snapshot = s;
         loads_after_reload(m);
+        budget_changed(m);
         classes_open(m);
         LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
     } else {

@@ -44,7 +44,7 @@ static void write_processes(const struct master *m, struct json_writer *w)
         write_process(w, "prober", &m->prober, m->prober.pid, "trying", m->prober.since_ms);
     for (const struct life *l = m->lives; l; l = l->next)
         for (int i = 0; i < l->children_len; i++)
-            if (l->state != LIFE_RETIRED || l->children[i].pid != 0)
+            if ((l->state != LIFE_RETIRED && l->state != LIFE_ASLEEP) || l->children[i].pid != 0)
                 write_process(w, "worker", &l->children[i], l->children[i].pid, child_state_name(l->children[i].state),
                               l->children[i].since_ms);
     jw_array_end(w);
@@ -52,7 +52,7 @@ static void write_processes(const struct master *m, struct json_writer *w)
 
 static void write_models(const struct master *m, struct json_writer *w)
 {
-    static const char *const names[] = {"loading", "ready", "failed", "kept", "retired"};
+    static const char *const names[] = {"loading", "ready", "failed", "unloaded", "kept", "retired"};
     jw_key(w, "models");
     jw_array(w);
     for (const struct life *l = m->lives; l; l = l->next) {
@@ -88,6 +88,7 @@ void status_write(struct master *m)
     jw_array_end(&w);
     write_processes(m, &w);
     write_models(m, &w);
+    budget_write(m, &w);
     jw_kv_c(&w, "last_error", m->last_error);
     jw_key(&w, "crashes");
     jw_array(&w);

@@ -23,7 +23,9 @@ enum channel_type {
     CHANNEL_LOADED,     /* to edge: answer to CHANNEL_LOAD or CHANNEL_UNLOAD {id, code, text, remedy} */
     CHANNEL_LOG,        /* to worker: what to log from now on */
     CHANNEL_FORK,       /* to stem: a worker {title, data_max} with these descriptors: its channel, its report */
-    CHANNEL_PING,       /* heartbeat: answer with CHANNEL_PONG at once */
+    CHANNEL_YIELD, /* to edge: no new requests for {segment}; answer CHANNEL_YIELDED: at once, or with drain when it has none */
+    CHANNEL_EXPECT, /* to edge: {segment} will be ready at {at_ns}, or never: {refused, remedy} */
+    CHANNEL_PING,   /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */
     CHANNEL_FAILED,     /* cannot: {text, remedy}; restarting would not help */
@@ -40,6 +42,10 @@ enum channel_type {
     CHANNEL_DRAINED,    /* nothing is in flight any more */
     CHANNEL_SCALED,     /* prober: what instances and threads are worth {rows, tries}; it ends */
     CHANNEL_PONG,
+    CHANNEL_WANT,    /* edge: requests wait for {segment}, which is not loaded; what is used of the others: {used} */
+    CHANNEL_UNWANT,  /* edge: none waits any more */
+    CHANNEL_YIELDED, /* edge: {segment} has no requests, or is {busy} and serves on */
+    CHANNEL_USED,    /* edge: when models were used: {used: [[segment, idle_ms, busy], ...]} */
     CHANNEL_TYPE_MAX_
 };
 

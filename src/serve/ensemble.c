@@ -324,7 +324,7 @@ static void start_step(struct step_run *st)
     struct ensemble_run *run = st->run;
     struct served *m = NULL;
     struct err err = {0};
-    if (serve_model(run->whole->serve, str_c(st->step->model), str_c(st->step->version), &m, &err)) {
+    if (serve_step_model(run->whole->serve, str_c(st->step->model), str_c(st->step->version), &m, &err)) {
         err.code = ERR_UNAVAILABLE; /* not the client's fault */
         fail_step(run, st->step, &err);
         return;

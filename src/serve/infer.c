@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "net/http.h"
 #include "serve/internal_int.h"
 #include "serve/rollout_int.h"
 
@@ -110,6 +111,7 @@ void infer_end(struct infer *i)
     if (i->state != INFER_NEW)
         m->serve->busy--;
     i->state = INFER_ENDED;
+    atomic_store_explicit(&m->shared->load[m->serve->thread].used_ns, i->t_submit_ns, memory_order_relaxed);
     show_load(m);
     struct metric *counted = m->shared->outcome[outcome_of(i->err.code)];
     if (counted && !i->part_of)
@@ -355,6 +357,13 @@ static enum err_code admit(struct served *m, struct infer *i)
     return ERR_OK;
 }
 
+/* A request that has waited for its model to be loaded is as old as it is. */
+static uint64_t begun_ns(const struct infer *i)
+{
+    const struct http_req *req = i->serve ? i->serve->caller : NULL;
+    return req && req->t_ready_ns != 0 && req->t_ready_ns < i->t_submit_ns ? req->t_ready_ns : i->t_submit_ns;
+}
+
 void infer_submit(struct infer *i)
 {
     struct served *m = i->model;
@@ -367,7 +376,7 @@ void infer_submit(struct infer *i)
     i->refusal = INFER_ADMITTED;
     i->err.code = ERR_OK;
     if (i->deadline_ns == 0)
-        i->deadline_ns = i->t_submit_ns + m->shared->limits.timeout_ns;
+        i->deadline_ns = begun_ns(i) + m->shared->limits.timeout_ns;
     i->ensemble = NULL;
     if (m->shared->ensemble) {
         ensemble_submit(i);

@@ -15,7 +15,8 @@
 struct serve;  /* the models as one edge thread sees them */
 struct served; /* one model version */
 
-enum served_state { SERVED_LOADING, SERVED_READY, SERVED_FAILED, SERVED_DRAINING };
+/* UNLOADED: on demand; its first request loads it. */
+enum served_state { SERVED_LOADING, SERVED_READY, SERVED_FAILED, SERVED_DRAINING, SERVED_UNLOADED };
 
 struct served_info {
     const char *name, *version;
@@ -25,9 +26,10 @@ struct served_info {
     const char *isolation;         /* "process", "inline" */
     const char *path;
     int instances, instances_ready;
+    bool is_on_demand; /* may be UNLOADED, and LOADING for a request that waits */
 };
 
-/* version empty: the newest that is ready. Errors: ERR_NOT_FOUND (with known names), ERR_UNAVAILABLE (loading, failed: with the reason). */
+/* version empty: the newest that is ready, or would be loaded for it. Errors: ERR_NOT_FOUND (with known names), ERR_UNAVAILABLE (loading, failed: with the reason). */
 enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err);
 const struct served_info *served_info(const struct served *m);
 size_t serve_models_len(const struct serve *s);

@@ -27,6 +27,7 @@ struct served {
     struct rollout_policy rollout;
     uint32_t shadow_turn; /* the next request is copied at 100 */
     bool has_lane, is_retired, drain_told;
+    bool is_yielding; /* READY for what it has, and for ensembles in work; to be unloaded then */
     struct lane lane;
     struct segment_map private_map;             /* inline */
     struct exec *exec;                          /* inline */
@@ -46,6 +47,8 @@ struct serve {
     struct served **models; /* sorted by name, version; retired ones behind the others */
     size_t models_len, models_cap;
     const struct http_req *caller;
+    struct served *awaited;    /* serve_awaited */
+    const struct err *refusal; /* serve_set_refusal */
     int canaries; /* models that are one */
     int shadows;  /* copies that run or wait */
     bool all_settled;
@@ -68,5 +71,11 @@ void answer_block(struct served *m, struct lane_block *b);
 void recover_block(struct served *m, struct lane_block *b, bool is_crash);
 /* After requests were taken out of a published block: frees it if it was not claimed, else asks the worker to give up. */
 void abandon_block(struct served *m, struct lane_block *b);
+
+/* Of an ensemble in work: a member that is about to be unloaded still counts. */
+enum err_code serve_step_model(struct serve *s, struct str name, struct str version, struct served **out,
+                               struct err *err);
+/* Whether a model that yields is done. */
+void demand_look(struct served *m);
 
 #endif

@@ -73,10 +73,11 @@ static void note_stages(struct proto_call *c)
 {
     const struct infer *i = &c->infer;
     uint64_t *stage = c->req->stage_ns;
+    uint64_t waited = stage[STAGE_QUEUE]; /* for the model to be loaded */
     stage[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
     if (i->t_submit_ns == 0 || i->t_submit_ns < c->req->t_ready_ns)
         return;
-    stage[STAGE_DECODE] = i->t_submit_ns - c->req->t_ready_ns;
+    stage[STAGE_DECODE] = i->t_submit_ns - c->req->t_ready_ns - waited;
     if (i->t_decoded_ns > c->t_decode_ns && c->t_decode_ns != 0)
         stage[STAGE_DECODE] += i->t_decoded_ns - c->t_decode_ns;
     if (i->t_ran_ns > i->t_run_ns)
@@ -200,10 +201,13 @@ void proto_call_submit(struct proto_call *c)
 
 void proto_call_fail(struct proto_call *c, const struct err *err)
 {
+    struct err why = *err;
+    if (serve_defer(c->serve, c->req, &why))
+        return;
     c->req->stage_ns[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
     record_failure(c, err);
     proto_trail_note(c, err, TRAIL_NO_CACHE, clock_now_ns());
-    c->ops->fail(c->req, err);
+    c->ops->fail(c->req, &why);
 }
 
 void proto_call_respond(struct proto_call *c, struct str content_type, const struct http_header *extra,

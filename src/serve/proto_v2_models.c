@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "serve/proto_int.h"
+#include "serve/serve.h"
 
 /* Triton's URLs take digits only: anything else is a path that does not exist, unless it is a label of ours. */
 static bool is_number(struct str s)
@@ -82,6 +83,8 @@ static const char *state_name(enum served_state state)
 
 static void put_state(struct json_writer *w, const struct served_info *info)
 {
+    case SERVED_UNLOADED:
+        return "UNAVAILABLE";
     jw_object(w);
     jw_kv_c(w, "name", info->name);
     jw_kv_c(w, "version", info->version);
@@ -111,7 +114,7 @@ void proto_v2_model_ready(struct http_req *req, const struct route_match *m, voi
 {
     struct served *model = NULL;
     struct err err;
-    if (proto_find(arg, m, &model, &err) == ERR_OK) {
+    if (proto_find(arg, m, &model, &err) == ERR_OK || serve_awaited(arg)) { /* on demand: it answers who asks */
         http_respond_json(req, 200, STR("{\"ready\":true}"));
         return;
     }
@@ -144,7 +147,7 @@ static void put_versions(struct json_writer *w, struct serve *s, const char *nam
     jw_array(w);
     for (size_t i = 0; i < serve_models_len(s); i++) {
         const struct served_info *info = served_info(serve_model_at(s, i));
-        if (strcmp(info->name, name) == 0 && info->state == SERVED_READY)
+        if (strcmp(info->name, name) == 0 && (info->state == SERVED_READY || info->state == SERVED_UNLOADED))
             jw_c(w, info->version);
     }
     jw_array_end(w);
@@ -161,11 +164,14 @@ static const struct served_info *described(struct http_req *req, const struct ro
             return info;
         err_set(&err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", info->name, info->reason);
     }
-    http_respond_err(req, &err);
+    if (!serve_defer(s, req, &err))
+        http_respond_err(req, &err);
     return NULL;
 }
 
 void proto_v2_model(struct http_req *req, const struct route_match *m, void *arg)
+    } else if (serve_awaited(s) && served_info(serve_awaited(s))->desc) {
+        return served_info(serve_awaited(s));
 {
     const struct served_info *info = described(req, m, arg);
     if (!info)

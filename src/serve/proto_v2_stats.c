@@ -43,15 +43,19 @@ static void put_sizes(struct json_writer *w, const struct stats_sum *s)
     jw_array_end(w);
 }
 
-static void put_memory(struct json_writer *w, const struct served_info *info)
+static void put_memory(struct json_writer *w, struct served *m)
 {
+    const struct served_info *info = served_info(m);
+    uint64_t bytes = atomic_load_explicit(&served_shared(m)->memory_bytes, memory_order_relaxed);
+    if (bytes == 0 && info->desc && info->state == SERVED_READY)
+        bytes = info->desc->memory_bytes; /* inline: nobody measures the process for it alone */
     jw_key(w, "memory_usage");
     jw_array(w);
-    if (info->desc && info->desc->memory_bytes > 0) {
+    if (bytes > 0) {
         jw_object(w);
         jw_kv_c(w, "type", "CPU");
         jw_kv_u64(w, "id", 0);
-        jw_kv_u64(w, "byte_size", info->desc->memory_bytes);
+        jw_kv_u64(w, "byte_size", bytes);
         jw_object_end(w);
     }
     jw_array_end(w);
@@ -73,7 +77,7 @@ static void put_model(struct json_writer *w, struct served *m)
     jw_object(w);
     jw_object_end(w);
     put_sizes(w, &s);
-    put_memory(w, info);
+    put_memory(w, m);
     jw_object_end(w);
 }
 
@@ -84,8 +88,11 @@ void proto_v2_stats(struct http_req *req, const struct route_match *match, void 
     struct served *only = NULL;
     struct err err;
     if (match->captures_len > 0 && proto_find(s, match, &only, &err)) {
-        http_respond_err(req, &err);
-        return;
+        only = serve_awaited(s);
+        if (!only) {
+            http_respond_err(req, &err);
+            return;
+        }
     }
     struct json_writer w;
     jw_init(&w, proto_scratch(0));

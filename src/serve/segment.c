@@ -1,6 +1,7 @@
 #include "serve/segment.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -136,6 +137,14 @@ enum err_code segment_private(uint64_t in_cap, uint64_t out_cap, struct segment_
                                 .out_cap = out_cap,
                                 .is_private = true};
     return ERR_OK;
+}
+
+void segment_trim(int fd)
+{
+    struct head h;
+    struct err err;
+    if (read_head(fd, &h, &err) == ERR_OK)
+        (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)h.in_off, (off_t)(h.bytes - h.in_off));
 }
 
 void segment_close(struct segment_map *m)

@@ -23,6 +23,8 @@ enum err_code segment_open(int fd, enum segment_side side, struct segment_map *o
 /* Inline: one lane in private memory. */
 enum err_code segment_private(uint64_t in_cap, uint64_t out_cap, struct segment_map *out, struct err *err);
 void segment_close(struct segment_map *m);
+/* Master: gives back the memory of all blocks. Only while nobody has anything in them; who maps it need not know. */
+void segment_trim(int fd);
 
 unsigned char *segment_in(const struct segment_map *m, uint32_t lane, uint32_t block); /* edge */
 const unsigned char *segment_in_ro(const struct segment_map *m, uint32_t lane, uint32_t block);

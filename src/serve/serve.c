@@ -76,7 +76,7 @@ static void sort_models(struct serve *s)
         }
 }
 
-static struct served *by_segment(const struct serve *s, uint32_t id)
+struct served *serve_by_segment(const struct serve *s, uint32_t id)
 {
     for (size_t i = 0; i < s->models_len; i++)
         if (s->models[i]->shared->id == id)
@@ -203,7 +203,7 @@ static void count_canaries(struct serve *s)
 enum err_code serve_update(struct serve *s, struct model_shared *shared, const struct serve_state *state,
                            struct err *err)
 {
-    struct served *m = by_segment(s, shared->id);
+    struct served *m = serve_by_segment(s, shared->id);
     if (!m)
         m = add(s, shared);
     if (m->is_retired)
@@ -212,10 +212,14 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
     (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
     m->rollout = state->rollout ? *state->rollout : (struct rollout_policy){0};
     (void)str_copy(m->labels, sizeof m->labels, str_c(state->labels));
+    if (now == SERVED_UNLOADED && !m->info.desc)
+        m->info.desc = atomic_load(&shared->recalled);
     if (now == SERVED_READY && make_ready(m, err)) {
         now = SERVED_FAILED;
         (void)str_copy(m->reason, sizeof m->reason, str_c(err->text));
     }
+    m->is_yielding = false;
+    m->info.is_on_demand = state->is_on_demand;
     m->info.instances = state->instances;
     m->info.instances_ready = state->instances_ready;
     m->info.state = now;
@@ -230,7 +234,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
 
 void serve_retire(struct serve *s, uint32_t segment)
 {
-    struct served *m = by_segment(s, segment);
+    struct served *m = serve_by_segment(s, segment);
     if (m)
         retire(m);
     count_canaries(s);
@@ -240,6 +244,7 @@ void serve_retire(struct serve *s, uint32_t segment)
 void serve_set_caller(struct serve *s, const struct http_req *req)
 {
     s->caller = req;
+    s->awaited = NULL;
 }
 
 void serve_log_chosen(const struct serve *s)
@@ -289,7 +294,16 @@ static bool has_label(const struct served *m, struct str label)
     return false;
 }
 
-enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err)
+/* Serves now, or would if it were asked. */
+static bool is_usable(const struct served *m)
+{
+    return m->info.state == SERVED_READY || m->info.state == SERVED_UNLOADED ||
+           (m->info.state == SERVED_LOADING && m->info.is_on_demand);
+}
+
+/* The newest that is usable, else the newest. */
+static enum err_code find_model(struct serve *s, struct str name, struct str version, struct served **out,
+                                struct err *err)
 {
     struct served *best = NULL, *named = NULL;
     for (size_t i = 0; i < s->models_len; i++) {
@@ -300,22 +314,56 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
         if (m->rollout.is_canary && (version.n == 0 || best))
             continue; /* who names no version gets it by rollout_choose */
         bool wanted = version.n == 0 || str_eq_c(version, m->info.version) || has_label(m, version);
-        if (wanted && (!best || best->info.state != SERVED_READY || m->info.state == SERVED_READY))
-            best = m; /* the newest that is ready, else the newest */
+        if (wanted && (!best || !is_usable(best) || is_usable(m)))
+            best = m;
     }
     if (!named)
         return not_found(s, name, err);
     if (!best)
         return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found",
                        named->info.name, (int)(version.n < 40 ? version.n : 40), version.p);
-    if (best->info.state == SERVED_READY) {
-        *out = version.n == 0 ? rollout_choose(s, best) : best;
-        return ERR_OK;
+    *out = best;
+    return ERR_OK;
+}
+
+static enum err_code not_ready(struct serve *s, struct served *best, struct err *err)
+{
+    if (is_usable(best)) {
+        s->awaited = best;
+        err_set(err, ERR_UNAVAILABLE, "model '%s' version %s is not loaded", best->info.name, best->info.version);
+        return err_remedy(err, "try again in a moment");
     }
     err_set(err, ERR_UNAVAILABLE, "model '%s' version %s is not ready: %s", best->info.name, best->info.version,
             best->reason[0] ? best->reason : "loading");
     return err_remedy(err, best->info.state == SERVED_LOADING ? "try again in a moment"
                                                               : "correct the model or its configuration, then reload");
+}
+
+enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err)
+{
+    struct served *best;
+    s->awaited = NULL;
+    if (find_model(s, name, version, &best, err))
+        return err->code;
+    if (best->info.state != SERVED_READY || best->is_yielding)
+        return not_ready(s, best, err);
+    *out = version.n == 0 ? rollout_choose(s, best) : best;
+    return ERR_OK;
+}
+
+enum err_code serve_step_model(struct serve *s, struct str name, struct str version, struct served **out,
+                               struct err *err)
+{
+    struct served *best;
+    if (find_model(s, name, version, &best, err))
+        return err->code;
+    if (best->info.state != SERVED_READY) {
+        (void)not_ready(s, best, err);
+        s->awaited = NULL;
+        return err->code;
+    }
+    *out = version.n == 0 ? rollout_choose(s, best) : best;
+    return ERR_OK;
 }
 
 const struct served_info *served_info(const struct served *m)
@@ -460,6 +508,8 @@ bool serve_collect(struct serve *s)
         struct served *m = s->models[i];
         if (m->has_lane && m->lane.published)
             any |= collect_model(m);
+        if (m->is_yielding)
+            demand_look(m);
         if (m->is_retired && finish_retired(s, m))
             i--;
     }
@@ -469,7 +519,7 @@ bool serve_collect(struct serve *s)
 
 void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash)
 {
-    struct served *m = by_segment(s, segment);
+    struct served *m = serve_by_segment(s, segment);
     if (!m || !m->has_lane)
         return;
     (void)collect_model(m); /* what it finished before it died counts */
@@ -584,7 +634,7 @@ bool serve_is_busy(const struct serve *s)
     if (s->busy)
         return true;
     for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->is_retired ||
+        if (s->models[i]->is_retired || s->models[i]->is_yielding ||
             (s->models[i]->has_lane && (s->models[i]->lane.orphans || s->models[i]->lane.published)))
             return true;
     return false;

@@ -21,6 +21,8 @@ struct serve_load {
     uint64_t id;
 };
 
+struct http_req;
+
 /* What this room asks of the role it lives in. Called on the thread. */
 struct serve_hooks {
     void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason); /* it hangs */
@@ -28,11 +30,13 @@ struct serve_hooks {
                        uint32_t gen);              /* nobody waits */
     void (*drained)(void *arg, uint32_t segment);  /* after serve_retire */
     void (*load)(void *arg, struct serve_load *l); /* see serve_load_model */
+    /* Takes a request that must wait until m is loaded: it is handled anew then, or when that has come to nothing. False: it cannot wait. */
+    bool (*park)(void *arg, struct http_req *req, struct model_shared *m, uint64_t deadline_ns, struct err *err);
+    void (*yielded)(void *arg, struct model_shared *m); /* after serve_yield, LATER: it has no requests any more */
     void (*log_chosen)(void *arg);                 /* what this process logs has changed: tell the others */
     void *arg;
 };
 
-struct http_req;
 struct serve *serve_new(int thread, const struct serve_hooks *hooks);
 struct serve *serve_free(struct serve *s);
 
@@ -44,6 +48,7 @@ struct serve_state {
     const struct rollout_policy *rollout; /* NULL: it is no canary */
     const char *labels;                   /* names for this version, with commas between; NULL: none */
     int instances, instances_ready;
+    bool is_on_demand;
 };
 /* Adds a model or tells news of it (by m->id). A READY model replaces an older life of the same name and version for new requests. Takes a reference. */
 enum err_code serve_update(struct serve *s, struct model_shared *m, const struct serve_state *state, struct err *err);
@@ -52,6 +57,16 @@ void serve_retire(struct serve *s, uint32_t segment);
 /* A worker process is gone: its rows run again. is_crash false: killed from outside, which says nothing against the requests. */
 void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash);
 void serve_load_model(struct serve *s, struct serve_load *l);
+/* The model that serve_model did not give out because it is to be loaded first; NULL: that was not the reason. Until the next request. */
+struct served *serve_awaited(const struct serve *s);
+/* After an error of serve_model: true if the request now waits for the model, and is not to be answered. False: err may say better why not. */
+bool serve_defer(struct serve *s, struct http_req *req, struct err *err);
+/* Of requests that are handled anew because waiting has come to nothing: what serve_defer puts into err. NULL: none from now on. */
+void serve_set_refusal(struct serve *s, const struct err *why);
+enum serve_yield { SERVE_YIELD_DONE, SERVE_YIELD_BUSY, SERVE_YIELD_LATER };
+/* The model is to be unloaded: no new requests, unless it is BUSY and not to be drained (then it serves on). LATER: hooks.yielded tells. */
+enum serve_yield serve_yield(struct served *m, bool is_drain);
+struct served *serve_by_segment(const struct serve *s, uint32_t segment); /* NULL: there is none */
 void serve_log_chosen(const struct serve *s);
 void serve_set_settled(struct serve *s, bool all_settled);
 

@@ -46,8 +46,18 @@ struct model_shared {
     struct quarantine quarantine;
     _Atomic int threads_draining;
     _Atomic uint64_t cost_a_ns, cost_b_ns; /* learned: a run of n rows takes about a + b n */
+    _Atomic(const struct model_desc *)
+        recalled;                  /* on demand: its description as an earlier start found it; NULL: none */
+    _Atomic uint32_t parked;       /* requests that wait until it is loaded */
+    _Atomic uint64_t expect_ns;    /* when that will be, about; 0: not known */
+    _Atomic uint64_t load_ns;      /* how long loading takes; 0: not known */
+    _Atomic uint64_t memory_bytes; /* of its workers, private and shared; 0: not loaded, or not measured */
+    _Atomic uint64_t need_bytes;   /* the same when it is loaded */
+    _Atomic int votes_left;        /* threads that have not said whether it can be unloaded */
+    _Atomic bool is_busy;          /* one has said that it can not */
     struct {
         alignas(64) _Atomic uint32_t queued, in_flight;
+        _Atomic uint64_t used_ns;                     /* last request */
         _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
     } load[LANE_THREADS_MAX];
     _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */

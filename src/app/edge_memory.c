@@ -1,0 +1,129 @@
+/* What the edge knows of models' memory, and descriptions of models that are loaded on demand: kept in DATA/cache/NAME, so that after a restart clients can
+ * ask what a model looks like without loading it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/edge_int.h"
+#include "base/check.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "sys/fd.h"
+
+#define MAGIC 0x716d6431u
+
+struct kept { /* of this program only: its size and its key tell */
+    uint32_t magic, bytes;
+    char key[40];
+    struct model_desc desc;
+};
+
+/* ---- numbers ---- */
+
+void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory *out)
+{
+    const struct {
+        const char *key;
+        uint64_t *at;
+    } numbers[] = {{"need_bytes", &out->need_bytes},     {"private_bytes", &out->private_bytes},
+                   {"shared_bytes", &out->shared_bytes}, {"program_bytes", &out->program_bytes},
+                   {"peak_bytes", &out->peak_bytes},     {"load_ns", &out->load_ns}};
+    struct str key, s = STR("");
+    json_object(r);
+    while (json_key(r, &key)) {
+        uint64_t *number = NULL;
+        for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+            number = str_eq_c(key, numbers[i].key) ? numbers[i].at : number;
+        if (number)
+            json_u64(r, number);
+        else if (str_eq_c(key, "measured"))
+            json_bool(r, &out->is_measured);
+        else if (str_eq_c(key, "is_loaded"))
+            json_bool(r, &out->is_loaded);
+        else if (str_eq_c(key, "key") && json_string(r, a, &s))
+            (void)str_copy(out->key, sizeof out->key, s);
+        else
+            json_skip(r, NULL);
+    }
+}
+
+void edge_memory_take(struct edge_model *m, const struct edge_memory *news)
+{
+    struct model_shared *sh = m->shared;
+    m->memory = *news;
+    uint64_t need = news->is_measured ? news->need_bytes : 0;
+    atomic_store_explicit(&sh->need_bytes, need, memory_order_relaxed);
+    atomic_store_explicit(&sh->memory_bytes, news->is_loaded ? need : 0, memory_order_relaxed);
+    atomic_store_explicit(&sh->load_ns, news->load_ns, memory_order_relaxed);
+}
+
+void edge_memory_write(const struct edge_model *m, struct json_writer *w)
+{
+    const struct edge_memory *k = &m->memory;
+    jw_kv_c(w, "load", m->is_on_demand ? "on-demand" : "always");
+    jw_key(w, "memory");
+    jw_object(w);
+    jw_kv_bool(w, "loaded", k->is_loaded);
+    jw_kv_bool(w, "measured", k->is_measured);
+    jw_kv_u64(w, "need_bytes", k->need_bytes);
+    jw_kv_u64(w, "private_bytes", k->private_bytes);
+    jw_kv_u64(w, "shared_bytes", k->shared_bytes);
+    jw_kv_u64(w, "program_bytes", k->program_bytes);
+    jw_kv_u64(w, "peak_bytes", k->peak_bytes);
+    jw_kv_f64(w, "load_ms", (double)k->load_ns / 1e6);
+    jw_kv_u64(w, "loads", m->loads);
+    jw_kv_u64(w, "unloads", m->unloads);
+    jw_kv_u64(w, "waiting", atomic_load_explicit(&m->shared->parked, memory_order_relaxed));
+    jw_object_end(w);
+}
+
+/* ---- descriptions ---- */
+
+static void path_of(const struct edge *e, const struct model_shared *sh, char out[800])
+{
+    (void)snprintf(out, 800, "%s/cache/%s/description.%s", e->data, sh->name, sh->version);
+}
+
+void edge_describe_keep(const struct edge *e, const struct edge_model *m)
+{
+    char path[800];
+    struct err err = {0};
+    if (!m->is_on_demand || m->memory.key[0] == '\0')
+        return;
+    struct kept *k = calloc(1, sizeof *k);
+    CHECK(k);
+    *k = (struct kept){.magic = MAGIC, .bytes = sizeof *k, .desc = m->shared->desc};
+    (void)str_copy(k->key, sizeof k->key, str_c(m->memory.key));
+    (void)snprintf(path, sizeof path, "%s/cache/%s", e->data, m->shared->name);
+    bool has_folder = dir_make(path, 0700, &err) == ERR_OK;
+    path_of(e, m->shared, path);
+    if (!has_folder || file_replace(path, (struct str){(const char *)k, sizeof *k}, false, &err))
+        LOG_DEBUG("a description is not kept", LOG_S("model", m->shared->name), LOG_S("error", err.text));
+    free(k);
+}
+
+/* The folder can be written by the model's workers: the description is checked like one of theirs. */
+void edge_describe_recall(const struct edge *e, const struct edge_model *m)
+{
+    char path[800];
+    struct arena a;
+    struct str text;
+    struct err err;
+    struct kept *k = calloc(1, sizeof *k);
+    CHECK(k);
+    path_of(e, m->shared, path);
+    arena_init(&a, 1024, 2 * sizeof *k);
+    bool is_read = file_read(path, sizeof *k, &a, &text, &err) == ERR_OK && text.n == sizeof *k;
+    if (is_read)
+        memcpy(k, text.p, sizeof *k);
+    k->key[sizeof k->key - 1] = '\0';
+    if (is_read && k->magic == MAGIC && k->bytes == sizeof *k && strcmp(k->key, m->memory.key) == 0 &&
+        model_desc_check(&k->desc, &err) == ERR_OK) {
+        struct model_desc *d = malloc(sizeof *d);
+        CHECK(d);
+        *d = k->desc;
+        atomic_store(&m->shared->recalled, d);
+    }
+    arena_done(&a);
+    free(k);
+}
