@@ -337,6 +337,8 @@ static void on_message(struct master *m, struct child *c)
         c->pinged_ns = 0;
     else if (c->stem)
         stem_told(m, c, m->msg.type, t.text);
+    else if (c == &m->prober)
+        scale_on_message(m, m->msg.type, m->msg.payload, t.text);
     else if (m->msg.type == CHANNEL_READY)
         on_ready(m, c, &t);
     else if (m->msg.type == CHANNEL_FAILED)

@@ -599,6 +599,8 @@ static const char *source(int64_t setting)
 void scale_write(const struct life *l, struct json_writer *w)
 {
     const struct scaling *s = &l->scaling;
+    if (l->children_room == 0)
+        return; /* inline, or an ensemble */
     jw_key(w, "scale");
     jw_object(w);
     jw_kv_i64(w, "instances", s->instances);
