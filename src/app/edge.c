@@ -18,6 +18,7 @@
 #include "proc/report.h"
 #include "serve/client_shm.h"
 #include "serve/proto.h"
+#include "serve/trace_file.h"
 #include "sys/fd.h"
 #include "sys/shm.h"
 
@@ -99,6 +100,7 @@ static void on_thread_drained(void *arg)
     struct edge *e = t->edge;
     if (atomic_fetch_add(&e->threads_drained, 1) + 1 < e->threads_len)
         return;
+    trace_file_drain(NS_PER_S);
     edge_tell(e, CHANNEL_DRAINED, STR("{}"));
     _exit(0); /* all answers are in the kernel's hands; the process's end frees the rest */
 }
@@ -462,6 +464,7 @@ static enum err_code start(struct edge *e, struct err *err)
 {
     (void)fd_limit_raise();
     e->limits.connections_max = e->limits.connections_max / (size_t)e->threads_len + 1;
+    trace_file_open(e->data);
     e->metrics = metric_set_new(e->threads_len);
     e->history = history_new();
     for (int i = 0; i < e->threads_len; i++)

@@ -5,6 +5,7 @@
 #include "app/edge_int.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "serve/proto.h"
 #include "serve/trail.h"
 #include "sys/cpu.h"
 
@@ -101,6 +102,8 @@ static void access_line(const struct http_req *req, int status, uint64_t bytes_o
 void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_out, void *arg)
 {
     struct edge_thread *t = arg;
+    if (req->trace_record)
+        proto_trace_sent(req);
     if (req->trail != 0)
         trail_sent(req->trail, req->stage_ns[STAGE_SEND]);
     bool is_logged = t->edge->access_log && log_enabled(LOG_LEVEL_INFO);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/trace.h"
 
 #define ALIGN 64u
 
@@ -260,10 +261,24 @@ static void keep_outputs(struct step_run *st)
     }
 }
 
+static void trace_step(const struct ensemble_run *run, const struct infer *i)
+{
+    struct trace *t = trace_begin_child(run->whole->trace, i->model->info.name, i->model->info.version);
+    trace_time(t, "REQUEST_START", i->t_submit_ns);
+    trace_time(t, "QUEUE_START", i->t_submit_ns);
+    trace_time(t, "COMPUTE_START", i->t_run_ns);
+    trace_time(t, "COMPUTE_INPUT_END", i->t_run_ns);
+    trace_time(t, "COMPUTE_OUTPUT_START", i->t_ran_ns);
+    trace_time(t, "COMPUTE_END", i->t_ran_ns);
+    trace_time(t, "REQUEST_END", clock_now_ns());
+}
+
 static void step_done(struct infer *i)
 {
     struct step_run *st = i->owner;
     struct ensemble_run *run = st->run;
+    if (run->whole->trace)
+        trace_step(run, i);
     st->state = STEP_ENDED; /* its own share of run->left holds the run until we return */
     run->attempts = i->attempts > run->attempts ? i->attempts : run->attempts;
     run->t_run_ns = run->t_run_ns == 0 ? i->t_run_ns : run->t_run_ns;

@@ -61,6 +61,7 @@ struct infer {
     uint64_t client;        /* who asks, for fairness; 0 = unknown */
     uint64_t deadline_ns;   /* clock_now_ns time; 0 = the model's default */
     const char *request_id; /* for crash reports and logs */
+    struct trace *trace;    /* trace.h; NULL: not traced */
     /* set by serve */
     struct infer_tensor *out; /* desc->outputs_len of them, in done() */
     struct err err;

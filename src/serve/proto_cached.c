@@ -27,6 +27,8 @@ static void answer_from(struct proto_call *c, const struct cache_entry *e, enum 
     struct str header = cache_entry_header(e), body = cache_entry_body(e);
     const struct http_header extra[] = {{STR("Inference-Header-Content-Length"), header},
                                         {STR("x-quern-cache"), STR("hit")}};
+    c->t_encode_ns = now;
+    proto_trace_end(c);
     ns[STATS_SUCCESS] = now - req->t_ready_ns;
     req->on_cancel = NULL;
     req->stage_ns[STAGE_RECEIVE] = req->t_ready_ns - req->t_start_ns;

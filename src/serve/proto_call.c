@@ -124,6 +124,7 @@ static void record_failure(const struct proto_call *c, const struct err *err)
 static void answer(struct proto_call *c)
 {
     struct infer *i = &c->infer;
+    proto_trace_end(c);
     if (i->err.code == ERR_OK) {
         c->ops->answer(c);
         return;
@@ -186,6 +187,7 @@ enum err_code proto_call_model(struct proto_call *c, struct served *m, struct er
     i->owner = c;
     i->request_id = c->req->id;
     i->client = c->req->peer;
+    proto_trace_begin(c);
     c->req->log_model = arena_str_dup(c->req->arena, str_c(c->info->name)); /* read after the model may be gone */
     return ERR_OK;
 }
@@ -204,6 +206,7 @@ void proto_call_fail(struct proto_call *c, const struct err *err)
     struct err why = *err;
     if (serve_defer(c->serve, c->req, &why))
         return;
+    proto_trace_end(c);
     c->req->stage_ns[STAGE_RECEIVE] = c->req->t_ready_ns - c->req->t_start_ns;
     record_failure(c, err);
     proto_trail_note(c, err, TRAIL_NO_CACHE, clock_now_ns());

@@ -45,6 +45,7 @@ struct proto_call {
     struct cache_flight *flight;       /* it runs for others too */
     struct cache_waiter waiter;        /* it waits for another */
     uint64_t t_decode_ns, t_encode_ns; /* when they began; 0: not yet */
+    struct str client_id;              /* the id in the request, for its trace; empty: none */
     bool is_uncacheable;               /* the answer depends on more than the body */
     void *protocol;                    /* the protocol's own state */
     struct json_reader reader;         /* large, last, not zeroed */
@@ -87,6 +88,11 @@ void proto_call_record(const struct proto_call *c, int status, struct str type, 
 /* Makes a record of the call if it failed or was slow, or is one of the sample; err NULL: it went well. Before it is answered. */
 void proto_trail_note(const struct proto_call *c, const struct err *err, enum trail_cache cache, uint64_t now_ns);
 
+/* Traces (proto_trace.c); all do nothing for a call that is not traced. begin: its model is known; inputs, outputs: their data can be read; end: about to be
+ * answered. */
+void proto_trace_begin(struct proto_call *c);
+void proto_trace_inputs(const struct proto_call *c);
+void proto_trace_end(const struct proto_call *c);
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);
@@ -106,6 +112,8 @@ void proto_v2_shm_unregister(struct http_req *req, const struct route_match *m, 
 void proto_v2_cuda_status(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_cuda_register(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_cuda_unregister(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_trace_get(struct http_req *req, const struct route_match *m, void *arg);
+void proto_v2_trace_post(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_log_get(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_log_post(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_stats(struct http_req *req, const struct route_match *m, void *arg);
@@ -113,6 +121,9 @@ void proto_nv_metrics(struct http_req *req, const struct route_match *m, void *a
 void proto_v2_sample(struct http_req *req, const struct route_match *m, void *arg);
 void proto_openapi(struct http_req *req, const struct route_match *m, void *arg);
 
+/* All or nothing, too. */
+struct trace_change;
+enum err_code proto_v2_trace_read(struct str body, struct arena *a, struct trace_change *c, struct err *err);
 /* Reads settings of the log over those in c, which is undefined after an error. */
 struct log_choice;
 enum err_code proto_v2_log_read(struct str body, struct arena *a, struct log_choice *c, struct err *err);

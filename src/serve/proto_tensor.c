@@ -235,6 +235,7 @@ enum err_code proto_decode(struct infer *i, struct err *err)
     for (uint32_t k = 0; k < c->desc->inputs_len; k++)
         if (decode_input(c, (int)k, err) != ERR_OK)
             return err->code;
+    proto_trace_inputs(c);
     return ERR_OK;
 }
 

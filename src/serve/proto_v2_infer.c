@@ -366,9 +366,11 @@ static bool read_parameters(struct proto_call *c)
 static bool read_id(struct proto_call *c)
 {
     struct str *id = &request_of(c)->v2.id;
-    if (json_peek(&c->reader) == JSON_NUMBER) /* tritonclient sends what the caller gave */
-        return json_skip(&c->reader, id);
-    return json_string(&c->reader, c->req->arena, id);
+    bool is_number = json_peek(&c->reader) == JSON_NUMBER; /* tritonclient sends what the caller gave */
+    if (!(is_number ? json_skip(&c->reader, id) : json_string(&c->reader, c->req->arena, id)))
+        return false;
+    c->client_id = *id;
+    return true;
 }
 
 /* Further members of the body's object; false also when the parser stopped. */

@@ -1,5 +1,8 @@
 """The protocols' parts beside inference itself: statistics, classification, metrics under Triton's names."""
 
+import json
+import signal
+
 import numpy as np
 import pytest
 
@@ -244,3 +247,144 @@ def test_repositories_have_no_names(identity):
     for path in ("/index", "/models/wide/load", "/models/wide/unload"):
         r = identity.post("/v2/repository/mine" + path, {})
         assert r.status == 501 and "repository_name" in r.json()["error"]
+
+
+# ---- traces ----
+
+TRACED = """
+models:
+  wide: {path: "builtin:identity", parameters: {datatype: FP32, dims: "4"}}
+  inline: {path: "builtin:identity", isolation: inline}
+  words: {path: "builtin:identity", parameters: {datatype: BYTES, dims: "1"}}
+  cached: {path: "builtin:identity", cache: 1MiB}
+  both:
+    ensemble:
+      inputs: [a]
+      outputs: [c]
+      steps:
+        first: {model: wide, inputs: {INPUT0: a}, outputs: {OUTPUT0: b}}
+        second: {model: inline, inputs: {INPUT0: b}, outputs: {OUTPUT0: c}}
+"""
+
+
+def traces(server):
+    """id -> {"model_name" ..., "times": {name: ns}, "tensors": [...]}, of all files; each must be whole at any moment."""
+    found = {}
+    for path in sorted((server.data / "traces").glob("*.json")):
+        for x in json.loads(path.read_text()):
+            t = found.setdefault(x["id"], {"times": {}, "tensors": []})
+            if "timestamps" in x:
+                t["times"] |= {s["name"]: s["ns"] for s in x["timestamps"]}
+            elif "tensor" in x:
+                t["tensors"].append(x["tensor"] | {"activity": x["activity"]})
+            else:
+                t |= {k: v for k, v in x.items() if k != "id"}
+    return found
+
+
+STAGES = [
+    "HTTP_RECV_START",
+    "HTTP_RECV_END",
+    "REQUEST_START",
+    "QUEUE_START",
+    "COMPUTE_START",
+    "COMPUTE_INPUT_END",
+    "COMPUTE_OUTPUT_START",
+    "COMPUTE_END",
+    "REQUEST_END",
+    "HTTP_SEND_START",
+    "HTTP_SEND_END",
+]
+
+
+def test_traces(serve):
+    s = serve(config=TRACED, threads=2)
+    host, port = s.address
+    off = {
+        "trace_level": ["OFF"],
+        "trace_rate": "1000",
+        "trace_count": "-1",
+        "log_frequency": "0",
+        "trace_file": "",
+        "trace_mode": "triton",
+    }
+    array = np.array([[1, 2.5, -3, 4]], np.float32)
+    with http.InferenceServerClient(f"{host}:{port}") as c:
+        assert c.get_trace_settings() == off and c.get_trace_settings("wide") == off
+        ask(c, "wide", array)
+        assert not (s.data / "traces").exists()
+        on = off | {"trace_level": ["TIMESTAMPS", "TENSORS"], "trace_rate": "1", "trace_count": "3"}
+        asked = {k: on[k] for k in ("trace_level", "trace_rate", "trace_count")}
+        assert c.update_trace_settings("wide", asked) == on
+        assert c.get_trace_settings() == off and c.get_trace_settings("inline") == off
+        for k in range(5):
+            ask(c, "wide", array, request_id=f"mine-{k}")
+        ask(c, "inline", array)
+        quern.wait_until(lambda: s.data.joinpath("traces").exists() and len(traces(s)) == 3, 5, "three traces")
+        assert c.get_trace_settings("wide")["trace_count"] == "0"
+        for k, t in enumerate(traces(s).values()):
+            assert (t["model_name"], t["model_version"], t["request_id"]) == ("wide", 1, f"mine-{k}")
+            assert list(t["times"]) == STAGES and sorted(t["times"].values()) == list(t["times"].values())
+            want = {"data": "1,2.5,-3,4", "shape": "1,4", "dtype": "FP32"}
+            assert t["tensors"] == [
+                want | {"name": "INPUT0", "activity": "TENSOR_QUEUE_INPUT"},
+                want | {"name": "OUTPUT0", "activity": "TENSOR_BACKEND_OUTPUT"},
+            ]
+        path = s.data / c.get_trace_settings("wide")["trace_file"]
+        assert path.is_file() and path.parent.stat().st_mode & 0o777 == 0o700  # tensors are nobody else's business
+        # Taken back: what holds for all counts again.
+        assert c.update_trace_settings("wide", {"trace_level": None, "trace_rate": None, "trace_count": None})[
+            "trace_level"
+        ] == ["OFF"]
+        c.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"], "trace_rate": "1", "log_frequency": "2"})
+        for bad, status in (({"trace_file": "x"}, 501), ({"trace_rate": "0"}, 400), ({"noise": 1}, 400)):
+            assert s.post("/v2/trace/setting", bad).status == status
+        assert s.post("/v2/models/nobody/trace/setting", {"trace_rate": "1"}).status == 404
+        assert s.get("/v2/models/nobody/trace/setting").status == 404
+        assert s.post("/v2/trace/setting", {"trace_rate": "9"}, {"sec-fetch-site": "cross-site"}).status == 403
+        # /predict, an ensemble with its members, text, a cache, and requests that are refused.
+        s.predict("inline", [1.0, 2.0], {"x-request-id": "plain"})
+        e = {"inputs": [{"name": "a", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}], "id": "whole"}
+        assert s.post("/v2/models/both/infer", e).status == 200
+        for _ in range(2):
+            s.post("/v2/models/cached/infer", {"id": "again"} | quern.infer_body([1.0]))
+        assert s.post("/v2/models/wide/infer", {"id": "short"} | quern.infer_body([1.0])).status == 400
+        assert s.post("/v2/models/wide/infer", b"{").status == 400
+        quern.wait_until(lambda: len(traces(s)) == 11, 5, lambda: "eleven traces, not " + str(traces(s)))
+        got = traces(s)
+        by_id = {}
+        for n, t in got.items():
+            by_id.setdefault(t.get("request_id"), []).append((n, t))
+        assert list(by_id["plain"][0][1]["times"]) == STAGES
+        ((whole, t),) = by_id["whole"]
+        assert t["model_name"] == "both" and list(t["times"]) == STAGES
+        members = [m for m in got.values() if m.get("parent_id") == whole]
+        assert [m["model_name"] for m in members] == ["wide", "inline"]
+        assert all(t["times"]["QUEUE_START"] <= m["times"]["COMPUTE_START"] <= t["times"]["COMPUTE_END"] for m in members)
+        miss, hit = (t["times"] for _, t in by_id["again"])
+        assert list(miss) == STAGES and "COMPUTE_START" not in hit and "HTTP_SEND_END" in hit
+        assert "COMPUTE_START" not in by_id["short"][0][1]["times"]
+        sizes = [len({x["id"] for x in json.loads(p.read_text())}) for p in sorted((s.data / "traces").glob("*.json"))]
+        assert len(sizes) > 2  # the first by hand, then two each, members with their ensemble
+        c.update_trace_settings(settings={k: None for k in ("trace_level", "trace_rate", "log_frequency")})
+        assert c.get_trace_settings()["trace_level"] == ["OFF"]
+        ask(c, "wide", array)
+        # Text inputs are left out, text outputs are not.
+        c.update_trace_settings("words", {"trace_level": ["TENSORS"], "trace_rate": "1"})
+        t = http.InferInput("INPUT0", [1, 1], "BYTES").set_data_from_numpy(np.array([[b'a "b"']], np.object_))
+        c.infer("words", [t])
+        quern.wait_until(lambda: len(traces(s)) == 12, 5, "the twelfth")
+        assert [x["data"] for x in traces(s)[max(traces(s))]["tensors"]] == ['"a "b""']
+
+
+def test_traces_are_whole_while_written_and_when_the_server_ends(serve):
+    s = serve(config=TRACED, threads=2)
+    assert s.post("/v2/trace/setting", {"trace_level": ["TIMESTAMPS"], "trace_rate": 1}).status == 200
+    with quern.Load(s, [("/predict", quern.predict_body("inline", [1.0]), quern.expect_prediction(1.0))]) as load:
+        quern.wait_until(lambda: load.ok > 300, 20, "load")
+        for _ in range(20):
+            traces(s)
+    assert not load.failures
+    s.signal(signal.SIGTERM)
+    s.process.wait(20)
+    assert len(traces(s)) == load.ok
