@@ -217,14 +217,14 @@ void lives_tell_edge(struct master *m);                /* a new edge knows nothi
 void lives_sweep(struct master *m);                    /* frees retired lives without processes */
 struct life *life_by_segment(struct master *m, uint32_t segment);
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
-void life_fail(struct master *m, struct life *l, const char *reason);
                          struct err *err);
 void life_withdraw(struct master *m, struct life *l); /* the edge is to forget it */
-bool life_has_new_file(const struct life *l);
-struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 void life_takes_over(struct master *m, struct life *l);
+void life_fail(struct master *m, struct life *l, const char *reason);
 void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
 bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
+bool life_has_new_file(const struct life *l);
+struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 void snapshot_unref(struct snapshot *s);
 void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
 void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
@@ -252,6 +252,9 @@ bool watch_holds(const struct master *m, const struct model_config *c); /* not t
 /* master_loads.c */
 bool loads_want(struct master *m, const struct config *c, const char *name); /* false: not loaded, in mode explicit */
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
+void loads_after_reload(struct master *m);
+void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
+
 /* master_budget.c: which models are in memory */
 void budget_enter(struct master *m, struct life *l); /* a new life with workers: loads it, at once or when there is room, or leaves it asleep */
 void budget_tick(struct master *m, uint64_t now_ns);
@@ -280,15 +283,18 @@ void memory_measure(const struct master *m, struct life *l); /* and remembers it
 uint64_t memory_now(const struct life *l);                   /* quickly, about */
 uint64_t memory_need(const struct life *l);                  /* private and shared */
 
-void loads_after_reload(struct master *m);
-void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
-
 /* master_canary.c */
 bool canary_is_due(struct master *m, const struct life *l); /* the configuration wants it tried first */
 void canary_verdict(struct master *m, struct str payload);
 enum err_code canary_promote(struct master *m, const char *name, struct err *err);
 bool canary_reject(struct master *m, const char *name, const char *reason); /* false: there is none */
 void canary_payload(const struct life *l, struct json_writer *w);
+
+/* master_compare.c */
+bool compare_is_due(struct master *m, const struct life *l); /* the configuration wants it compared first */
+void compare_begin(struct master *m, struct life *l);
+void compare_payload(const struct life *l, struct json_writer *w);
+bool compare_passes(struct master *m, struct life *l, bool is_same, const char *text); /* the comparison has ended */
 
 /* master_rollback.c */
 void rollback_reject(struct master *m, const struct life *l); /* a reload does not take it until it changes */
