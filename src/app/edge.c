@@ -121,9 +121,9 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
                                 .reason = n->reason,
                                 .rollout = n->rollout.is_canary ? &n->rollout : NULL,
                                 .labels = n->labels,
+                                .is_on_demand = n->is_on_demand,
                                 .instances = n->instances,
                                 .instances_ready = n->instances_ready};
-                                .is_on_demand = n->is_on_demand,
     switch (n->kind) {
     case EDGE_NEWS_MODEL:
         if (serve_update(t->serve, n->shared, &state, &err))
@@ -132,8 +132,6 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         /* Durations count for the version that serves, not for one that is tried beside it. */
         if (!n->rollout.is_canary && !map_put(&t->series, str_c(n->shared->name), n->shared))
             LOG_WARN("too many model names for metrics", LOG_S("model", n->shared->name));
-        break;
-    case EDGE_NEWS_RETIRE:
         edge_demand_news(t, n);
         break;
     case EDGE_NEWS_YIELD:
@@ -141,12 +139,14 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         break;
     case EDGE_NEWS_EXPECT:
         edge_demand_news(t, n);
+        break;
+    case EDGE_NEWS_RETIRE:
         if (map_get(&t->series, str_c(n->shared->name)) == n->shared)
             (void)map_take(&t->series, str_c(n->shared->name));
         serve_retire(t->serve, n->segment);
+        edge_demand_news(t, n);
         break;
     case EDGE_NEWS_DIED:
-        edge_demand_news(t, n);
         serve_worker_died(t->serve, n->segment, n->pid, n->flag);
         break;
     case EDGE_NEWS_SETTLED:
@@ -367,10 +367,10 @@ static void init_thread(struct edge *e, int index)
                                 .cancel_run = cancel_run,
                                 .drained = drained,
                                 .load = edge_load,
-                                .log_chosen = log_chosen_here,
-                                .arg = t};
                                 .park = edge_park,
                                 .yielded = edge_yielded,
+                                .log_chosen = log_chosen_here,
+                                .arg = t};
     t->edge = e;
     t->index = index;
     (void)pthread_mutex_init(&t->inbox_lock, NULL);
@@ -381,9 +381,9 @@ static void init_thread(struct edge *e, int index)
     CHECK(uv_check_init(&t->loop, &t->check) == 0 && uv_check_start(&t->check, on_check) == 0);
     CHECK(uv_timer_init(&t->loop, &t->tick) == 0);
     CHECK(uv_poll_init(&t->loop, &t->bell, t->bell_fd) == 0 && uv_poll_start(&t->bell, UV_READABLE, on_bell) == 0);
+    edge_demand_init(t);
     t->inbox_async.data = t->prepare.data = t->check.data = t->tick.data = t->bell.data = t;
     t->serve = serve_new(index, &hooks);
-    edge_demand_init(t);
     size_t len;
     const struct route *routes = proto_routes(&len);
     t->router = router_new(routes, len, t->serve);
@@ -436,12 +436,12 @@ static void on_channel(uv_poll_t *h, int status, int events)
             edge_on_reloaded(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_LOADED) {
             edge_on_loaded(e, e->msg.payload);
-        } else if (e->msg.type == CHANNEL_PING) {
-            pong(e);
         } else if (e->msg.type == CHANNEL_YIELD) {
             edge_on_yield(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_EXPECT) {
             edge_on_expect(e, e->msg.payload);
+        } else if (e->msg.type == CHANNEL_PING) {
+            pong(e);
         } else if (e->msg.type == CHANNEL_DRAIN) {
             atomic_store(&e->draining, true);
             edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_DRAIN});
@@ -456,9 +456,9 @@ static void on_second(uv_timer_t *h)
     for (int i = 1; i < e->threads_len; i++)
         (void)uv_async_send(&e->threads[i].inbox_async);
     edge_rollout_tick(e);
+    edge_demand_second(e);
     history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
 }
-    edge_demand_second(e);
 
 static enum err_code start(struct edge *e, struct err *err)
 {
@@ -492,10 +492,10 @@ int edge_main(int argc, char **argv)
     (void)signal(SIGHUP, SIG_IGN);
     arena_init(&e.arena, 4096, 4 << 20);
     (void)pthread_mutex_init(&e.models_lock, NULL);
+    (void)pthread_mutex_init(&e.demand_lock, NULL);
     (void)pthread_mutex_init(&e.channel_lock, NULL);
     server_limits_default(&e.limits);
     log_init("edge", LOG_LEVEL_INFO, LOG_PEOPLE, STDERR_FILENO);
-    (void)pthread_mutex_init(&e.demand_lock, NULL);
     if (report_install(&err) || wait_launch(&e, &err)) {
         LOG_ERROR("edge cannot start", LOG_S("error", err.text));
         return 1;

@@ -83,14 +83,14 @@ static const char *state_name(enum served_state state)
         return "UNAVAILABLE";
     case SERVED_DRAINING:
         return "UNLOADING";
+    case SERVED_UNLOADED:
+        return "UNAVAILABLE";
     }
     return "UNKNOWN";
 }
 
 static void put_state(struct json_writer *w, const struct served_info *info)
 {
-    case SERVED_UNLOADED:
-        return "UNAVAILABLE";
     jw_object(w);
     jw_kv_c(w, "name", info->name);
     jw_kv_c(w, "version", info->version);
@@ -169,6 +169,8 @@ static const struct served_info *described(struct http_req *req, const struct ro
         if (info->desc)
             return info;
         err_set(&err, ERR_UNAVAILABLE, "model '%s' is not ready: %s", info->name, info->reason);
+    } else if (serve_awaited(s) && served_info(serve_awaited(s))->desc) {
+        return served_info(serve_awaited(s));
     }
     if (!serve_defer(s, req, &err))
         http_respond_err(req, &err);
@@ -176,8 +178,6 @@ static const struct served_info *described(struct http_req *req, const struct ro
 }
 
 void proto_v2_model(struct http_req *req, const struct route_match *m, void *arg)
-    } else if (serve_awaited(s) && served_info(serve_awaited(s))->desc) {
-        return served_info(serve_awaited(s));
 {
     const struct served_info *info = described(req, m, arg);
     if (!info)
