@@ -62,7 +62,10 @@ static void take_numbers(struct folder *f)
     const struct triton_config *t = &f->triton;
     struct model_config *m = f->m;
     uint64_t timeout_ns = (uint64_t)t->default_timeout_us * 1000;
-    if (t->max_batch_size > 0 && may_take(f, "max_batch", "max_batch_size", m->max_batch == t->max_batch_size))
+    /* Without dynamic_batching it only bounds a request: how many rows share a run is then left to the measurement, which finds those that lose. */
+    bool is_chosen = t->has_dynamic_batching || t->max_batch_size == 1;
+    if (t->max_batch_size > 0 && is_chosen &&
+        may_take(f, "max_batch", "max_batch_size", m->max_batch == t->max_batch_size))
         m->max_batch = t->max_batch_size;
     if (t->instances > 0 && may_take(f, "instances", "instance_group", m->instances == t->instances))
         m->instances = t->instances < INSTANCES_MAX ? t->instances : INSTANCES_MAX;

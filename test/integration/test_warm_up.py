@@ -79,12 +79,12 @@ model_warmup {
             (pbtxt.replace('"flower" }', '"gone" }'), "cannot read warmup/gone: No such file"),
             (pbtxt.replace("batch_size: 2", "batch_size: 3"), "warmup/flower has 32 bytes, 48 are needed"),
         ]:
-            (m / "config.pbtxt").write_text(text + f"# {words}\nmax_batch_size: 16\n")
+            (m / "config.pbtxt").write_text(text + f"# {words}\nmax_batch_size: 16 dynamic_batching {{}}\n")
             s.reload()
             wait_until(lambda: words in s.status()["last_error"], 10, words)
             assert "warm-up 'flower'" in s.status()["last_error"] and "the old version goes on" in s.status()["last_error"]
     assert load.failures == [] and load.ok > 20
-    (m / "config.pbtxt").write_text(pbtxt + "max_batch_size: 16\n")
+    (m / "config.pbtxt").write_text(pbtxt + "max_batch_size: 16 dynamic_batching {}\n")
     s.reload()
     wait_until(lambda: s.get("/v2/models/m/config").json()["max_batch_size"] == 16, 10, "the model with its warm-up in order")
 
