@@ -75,9 +75,20 @@ async function post(world, path, request, response) {
   return json(response, 404, { error: `no such path: ${path}` });
 }
 
-function get(world, path, response) {
+function get(world, path, query, response) {
   if (path === '/api/status') return json(response, 200, world.status());
   if (path === '/api/history') return json(response, 200, world.history());
+  if (path === '/api/requests') return json(response, 200, world.requests(query.get('kind') ?? '', Number(query.get('n') ?? 100)));
+  const request = /^\/api\/requests\/([^/]+)$/.exec(path);
+  if (request) {
+    const found = world.request(decodeURIComponent(request[1]));
+    return found ? json(response, 200, found) : json(response, 404, { error: `no record of a request '${decodeURIComponent(request[1])}'` });
+  }
+  const model = /^\/api\/models\/([^/]+)$/.exec(path);
+  if (model) {
+    const found = world.model(decodeURIComponent(model[1]));
+    return found ? json(response, 200, found) : json(response, 404, { error: `no model '${decodeURIComponent(model[1])}' is served` });
+  }
   const sample = /^\/v2\/models\/([^/]+)\/sample$/.exec(path);
   const body = sample && world.sample(decodeURIComponent(sample[1]));
   if (body) return json(response, 200, body);
@@ -87,11 +98,11 @@ function get(world, path, response) {
 export async function startDevServer({ port = 0, scenario = 'busy' } = {}) {
   const world = new World(scenario);
   const server = createServer((request, response) => {
-    const path = new URL(request.url, 'http://localhost').pathname;
+    const { pathname: path, searchParams: query } = new URL(request.url, 'http://localhost');
     const isFile = request.method === 'GET' && !/^\/(api|v2)\//.test(path);
     if (world.scenario === 'unreachable' && !isFile && !path.startsWith('/dev/')) return request.socket.destroy();
     if (request.method === 'POST') return post(world, path, request, response);
-    return get(world, path, response);
+    return get(world, path, query, response);
   });
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   return {

@@ -50,7 +50,7 @@ static bool note_numbers(struct compare_result *out, double tolerance, double x,
         return true;
     double size = fmax(fabs(x), fabs(y)), gap = fabs(x - y) / (1 + size);
     if (isnan(gap)) /* one is no number, or infinities of both signs */
-        gap = INFINITY;
+        gap = HUGE_VAL;
     if (gap > out->greatest)
         out->greatest = gap;
     return gap <= tolerance;

@@ -39,6 +39,16 @@ async function withPage(options, fn) {
   }
 }
 
+// All that opens, so that its looks are checked too.
+async function openAll(page) {
+  const iris = card(page, 'iris');
+  await button(iris, 'Settings').click();
+  await iris.locator('[data-setting]').first().waitFor();
+  await page.locator('details.request summary').first().click();
+  await page.locator('.waterfall').waitFor();
+  await page.$$eval('.crash', (list) => list.forEach((d) => (d.open = true)));
+}
+
 async function shot(page, name) {
   if (!shots) return;
   await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
@@ -178,6 +188,82 @@ await check('every control and picture has a name, headings are in order', () =>
   }),
 );
 
+await check('requests are listed with where their time went, and explained when opened', () =>
+  withPage({}, async (page) => {
+    const requests = page.locator('#requests');
+    await button(requests, 'Usual').click();
+    const first = requests.locator('details.request').first();
+    await first.waitFor();
+    equal(await first.locator('[data-kind]').textContent(), 'usual', 'kind');
+    await first.locator('summary').click();
+    await first.locator('.waterfall').waitFor();
+    const shares = await first.locator('.waterfall i').evaluateAll((list) => list.map((e) => [parseFloat(e.style.left), parseFloat(e.style.width)]));
+    equal(shares.length, 6, 'stages');
+    let end = 0;
+    for (const [left, width] of shares) {
+      expect(Math.abs(left - end) < 0.01, `a stage begins at ${left} where the one before ended at ${end}`);
+      end = left + width;
+    }
+    expect(Math.abs(end - 100) < 0.01, `the stages end at ${end} %`);
+    expect((await first.locator('.why').textContent()).includes('It took'), 'a sentence says how long it took');
+    const id = await first.getAttribute('data-request');
+    await page.waitForTimeout(2600); // the list would have been asked for again
+    equal(await first.getAttribute('data-request'), id, 'the open one stays where it is');
+    if (fake) {
+      await button(requests, 'All').click();
+      equal(await requests.locator('details.request').count(), 12, 'requests at first');
+      await button(requests, 'Show 28 more').click();
+      equal(await requests.locator('details.request').count(), 40, 'requests then');
+    }
+    await shot(page, 'request');
+  }),
+);
+
+await check('a request is found by its id, and an unknown one is told', () =>
+  withPage({ quarrels: true }, async (page) => {
+    const list = (await (await fetch(`${url}/api/requests?n=20`)).json()).requests;
+    const wanted = list[Math.min(7, list.length - 1)];
+    const requests = page.locator('#requests');
+    await requests.getByRole('searchbox').fill(wanted.id);
+    await button(requests, 'Explain').click();
+    const found = requests.locator('details.request[open]');
+    await found.waitFor();
+    equal(await found.getAttribute('data-request'), wanted.id, 'id of the open one');
+    await requests.getByRole('searchbox').fill('nobody-asked');
+    await button(requests, 'Explain').click();
+    await requests.getByText("no record of a request 'nobody-asked'").waitFor();
+  }),
+);
+
+await check('a failed request says why', () =>
+  withPage({ quarrels: true }, async (page) => {
+    if (!fake) await fetch(`${url}/predict`, { method: 'POST', body: '{"modelId":"iris","features":[1]}' });
+    const requests = page.locator('#requests');
+    await button(requests, 'Invalid').click();
+    const first = requests.locator('details.request').first();
+    await first.locator('summary').click();
+    expect((await first.locator('.why').textContent()).includes('unexpected shape'), 'the error is shown');
+    equal(await first.locator('.request-status').textContent(), '400', 'status');
+  }),
+);
+
+await check('the settings of a model tell where they come from and what was measured', () =>
+  withPage({}, async (page) => {
+    const iris = card(page, 'iris');
+    await button(iris, 'Settings').click();
+    await iris.locator('[data-setting=max_batch]').waitFor();
+    const row = await iris.locator('[data-setting=max_batch] td').allTextContents();
+    equal(row[0], String((await status()).models.find((m) => m.name === 'iris').max_batch), 'max_batch in force');
+    equal(row[1], 'chosen', 'where max_batch comes from');
+    expect(row[2].length > 10, 'the reason is told');
+    equal(await iris.locator('[data-setting=queue_max]').count(), 0, 'defaults at first');
+    await button(iris, 'All').click();
+    equal((await iris.locator('[data-setting=queue_max] td').allTextContents())[1], 'default', 'where queue_max comes from');
+    expect((await iris.locator('.settings').textContent()).includes('Measured when it was loaded'), 'measurements are shown');
+    await shot(page, 'settings');
+  }),
+);
+
 await check('processes are listed', () =>
   withPage({}, async (page) => {
     const { processes } = await status();
@@ -235,6 +321,7 @@ for (const scheme of ['light', 'dark']) {
     withPage({ scheme }, async (page) => {
       await button(card(page, 'iris'), 'Try it').click();
       await page.locator('.tryit textarea').waitFor();
+      await openAll(page);
       equal((await page.evaluate(lowContrast)).join('\n'), '', 'low contrast');
     }),
   );
@@ -245,7 +332,7 @@ for (const width of [390, 320]) {
     withPage({ width, height: 844 }, async (page) => {
       await button(card(page, 'iris'), 'Try it').click();
       await page.locator('.tryit textarea').waitFor();
-      await page.$$eval('details', (list) => list.forEach((d) => (d.open = true)));
+      await openAll(page);
       equal(await page.evaluate(() => document.scrollingElement.scrollWidth), width, 'width of the page');
       await shot(page, `light-${width}`);
     }),
@@ -314,6 +401,7 @@ if (fake) {
   await inState('empty', async (page) => {
     await page.getByText('No models yet').waitFor();
     await page.getByText('No crashes', { exact: true }).waitFor();
+    await page.getByText('No requests on record').waitFor();
   });
   await inState('starting', async (page) => {
     equal(await page.locator('.top [data-state]').textContent(), 'Starting', 'state at the top');
@@ -326,9 +414,9 @@ if (fake) {
   });
   await inState('many', async (page) => {
     equal(await page.locator('article').count(), 24, 'models');
-    await page.getByRole('searchbox').fill('ocr');
+    await page.getByRole('searchbox', { name: 'Filter models' }).fill('ocr');
     equal(await page.locator('article').count(), 6, 'models that match');
-    await page.getByRole('searchbox').fill('nothing-like-this');
+    await page.getByRole('searchbox', { name: 'Filter models' }).fill('nothing-like-this');
     await page.getByText('No model’s name contains').or(page.getByText("No model's name contains")).waitFor();
   });
 }

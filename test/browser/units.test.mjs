@@ -2,6 +2,7 @@
 import * as f from '../../web/src/format.js';
 import { compact, layOut, layOutStart } from '../../web/src/json.js';
 import { Rates } from '../../web/src/rates.js';
+import { mainStage, waterfall } from '../../web/src/stages.js';
 import { check, equal, expect, finish } from './runner.mjs';
 
 const plain = (s) => s.replaceAll('\u202f', ' ');
@@ -28,6 +29,18 @@ await check('shapes and distances in time read as words', async () => {
   equal(f.ago(5000, 1000), 'just now', 'a clock that went back');
   equal(f.plural(1, 'row'), '1 row');
   equal(f.plural(2, 'process', 'processes'), '2 processes');
+});
+
+await check('a waterfall has the stages end to end', async () => {
+  const bars = waterfall({ receive: 10, decode: 20, queue: 60, compute: 10, encode: 0, send: 0 });
+  equal(bars.map((b) => b.name).join(), 'receive,decode,queue,compute,encode,send');
+  equal(bars.map((b) => b.from).join(), '0,0.1,0.3,0.9,1,1');
+  equal(bars.map((b) => b.share).join(), '0.1,0.2,0.6,0.1,0,0');
+  equal(mainStage({ queue: 60, compute: 61 }), 'compute');
+  for (const none of [{}, null, undefined, { queue: 0 }, { queue: NaN }, { queue: -5 }]) {
+    equal(waterfall(none).length, 0, 'bars without times');
+    equal(mainStage(none), null, 'the main stage without times');
+  }
 });
 
 await check('JSON is laid out without changing a digit', async () => {

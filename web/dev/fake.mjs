@@ -103,6 +103,58 @@ const STACK = [
   'main (src/app/main.c:37)',
 ];
 
+const STAGES_OF = {
+  slow: [40, 120, 41_000, 4_100, 15, 90],
+  failed: [30, 90, 30_000, 0, 0, 60],
+  refused: [30, 25, 8, 0, 0, 40],
+  invalid: [28, 40, 0, 0, 0, 35],
+  usual: [12, 30, 90, 160, 11, 44],
+};
+
+const OUTCOMES = { slow: ['ok', 200], failed: ['timeout', 504], refused: ['busy', 429], invalid: ['invalid', 400], usual: ['ok', 200] };
+
+const TEXTS = {
+  slow: [
+    'It took 45.3 ms, where 1.20 ms is the mean of the model\'s latest requests.',
+    '41.0 ms of its 45.4 ms went by waiting for its run.',
+    'When it came 128 rows were ahead of it on 2 instances; its answer was expected after 38.0 ms.',
+    'It shared its run with 7 other requests, 32 rows in all.',
+  ],
+  failed: ['Its deadline of 30.0 ms passed before an instance was free to run it.', '1 worker died while running it; it was run again.'],
+  refused: [
+    'It was refused when it came: 512 rows were ahead of it on 2 instances, so its answer was expected after 64.0 ms, and it allowed 50.0 ms.',
+    'It was told to try again after 15 ms.',
+  ],
+  invalid: ['It was not run: the request is wrong, or asks for what is not there.'],
+  usual: ['It took 303 us, which is not unusual: the mean of the model\'s latest requests is 310 us.'],
+};
+
+const ERRORS = {
+  failed: ["Request timeout expired: model 'iris' did not answer within 30 ms", 'try again, give the model more instances, or raise models.NAME.timeout'],
+  refused: ["model 'iris' would answer in 64 ms, after the request's deadline: 512 rows are ahead of it", 'try again after 15 ms, or allow more time'],
+  invalid: ["unexpected shape for input 'X' for model 'iris'. Expected [-1,4], got [1,2].", 'GET /v2/models/iris/sample shows requests that this model takes'],
+};
+
+function requestJson(kind, i, atMs, pid) {
+  const us = STAGES_OF[kind];
+  const [outcome, status] = OUTCOMES[kind];
+  const runs = kind === 'slow' || kind === 'usual';
+  return {
+    id: `${kind}-${String(i).padStart(4, '0')}-3b1e0f6a`, model: 'iris', version: '1', path: '/predict', kind, outcome, status,
+    error: ERRORS[kind]?.[0] ?? '', remedy: ERRORS[kind]?.[1] ?? '', at_ms: atMs, total_us: us.slice(0, 5).reduce((a, b) => a + b),
+    usual_us: 1200, stages_us: Object.fromEntries(STAGES.map((s, k) => [s, us[k]])), rows: kind === 'invalid' ? 0 : 4,
+    batch_rows: runs ? 32 : 0, batch_requests: runs ? 8 : 0, batch_mates: runs ? ['a-1', 'b-2', 'c-3'] : [], attempts: runs ? 1 : 0,
+    worker_pid: runs ? pid : 0, usual_run_us: runs ? 3900 : 0,
+    admission: {
+      refused_by: kind === 'refused' ? 'deadline' : '', ahead_rows: kind === 'usual' ? 0 : 128, expected_us: kind === 'usual' ? 0 : 38_000,
+      deadline_us: kind === 'invalid' ? 0 : 30_000_000, priority: 1, instances: 2, queue: 3, queue_max: 1024, retry_after_ms: kind === 'refused' ? 15 : 0,
+    },
+    cache: 'off', isolation: 'process', body_bytes: 47, why: TEXTS[kind],
+  };
+}
+
+const setting = (key, value, from, more = {}) => ({ key, value, from, ...more });
+
 export class World {
   constructor(scenario = 'busy') {
     this.set(scenario);
@@ -195,6 +247,54 @@ export class World {
     this.advance();
     const models = this.models.map((m) => ({ name: m.spec.name, version: m.version, ...m.history }));
     return { step_ms: STEP_MS, end_ms: this.now, models, rss_bytes: this.rss };
+  }
+
+  requests(kinds, max) {
+    const asked = kinds ? kinds.split(',') : Object.keys(STAGES_OF);
+    const all = this.scenario === 'busy' || this.scenario === 'draining' ? 60 : 0;
+    const list = [];
+    for (let i = 0; i < all; i++) {
+      const kind = Object.keys(STAGES_OF)[i % 5];
+      if (asked.includes(kind)) list.push(requestJson(kind, i, this.now - i * 1700, this.pid('iris#0')));
+    }
+    return { now_ms: this.now, requests: list.slice(0, max) };
+  }
+
+  request(id) {
+    return this.requests('', 100).requests.find((r) => r.id === id);
+  }
+
+  model(name) {
+    const status = this.status().models.find((m) => m.name === name);
+    if (!status) return null;
+    const measured = [1, 2, 4, 8, 16, 32, 64].map((rows) => ({ rows, ms: 0.09 + 0.0035 * rows }));
+    const settings = [
+      setting('path', `/srv/models/${name}.onnx`, 'file', { line: 4 }),
+      setting('backend', status.backend, 'inferred', { reason: "by the file's extension" }),
+      setting('instances', '2', 'file', { line: 5 }),
+      setting('threads', '1', 'default'),
+      setting('max_batch', '0', 'default'),
+      setting('batching.delay', '2ms', 'config.pbtxt'),
+      setting('queue_max', '1024', 'default'),
+      setting('labels', '{}', 'default'),
+    ];
+    return {
+      now_ms: this.now,
+      models: [
+        {
+          status: { ...status, batching: { delay_ms: 2, preferred: [], sizes: [], ordered: false, priority: 1, measured, run_us: 92, row_us: 3.4 } },
+          explain: { file: '/etc/quern/quern.yaml', folder: '/srv/models', pbtxt: '', settings },
+          chosen: [
+            { key: 'max_batch', value: String(status.max_batch), reason: status.batch_reason },
+            { key: 'backend', value: status.backend, reason: `platform ${status.platform}` },
+          ],
+          labels: '', ready_at_ms: this.started, workers: [{ instance: 0, runs: 4100, rows: 20_200, busy_ms: 5600, failures: 0 }],
+          run_sizes: [{ rows: 4, runs: 3100, mean_us: 104 }, { rows: 32, runs: 1000, mean_us: 201 }],
+          cache: { bytes: 40_960, budget_bytes: 1_048_576, entries: 31, evictions: 0, hits: 120, misses: 31 },
+          failures_by_reason: { refused: 12, cancelled: 0, backend: 1, other: 0 }, quarantined: 0,
+        },
+      ],
+    };
   }
 
   sample(name) {

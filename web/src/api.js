@@ -25,6 +25,9 @@ async function getJson(path, timeout = TIMEOUT_MS) {
 
 export const getStatus = () => getJson('/api/status');
 export const getHistory = () => getJson('/api/history');
+export const getRequests = (kind, n) => getJson(`/api/requests?n=${n}${kind ? `&kind=${kind}` : ''}`);
+export const getRequest = (id) => getJson(`/api/requests/${encodeURIComponent(id)}`);
+export const getModel = (name) => getJson(`/api/models/${encodeURIComponent(name)}`);
 export const getSample = (model) => getJson(`/v2/models/${encodeURIComponent(model)}/sample`);
 
 // Sends what the person wrote, and measures. Never throws: a failure is an answer to show.

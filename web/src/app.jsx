@@ -6,6 +6,7 @@ import { Header, serverState } from './parts/header.jsx';
 import { Models } from './parts/models.jsx';
 import { Overview } from './parts/overview.jsx';
 import { Processes } from './parts/processes.jsx';
+import { Requests } from './parts/requests.jsx';
 
 function Banner({ state }) {
   const { status, offline } = state;
@@ -59,6 +60,7 @@ export function App({ state }) {
             <Overview state={state} />
             <Charts state={state} />
             <Models state={state} />
+            <Requests state={state} />
             <Processes state={state} />
             <Crashes crashes={status.crashes} now={status.now_ms} />
           </>

@@ -8,6 +8,7 @@ import './css/base.css';
 import './css/parts.css';
 import './css/models.css';
 import './css/charts.css';
+import './css/requests.css';
 
 startTheme();
 document.addEventListener('DOMContentLoaded', () => {

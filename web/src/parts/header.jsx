@@ -43,6 +43,7 @@ export function Header({ state }) {
         {status && (
           <nav aria-label="Sections">
             <a href="#models">Models</a>
+            <a href="#requests">Requests</a>
             <a href="#processes">Processes</a>
             <a href="#crashes">
               Crashes{status.crashes.length > 0 && <span class="badge">{status.crashes.length}</span>}

@@ -2,6 +2,7 @@ import { useId, useState } from 'preact/hooks';
 import { bytes, count, duration, ms, percent, plural, rate, shape } from '../format.js';
 import { colourVar } from '../palette.js';
 import { modelKey } from '../poll.js';
+import { Settings } from './settings.jsx';
 import { Stages } from './stages.jsx';
 import { TryIt } from './tryit.jsx';
 import { Figure, Pill } from './ui.jsx';
@@ -80,6 +81,7 @@ function tags(model) {
 
 export function Model({ model, rates, several, full }) {
   const [trying, setTrying] = useState(false);
+  const [explaining, setExplaining] = useState(false);
   const [opened, setOpened] = useState(null); // null: as the number of models says
   const id = useId();
   const known = model.inputs?.length > 0;
@@ -98,6 +100,9 @@ export function Model({ model, rates, several, full }) {
               {open ? 'Less' : 'More'}
             </button>
           )}
+          <button type="button" class="small" aria-expanded={explaining} onClick={() => setExplaining(!explaining)}>
+            {explaining ? 'Hide settings' : 'Settings'}
+          </button>
           {model.state === 'ready' && (
             <button type="button" class="small accent" aria-expanded={trying} onClick={() => setTrying(!trying)}>
               {trying ? 'Close' : 'Try it'}
@@ -113,6 +118,7 @@ export function Model({ model, rates, several, full }) {
           <Facts model={model} rates={rates} />
         </div>
       )}
+      {explaining && <Settings model={model} />}
       {trying && <TryIt model={model} several={several} />}
     </article>
   );

@@ -1,17 +1,9 @@
-// Where a request's time goes, as one bar.
+// Where a request's time goes: as one bar on average, or stage below stage for a single request.
 import { us } from '../format.js';
-
-const STAGES = [
-  ['receive', 'bytes arrive and are parsed as HTTP'],
-  ['decode', 'JSON or tensors are written into the batch'],
-  ['queue', 'the request waits for its run'],
-  ['compute', 'the model runs'],
-  ['encode', 'the answer is written'],
-  ['send', 'the answer leaves'],
-];
+import { STAGES, totalUs, waterfall } from '../stages.js';
 
 export function Stages({ stages }) {
-  const total = STAGES.reduce((sum, [name]) => sum + (stages?.[name] ?? 0), 0);
+  const total = totalUs(stages);
   if (!(total > 0)) return null;
   const text = STAGES.map(([name]) => `${name} ${us(stages[name])}`).join(', ');
   return (
@@ -33,5 +25,23 @@ export function Stages({ stages }) {
         ))}
       </ul>
     </div>
+  );
+}
+
+export function Waterfall({ stages }) {
+  const bars = waterfall(stages);
+  if (bars.length === 0) return null;
+  return (
+    <ol class="waterfall" aria-label="Stages, one after the other">
+      {bars.map(({ name, what, us: time, from, share }) => (
+        <li key={name} title={what} data-stage={name}>
+          <span class="waterfall-name">{name}</span>
+          <span class="waterfall-track">
+            <i class={`stage-${name}`} style={{ left: `${from * 100}%`, width: `${share * 100}%` }} />
+          </span>
+          <b>{us(time)}</b>
+        </li>
+      ))}
+    </ol>
   );
 }
