@@ -24,6 +24,7 @@ struct edge_rollout { /* of a canary: how it is tried, and what its predecessor'
     uint64_t before_answered, before_failed;
     uint32_t before_latency[ROLLOUT_BUCKETS];
     bool is_judged;
+    bool is_comparing; /* edge_compare.c judges, not the counts */
 };
 
 enum edge_news_kind {
@@ -96,6 +97,8 @@ struct edge_model { /* the first thread's book of models */
     char reason[640];
     char labels[SERVE_LABELS_MAX];
     struct edge_rollout rollout;
+    struct edge_compare *compare; /* in work; NULL: none */
+    bool is_compared;
     bool announced;
     bool is_on_demand;
     struct edge_memory memory;
@@ -183,6 +186,7 @@ void edge_answer_load(struct edge_thread *t, const struct edge_news *n);
 /* edge_rollout.c: canaries */
 void edge_rollout_read(struct json_reader *r, struct arena *a, struct edge_rollout *out);
 void edge_rollout_tick(struct edge *e); /* once a second */
+struct edge_model *edge_stable_of(struct edge *e, const struct edge_model *canary);
 void edge_rollout_write(const struct edge_model *m, struct json_writer *w);
 
 /* edge_explain.c: all about one model */
@@ -192,6 +196,10 @@ void edge_get_model(struct http_req *req, const struct route_match *match, void 
 void edge_get_record(struct http_req *req, const struct route_match *match, void *arg);
 void edge_record_pump(struct edge_thread *t); /* before the loop sleeps */
 void edge_record_end_all(struct edge_thread *t);
+
+/* edge_compare.c: settings, the master's JSON; empty: it is not (or no more) to be compared */
+void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings);
+void edge_compare_end(struct edge_model *m); /* before it is forgotten */
 
 /* edge_metrics.c */
 void edge_metrics_model(struct edge *e, struct model_shared *m);

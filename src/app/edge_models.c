@@ -29,7 +29,8 @@ struct model_news {
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max, cache_bytes;
-    int64_t priority;
+    int64_t priority, keep_requests;
+    struct str compare; /* JSON, see edge_compare.c */
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
@@ -95,6 +96,7 @@ static int64_t *number_field(struct model_news *n, struct str key)
                   {"instances_ready", &n->instances_ready},
                   {"threads", &n->threads},
                   {"max_batch", &n->max_batch},
+                  {"keep_requests", &n->keep_requests},
                   {"priority", &n->priority}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
@@ -163,6 +165,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_skip(&r, &n->explain);
         else if (str_eq_c(key, "canary"))
             edge_rollout_read(&r, a, &n->rollout);
+        else if (str_eq_c(key, "compare"))
+            json_skip(&r, &n->compare);
         else if (str_eq_c(key, "scale"))
             json_skip(&r, &n->scale);
         else if (str_eq_c(key, "parameters"))
@@ -212,6 +216,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
     sh->cache = n->cache_bytes > 0 ? cache_new(n->cache_bytes) : NULL;
+    sh->kept = n->keep_requests > 0 ? compare_ring_new((size_t)n->keep_requests) : NULL;
     sh->ensemble = n->ensemble;
     n->ensemble = NULL;
     sh->limits = (struct model_limits){.batch = n->batch,
@@ -483,7 +488,9 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     bool is_hopeless = is_new && n.state == SERVED_FAILED && msg->fds_len == 0; /* never had processes */
     if (m)
         (void)str_copy(m->labels, sizeof m->labels, n.labels);
-    if (m && !(m->rollout.policy.is_canary && n.rollout.policy.is_canary)) /* it goes on being tried */
+    n.rollout.is_comparing = n.compare.n > 0;
+    if (m && !(m->rollout.policy.is_canary && n.rollout.policy.is_canary && /* it goes on being tried */
+               m->rollout.is_comparing == n.rollout.is_comparing))
         m->rollout = n.rollout;
     if (m && is_new && !n.is_inline && !is_hopeless &&
         (msg->fds_len != 1 || segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err)))
@@ -495,6 +502,7 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     pthread_mutex_unlock(&e->models_lock);
     if (m) {
         publish(e, m);
+        edge_compare_update(e, m, n.compare);
         if (is_new && n.is_inline && !is_hopeless && !m->shared->ensemble)
             start_inline(e, m, msg->payload);
     }
@@ -533,6 +541,7 @@ void edge_on_model_gone(struct edge *e, struct str payload)
     struct edge_model *m = edge_model_by_id(e, segment);
     struct model_shared *sh = m ? m->shared : NULL;
     if (m) {
+        edge_compare_end(m);
         history_forget(e->history, sh);
         free(m->scale);
         free(m->explain);

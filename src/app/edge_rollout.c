@@ -16,7 +16,7 @@ static uint64_t get(const _Atomic uint64_t *at)
     return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-static struct edge_model *stable_of(struct edge *e, const struct edge_model *canary)
+struct edge_model *edge_stable_of(struct edge *e, const struct edge_model *canary)
 {
     struct edge_model *best = NULL;
     for (size_t i = 0; i < e->models_len; i++) {
@@ -113,7 +113,7 @@ static void tell(struct edge *e, const struct edge_model *m, bool ok, const char
 static void judge(struct edge *e, struct edge_model *m, uint64_t now_ns)
 {
     struct edge_rollout *r = &m->rollout;
-    struct edge_model *stable = stable_of(e, m);
+    struct edge_model *stable = edge_stable_of(e, m);
     char why[200] = "";
     if (!stable || m->state != SERVED_READY || r->is_judged)
         return;
@@ -131,7 +131,7 @@ void edge_rollout_tick(struct edge *e)
 {
     uint64_t now = clock_now_ns();
     for (size_t i = 0; i < e->models_len; i++)
-        if (e->models[i].rollout.policy.is_canary)
+        if (e->models[i].rollout.policy.is_canary && !e->models[i].rollout.is_comparing)
             judge(e, &e->models[i], now);
 }
 

@@ -22,6 +22,14 @@ bool canary_is_due(struct master *m, const struct life *l)
     return false;
 }
 
+void canary_begin(struct master *m, struct life *l)
+{
+    l->is_canary = true;
+    LOG_INFO("model is tried as canary", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
+    life_changed(m, l);
+    loads_settle(m, l->config->name, NULL);
+}
+
 static struct life *canary_of(struct master *m, const char *name)
 {
     for (struct life *l = m->lives; l; l = l->next)
@@ -30,21 +38,34 @@ static struct life *canary_of(struct master *m, const char *name)
     return NULL;
 }
 
-static void send_back(struct master *m, struct life *l, const char *reason)
+static void send_back(struct master *m, struct life *l, const char *what, const char *reason)
 {
     (void)snprintf(m->last_error, sizeof m->last_error,
-                   "model %s: version %s was tried and sent back, the old one goes on: %.300s", l->config->name,
-                   l->config->version, reason);
-    LOG_WARN("canary sent back", LOG_S("model", l->config->name), LOG_S("version", l->config->version),
+                   "model %s: version %s was %s and sent back, the old one goes on: %.300s", l->config->name,
+                   l->config->version, what, reason);
+    LOG_WARN("new version sent back", LOG_S("model", l->config->name), LOG_S("version", l->config->version),
              LOG_S("reason", reason));
     rollback_reject(m, l);
     life_retire(m, l);
+    loads_settle(m, l->config->name, reason); /* who asked for it hears why */
 }
 
 static void take(struct master *m, struct life *l)
 {
-    LOG_INFO("canary takes over", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
+    l->is_comparing = false;
+    LOG_INFO("new version takes over", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
     life_takes_over(m, l);
+}
+
+/* What the comparison tells; a trial as canary comes after it. */
+static void compared(struct master *m, struct life *l, bool is_same, const char *text)
+{
+    if (!compare_passes(m, l, is_same, text))
+        send_back(m, l, "compared with the version before", text);
+    else if (canary_is_due(m, l))
+        canary_begin(m, l);
+    else
+        take(m, l);
 }
 
 void canary_verdict(struct master *m, struct str payload)
@@ -54,7 +75,7 @@ void canary_verdict(struct master *m, struct str payload)
     struct str key, s = STR("");
     uint64_t segment = 0;
     bool ok = false;
-    char reason[300] = "";
+    char reason[400] = "";
     arena_init(&a, 1024, 1 << 16);
     json_init(&r, payload, 4);
     json_object(&r);
@@ -73,10 +94,12 @@ void canary_verdict(struct master *m, struct str payload)
     struct life *l = life_by_segment(m, (uint32_t)segment);
     if (!is_whole || !l || !l->is_canary || l->state != LIFE_READY)
         return; /* overtaken by a reload, or by an operator */
-    if (ok)
+    if (l->is_comparing)
+        compared(m, l, ok, reason);
+    else if (ok)
         take(m, l);
     else
-        send_back(m, l, reason);
+        send_back(m, l, "tried", reason);
 }
 
 enum err_code canary_promote(struct master *m, const char *name, struct err *err)
@@ -92,7 +115,7 @@ bool canary_reject(struct master *m, const char *name, const char *reason)
 {
     struct life *l = canary_of(m, name);
     if (l)
-        send_back(m, l, reason);
+        send_back(m, l, l->is_comparing ? "compared" : "tried", reason);
     return l != NULL;
 }
 
@@ -103,9 +126,9 @@ void canary_payload(const struct life *l, struct json_writer *w)
         return;
     jw_key(w, "canary");
     jw_object(w);
-    jw_kv_i64(w, "percent", c->percent);
-    jw_kv_i64(w, "shadow_percent", c->shadow);
-    jw_kv_c(w, "header", c->header);
+    jw_kv_i64(w, "percent", l->is_comparing ? 0 : c->percent);
+    jw_kv_i64(w, "shadow_percent", l->is_comparing ? 0 : c->shadow);
+    jw_kv_c(w, "header", l->is_comparing ? "" : c->header); /* nobody may choose it yet */
     jw_kv_f64(w, "tolerance", c->tolerance);
     jw_kv_u64(w, "for_ns", c->for_ns);
     jw_kv_i64(w, "min_requests", c->min_requests);

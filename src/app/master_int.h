@@ -108,6 +108,8 @@ struct life {
     char reason[600];
     bool announced, sent, replaces; /* replaces: an older life serves until this one is ready */
     bool is_canary;                 /* READY, and replaces: it is tried beside the older life */
+    bool is_comparing;              /* ... but nobody gets it yet: it is being compared */
+    char compared[400];             /* what came of that */
     bool is_leaving;                /* no longer wanted; serves until another of its name is ready */
     bool is_wanted_back;            /* LIFE_KEPT: serves again as soon as the edge has let go of it */
     uint32_t replaced_by;           /* LIFE_KEPT: segment of the life that took over */
@@ -285,6 +287,7 @@ uint64_t memory_need(const struct life *l);                  /* private and shar
 
 /* master_canary.c */
 bool canary_is_due(struct master *m, const struct life *l); /* the configuration wants it tried first */
+void canary_begin(struct master *m, struct life *l);
 void canary_verdict(struct master *m, struct str payload);
 enum err_code canary_promote(struct master *m, const char *name, struct err *err);
 bool canary_reject(struct master *m, const char *name, const char *reason); /* false: there is none */

@@ -178,6 +178,7 @@ void master_model_payload(const struct master *m, const struct life *l, struct b
     master_write_ensemble(&l->config->ensemble, &w);
     write_labels(l->config, &w);
     canary_payload(l, &w);
+    compare_payload(l, &w);
     budget_write_life(l, &w);
     write_explain(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
@@ -393,14 +394,12 @@ static void life_is_ready(struct master *m, struct life *l)
 {
     l->state = LIFE_READY;
     l->reason[0] = '\0';
-    if (!canary_is_due(m, l)) {
+    if (compare_is_due(m, l))
+        compare_begin(m, l);
+    else if (canary_is_due(m, l))
+        canary_begin(m, l);
+    else
         life_takes_over(m, l);
-        return;
-    }
-    l->is_canary = true;
-    LOG_INFO("model is tried as canary", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
-    life_changed(m, l);
-    loads_settle(m, l->config->name, NULL);
 }
 
 void life_takes_over(struct master *m, struct life *l)

@@ -61,8 +61,10 @@ static void write_models(const struct master *m, struct json_writer *w)
         jw_object(w);
         jw_kv_c(w, "name", l->config->name);
         jw_kv_c(w, "version", l->config->version);
-        jw_kv_c(w, "state", l->is_canary ? "canary" : names[l->state]);
+        jw_kv_c(w, "state", l->is_comparing ? "comparing" : l->is_canary ? "canary" : names[l->state]);
         jw_kv_c(w, "reason", l->reason);
+        if (l->compared[0])
+            jw_kv_c(w, "compared", l->compared);
         jw_object_end(w);
     }
     jw_array_end(w);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "net/http.h"
+#include "serve/compare.h"
 #include "serve/rollout_int.h"
 #include "serve/shadow.h"
 
@@ -41,6 +42,14 @@ struct served *rollout_choose(struct serve *s, struct served *stable)
 {
     struct served *canary = s->canaries > 0 ? canary_of(s, stable) : NULL;
     return canary && is_chosen(s, canary) ? canary : stable;
+}
+
+struct served *rollout_served(struct serve *s, uint32_t id)
+{
+    for (size_t i = 0; i < s->models_len; i++)
+        if (s->models[i]->shared->id == id && !s->models[i]->is_retired)
+            return s->models[i];
+    return NULL;
 }
 
 /* ---- counting ---- */
@@ -87,7 +96,11 @@ static void count(struct rollout_counts *c, const struct infer *i)
 void rollout_end(struct infer *i)
 {
     struct served *m = i->model;
-    if (m->serve->canaries == 0 || i->part_of || shadow_is_one(i))
+    if (i->part_of || shadow_is_one(i) || compare_is_one(i))
+        return;
+    if (m->shared->kept && i->err.code == ERR_OK && i->block)
+        compare_ring_offer(m->shared->kept, i);
+    if (m->serve->canaries == 0)
         return;
     count(&m->shared->rollout, i);
     if (m->rollout.is_canary || i->err.code != ERR_OK || !i->block)

@@ -30,4 +30,9 @@ struct rollout_counts {
 /* The upper bound in microseconds of the bucket that has the quantile; 0: nothing was counted. `since`: counts to subtract, or NULL. */
 uint64_t rollout_quantile_us(const struct rollout_counts *c, const uint32_t *since, double q);
 
+struct serve;
+struct served;
+/* By the number of its segment, whoever else has its name; NULL: it is gone. */
+struct served *rollout_served(struct serve *s, uint32_t id);
+
 #endif

@@ -1,10 +1,9 @@
 #include "serve/shadow.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/num.h"
+#include "serve/compare.h"
 
 #define MILLION 1e6
 
@@ -41,24 +40,6 @@ static enum err_code decode(struct infer *i, struct err *err)
 
 /* ---- comparing ---- */
 
-static double element(enum dtype type, const unsigned char *p, size_t e)
-{
-    float f;
-    double d;
-    uint16_t h;
-    switch ((int)type) {
-    case DT_FP32:
-        memcpy(&f, p + e * sizeof f, sizeof f);
-        return (double)f;
-    case DT_FP64:
-        memcpy(&d, p + e * sizeof d, sizeof d);
-        return d;
-    default:
-        memcpy(&h, p + e * sizeof h, sizeof h);
-        return (double)(type == DT_FP16 ? f16_to_f32(h) : bf16_to_f32(h));
-    }
-}
-
 static void note_greatest(struct rollout_counts *c, double difference)
 {
     uint64_t v = difference < 1e9 ? (uint64_t)(difference * MILLION) : UINT64_C(1000000000000000);
@@ -70,16 +51,8 @@ static void note_greatest(struct rollout_counts *c, double difference)
 static bool same_numbers(const struct shadow *w, enum dtype type, const unsigned char *a, const unsigned char *b,
                          size_t bytes)
 {
-    double greatest = 0;
-    for (size_t e = 0; e < bytes / dtype_size(type); e++) {
-        double x = element(type, a, e), y = element(type, b, e);
-        if (isnan(x) && isnan(y))
-            continue;
-        double difference = x == y ? 0 : fabs(x - y) / (1 + fabs(x)); /* NaN for one that is */
-        if (isnan(difference))
-            difference = 1e9;
-        greatest = difference > greatest ? difference : greatest;
-    }
+    uint64_t at;
+    double greatest = compare_numbers(type, a, b, bytes, &at);
     note_greatest(w->counts, greatest);
     return greatest <= w->tolerance;
 }
@@ -93,8 +66,8 @@ static bool same_output(const struct shadow *w, const struct tensor_copy *a, con
     if (a->dtype != b->dtype || a->ndim != b->ndim || a->bytes != b->bytes ||
         memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->ndim) != 0)
         return false;
-    bool is_float = a->dtype == DT_FP32 || a->dtype == DT_FP64 || a->dtype == DT_FP16 || a->dtype == DT_BF16;
-    return is_float ? same_numbers(w, a->dtype, bytes, b->data, a->bytes) : memcmp(bytes, b->data, a->bytes) == 0;
+    return compare_is_float(a->dtype) ? same_numbers(w, a->dtype, bytes, b->data, a->bytes)
+                                      : memcmp(bytes, b->data, a->bytes) == 0;
 }
 
 static void done(struct infer *i)
@@ -142,27 +115,14 @@ static void copy(struct shadow *w, const struct infer_tensor *t, struct tensor_c
     w->used += t->bytes;
 }
 
-/* A canary that takes other inputs, or gives other outputs, differs without a run. */
-static bool has_same_form(const struct model_desc *a, const struct model_desc *b)
-{
-    if (a->inputs_len != b->inputs_len || a->outputs_len != b->outputs_len)
-        return false;
-    for (uint32_t k = 0; k < a->inputs_len; k++)
-        if (strcmp(a->inputs[k].name, b->inputs[k].name) != 0 || a->inputs[k].dtype != b->inputs[k].dtype)
-            return false;
-    for (uint32_t k = 0; k < a->outputs_len; k++)
-        if (strcmp(a->outputs[k].name, b->outputs[k].name) != 0 || a->outputs[k].dtype != b->outputs[k].dtype)
-            return false;
-    return true;
-}
-
 void shadow_send(const struct infer *i, struct served *canary)
 {
     const struct model_desc *d = i->model->info.desc;
     struct serve *s = i->model->serve;
     struct rollout_counts *counts = &canary->shared->rollout;
     size_t size = size_of(i, d->inputs_len, d->outputs_len);
-    if (!has_same_form(d, canary->info.desc)) {
+    char what[200];
+    if (!compare_same_form(d, canary->info.desc, what, sizeof what)) { /* it differs without a run */
         atomic_fetch_add_explicit(&counts->compared, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&counts->differed, 1, memory_order_relaxed);
         return;

@@ -29,6 +29,7 @@ struct model_shared *model_shared_unref(struct model_shared *m)
         stats_free(m);
         labels_free(m);
         cache_free(m->cache);
+        (void)compare_ring_free(m->kept);
         free((void *)(uintptr_t)atomic_load(&m->recalled));
         free(m);
     }

@@ -7,6 +7,7 @@
 #include "model/backend.h"
 #include "serve/batch.h"
 #include "serve/cache.h"
+#include "serve/compare.h"
 #include "serve/quarantine.h"
 #include "serve/rollout.h"
 #include "serve/schedule.h"
@@ -62,6 +63,7 @@ struct model_shared {
     } load[LANE_THREADS_MAX];
     _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */
     struct cache *cache;                                    /* NULL: none */
+    struct compare_ring *kept; /* the latest requests, to be asked again of a new version; NULL: none */
     _Atomic(struct labels *) labels;                        /* proto_classes.h */
     struct rollout_counts rollout;
     /* counters, one series each; NULL set: no metrics (tests) */
