@@ -244,6 +244,7 @@ static enum err_code load(struct worker *w, struct err *err)
         .params_len = w->params_len,
         .threads = (int)w->threads,
         .max_batch = w->max_batch,
+        .is_urgent = atomic_load(&w->segment.shm->described) == 2, /* one of this model has served: it died, or needs help */
     };
     uint64_t start_ns = clock_now_ns();
     struct laps laps = {.at_ns = start_ns};

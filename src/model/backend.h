@@ -23,6 +23,7 @@ struct backend_load {
     const char *engine_dir;             /* where engines are installed; NULL: the default places (engine.h) */
     const struct backend_param *params; /* the configuration's `parameters` */
     size_t params_len;
+    bool is_urgent;    /* somebody waits: what only makes runs faster may be done after load */
     int threads;       /* intra-op threads, 1 unless configured */
     int64_t max_batch; /* configured, 0 = backend's choice */
 };

@@ -39,6 +39,17 @@ enum err_code rig_load_cached(struct rig *r, const char *path, const char *cache
                        .name = "test", .path = path, .cache_dir = cache_dir, .params = &always, .params_len = 1});
 }
 
+enum err_code rig_load_urgent(struct rig *r, const char *path, const char *cache_dir)
+{
+    static const struct backend_param always = {"compile", "always"};
+    return load(r, &(struct backend_load){.name = "test",
+                                          .path = path,
+                                          .cache_dir = cache_dir,
+                                          .params = &always,
+                                          .params_len = 1,
+                                          .is_urgent = true});
+}
+
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims)
 {
     struct backend_tensor *in = &r->in[r->run.in_len++];

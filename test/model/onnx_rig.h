@@ -20,6 +20,8 @@ void rig_need_engine(void);
 enum err_code rig_load(struct rig *r, const char *path, const char *root);
 /* The same with a folder for compiled models; they are always compiled. */
 enum err_code rig_load_cached(struct rig *r, const char *path, const char *cache_dir);
+/* The same for one that somebody waits for. */
+enum err_code rig_load_urgent(struct rig *r, const char *path, const char *cache_dir);
 /* Data of one input; the next call is for the next one. */
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims);
 enum err_code rig_run(struct rig *r);

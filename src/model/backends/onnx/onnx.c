@@ -18,6 +18,8 @@
 
 /* The format's encoding cannot hold more; larger models keep their weights as external data. */
 #define FILE_BYTES_MAX ((int64_t)INT32_MAX)
+/* Of weights: packing fewer takes a few milliseconds. */
+#define PACK_LATER_BYTES ((uint64_t)8 << 20)
 
 static const char *const extensions[] = {".onnx", NULL};
 
@@ -25,6 +27,7 @@ static void unload(void *instance)
 {
     struct onnx_model *m = instance;
     const struct ort_api *api = m->api;
+    onnx_pack_end(m);
     for (uint32_t i = 0; i < MODEL_TENSORS_MAX; i++) {
         if (m->input_names[i] != NULL)
             ort_ignore(api->AllocatorFree(m->allocator, m->input_names[i]));
@@ -140,20 +143,22 @@ static enum err_code make_session(struct onnx_model *m, struct str bytes, struct
     return code;
 }
 
-/* From what an earlier start kept. */
-static enum err_code cached_session(struct onnx_model *m, struct onnx_cache *cache, struct err *err)
+enum err_code onnx_open_entry(struct onnx_model *m, const char *entry, bool is_packed, struct ort_session **out,
+                              struct err *err)
 {
     char path[1300];
     struct ort_session_options *o;
     enum err_code code = ort_check(m->api->CreateSessionOptions(&o), NULL, err, ERR_BACKEND);
     if (code != ERR_OK)
         return code;
-    (void)snprintf(path, sizeof path, "%s/model.onnx", cache->entry);
-    code = set_options(m, o, cache->entry, err);
+    (void)snprintf(path, sizeof path, "%s/model.onnx", entry);
+    code = set_options(m, o, entry, err);
+    if (code == ERR_OK) /* it was optimised when it was made */
+        code = ort_check(m->api->SetSessionGraphOptimizationLevel(o, ORT_OPTIMIZE_NONE), NULL, err, ERR_BACKEND);
+    if (code == ERR_OK && !is_packed)
+        code = ort_check(m->api->AddSessionConfigEntry(o, "session.disable_prepacking", "1"), NULL, err, ERR_BACKEND);
     if (code == ERR_OK)
-        code = ort_check(onnx_cache_use(cache, m->api, o), NULL, err, ERR_BACKEND);
-    if (code == ERR_OK)
-        code = ort_check(m->api->CreateSession(ort_env(), path, o, &m->session), NULL, err, ERR_BACKEND);
+        code = ort_check(m->api->CreateSession(ort_env(), path, o, out), NULL, err, ERR_BACKEND);
     m->api->ReleaseSessionOptions(o);
     return code;
 }
@@ -170,8 +175,13 @@ static void drop_session(struct onnx_model *m)
 static bool use_entry(struct onnx_model *m, struct onnx_cache *cache)
 {
     struct err trouble = {0};
-    if (cached_session(m, cache, &trouble) == ERR_OK) {
+    bool is_packed = !m->is_urgent || m->info.initializer_bytes < PACK_LATER_BYTES;
+    if (onnx_open_entry(m, cache->entry, is_packed, &m->session, &trouble) == ERR_OK) {
+        onnx_cache_used(cache);
         m->cache_entry = strdup(cache->entry);
+        CHECK(m->cache_entry != NULL);
+        if (!is_packed)
+            onnx_pack_later(m);
         return true;
     }
     LOG_WARN("a compiled model does not load and is removed", LOG_S("error", trouble.text));
@@ -288,6 +298,7 @@ static enum err_code read_compile(struct onnx_model *m, const char *value, struc
 static enum err_code read_params(struct onnx_model *m, const struct backend_load *opt, struct err *err)
 {
     m->max_batch = opt->max_batch;
+    m->is_urgent = opt->is_urgent;
     m->threads = opt->threads > 0 ? opt->threads : 1;
     for (size_t i = 0; i < opt->params_len; i++) {
         const struct backend_param *p = &opt->params[i];

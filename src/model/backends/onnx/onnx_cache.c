@@ -63,15 +63,9 @@ bool onnx_cache_has(const struct onnx_cache *c)
     return c->is_used && access(path, R_OK) == 0;
 }
 
-static void remember_use(const char *entry)
+void onnx_cache_used(const struct onnx_cache *c)
 {
-    (void)utimensat(AT_FDCWD, entry, NULL, 0); /* not ours: then it counts as older than it is */
-}
-
-struct ort_status *onnx_cache_use(const struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o)
-{
-    remember_use(c->entry);
-    return api->SetSessionGraphOptimizationLevel(o, ORT_OPTIMIZE_NONE); /* it was optimised when it was made */
+    (void)utimensat(AT_FDCWD, c->entry, NULL, 0); /* not ours: then it counts as older than it is */
 }
 
 struct ort_status *onnx_cache_make(struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o)

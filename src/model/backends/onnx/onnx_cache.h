@@ -34,8 +34,8 @@ int onnx_cache_lock(const struct onnx_cache *c);
 /* bytes: the model as given to the engine. */
 void onnx_cache_open(struct onnx_cache *c, const struct onnx_model *m, const char *cache_dir, struct str bytes);
 bool onnx_cache_has(const struct onnx_cache *c);
-/* Options for loading the entry, or for making one. */
-struct ort_status *onnx_cache_use(const struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o);
+void onnx_cache_used(const struct onnx_cache *c); /* so that others go before it */
+/* Options for making an entry. */
 struct ort_status *onnx_cache_make(struct onnx_cache *c, const struct ort_api *api, struct ort_session_options *o);
 /* After a session was made with onnx_cache_make: the entry is there from now on. False: it could not be kept. */
 bool onnx_cache_keep(struct onnx_cache *c);

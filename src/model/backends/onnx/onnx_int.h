@@ -2,6 +2,7 @@
 #ifndef MODEL_BACKENDS_ONNX_ONNX_INT_H
 #define MODEL_BACKENDS_ONNX_ONNX_INT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/hash.h"
@@ -22,6 +23,7 @@ struct onnx_model {
     int64_t max_batch;
     int threads;
     bool has_arena;
+    bool is_urgent; /* somebody waits */
     enum onnx_compile compile;
     uint64_t file_bytes, load_ns;
     struct hash128 file_id; /* of the file before it was read, see onnx_cache.c */
@@ -33,6 +35,9 @@ struct onnx_model {
     /* The size of this output is known before the run (its free first dimension is that of the inputs): the engine writes it in place. */
     bool is_placed[MODEL_TENSORS_MAX];
     _Atomic bool is_aborted;
+    bool has_packer; /* see onnx_later.c */
+    pthread_t packer;
+    _Atomic(struct ort_session *) packed; /* ready to take the place of session */
 };
 
 /* What the session says of inputs and outputs, into the model's specs. */
@@ -40,6 +45,13 @@ enum err_code onnx_read_specs(struct onnx_model *m, struct err *err);
 /* Trial runs: corrects declared shapes that do not hold, and finds the outputs that can be placed. */
 void onnx_learn_shapes(struct onnx_model *m, struct model_desc *d);
 void onnx_fill_desc(const struct onnx_model *m, struct model_desc *d);
+
+/* A session from a folder that onnx_cache has made; is_packed: its runs find their weights packed. */
+enum err_code onnx_open_entry(struct onnx_model *m, const char *entry, bool is_packed, struct ort_session **out,
+                              struct err *err);
+void onnx_pack_later(struct onnx_model *m);  /* m was opened without */
+void onnx_take_packed(struct onnx_model *m); /* between two runs: it may be there */
+void onnx_pack_end(struct onnx_model *m);    /* waits for the thread */
 
 enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err);
 

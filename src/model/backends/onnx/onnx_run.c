@@ -205,6 +205,7 @@ enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err)
     struct onnx_model *m = instance;
     CHECK(run->in_len == (int)m->inputs_len);
     CHECK(run->out_len == (int)m->outputs_len);
+    onnx_take_packed(m);
     if (atomic_load_explicit(&m->is_aborted, memory_order_acquire)) {
         ort_ignore(m->api->RunOptionsUnsetTerminate(m->options));
         atomic_store_explicit(&m->is_aborted, false, memory_order_release);
