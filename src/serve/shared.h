@@ -63,8 +63,8 @@ struct model_shared {
     } load[LANE_THREADS_MAX];
     _Atomic(struct stats_thread *) stats[LANE_THREADS_MAX]; /* stats.h */
     struct cache *cache;                                    /* NULL: none */
-    struct compare_ring *kept; /* the latest requests, to be asked again of a new version; NULL: none */
-    _Atomic(struct labels *) labels;                        /* proto_classes.h */
+    struct compare_ring *kept;       /* the latest requests, to be asked again of a new version; NULL: none */
+    _Atomic(struct labels *) labels; /* proto_classes.h */
     struct rollout_counts rollout;
     /* counters, one series each; NULL set: no metrics (tests) */
     struct metric *outcome[OUTCOME_MAX_];
