@@ -231,10 +231,20 @@ static const struct arg_option tune_options[] = {
      .value = "N",
      .help = "Rows of each request, where the model's first dimension is free. Default 1."},
     {.name = "tensors", .value = "KIND", .complete = "json binary", .help = "How requests carry them. Default binary."},
+    {.name = "config",
+     .letter = 'c',
+     .value = "FILE",
+     .complete = "FILE",
+     .help = "The configuration in which the model stands. Default: quern.yaml in the current folder, if it is there."},
+    {.name = "write",
+     .help = "Put the best settings into the configuration; comments and all other lines stay. Without it, what would "
+             "change is shown."},
     OPTION_JSON,
     {0}};
 static const struct arg_example tune_examples[] = {
-    {"quern tune ocr.onnx --p99 10ms", "A table of what was tried, and the best settings as YAML."}, {0}};
+    {"quern tune ocr.onnx --p99 10ms", "A table of what was tried, and the best settings as YAML."},
+    {"quern tune ocr -c quern.yaml --p99 20ms --write", "The same for a model of a configuration, into which it goes."},
+    {0}};
 
 static const struct arg_option version_options[] = {
     {.name = "features", .help = "Also what this build and this machine can do."}, OPTION_JSON, {0}};
@@ -380,7 +390,7 @@ const struct command cli_commands[] = {
      .run = cmd_bench},
     {.name = "tune",
      .summary = "find the settings with which a model serves most",
-     .usage = "[OPTION]... FILE|DIR|builtin:NAME",
+     .usage = "[OPTION]... NAME|FILE|DIR|builtin:NAME",
      .about =
          "Starts a private quern with the model again and again, on no network address that others know, with other "
          "instances, threads, batch sizes and delays, and finds for each the highest rate that holds the "

@@ -1,6 +1,7 @@
 """quern bench against servers of ours: the figures are plausible, the faults are told."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -108,7 +109,44 @@ def test_tune_tries_settings_and_tells_the_best():
     assert all(t["rate"] <= best["rate"] * 1.06 for t in out["trials"])
 
 
-def test_tune_says_what_is_wrong():
+def test_tune_writes_into_the_configuration_only_when_told(tmp_path):
+    config = tmp_path / "quern.yaml"
+    text = """# mine
+models:
+  slow:   # five milliseconds
+    # of a built-in
+    path: builtin:delay
+    parameters: {execute_delay_ms: "5"}
+    max_batch: 3   # no more
+  other: builtin:identity
+"""
+    config.write_text(text)
+    config.chmod(0o640)
+    tune = ["tune", "slow", "-c", config, "--p99", "2s", "--duration", "50ms"]
+    r = quern.cli(*tune, timeout=110)
+    assert r.returncode == 0 and "--write would change" in r.stdout, r.stderr
+    assert config.read_text() == text
+    r = quern.cli(*tune, "--write", "--json", timeout=110)
+    assert r.returncode == 0, r.stderr
+    out = json.loads(r.stdout)
+    best = out["trials"][out["best"]]
+    assert out["written"] and out["model"] == "slow" and pathlib.Path(out["config"]) == config
+    lines = config.read_text().splitlines()
+    kept = [line for line in lines if not line.strip().startswith(("instances:", "threads:", "batching:", "max_batch:"))]
+    assert kept == [line for line in text.splitlines() if "max_batch" not in line]
+    assert f"    instances: {best['instances']}" in lines and f"    max_batch: {best['max_batch']}   # no more" in lines
+    assert config.stat().st_mode & 0o777 == 0o640
+    assert quern.cli("check", config).returncode == 0
+
+
+def test_tune_says_what_is_wrong(tmp_path):
+    r = quern.cli("tune", "builtin:delay", "-c", tmp_path / "none.yaml")
+    assert r.returncode == 1 and "none.yaml" in r.stderr
+    (tmp_path / "q.yaml").write_text("models: {a: builtin:identity}\n")
+    r = quern.cli("tune", "absent", "-c", tmp_path / "q.yaml")
+    assert r.returncode == 1 and "no model of" in r.stderr
+    r = quern.cli("tune", "builtin:delay", "-c", tmp_path / "q.yaml", "--write")
+    assert r.returncode == 1 and "leave out --write" in r.stderr
     r = quern.cli("tune", "/nowhere/model.onnx")
     assert r.returncode == 1 and "/nowhere/model.onnx" in r.stderr
     r = quern.cli("tune", "builtin:identity", "--p99", "soon")
