@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -444,6 +445,8 @@ static int work(int parent)
     static char role[160];
     struct err err = {0};
     pthread_t runner;
+    /* One heap: the run thread takes what trial runs of the main thread have left, in place of as much of its own. */
+    (void)mallopt(M_ARENA_MAX, 1);
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the master, which drains us */
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
@@ -462,6 +465,7 @@ static int work(int parent)
     (void)prctl(PR_SET_NAME, "quern-worker");
     if (load(&w, &err))
         give_up(&err);
+    (void)malloc_trim(0); /* a model that is not asked holds no memory of trial runs */
     w.exec = (struct exec){.segment = &w.segment,
                            .backend = w.backend,
                            .instance = w.instance,
