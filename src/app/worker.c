@@ -245,7 +245,8 @@ static enum err_code load(struct worker *w, struct err *err)
         .params_len = w->params_len,
         .threads = (int)w->threads,
         .max_batch = w->max_batch,
-        .is_urgent = atomic_load(&w->segment.shm->described) == 2, /* one of this model has served: it died, or needs help */
+        /* One of this model has served: it died, or needs help. */
+        .is_urgent = atomic_load(&w->segment.shm->described) == 2,
     };
     uint64_t start_ns = clock_now_ns();
     struct laps laps = {.at_ns = start_ns};

@@ -18,8 +18,8 @@
 
 /* The format's encoding cannot hold more; larger models keep their weights as external data. */
 #define FILE_BYTES_MAX ((int64_t)INT32_MAX)
-/* Of weights: packing fewer takes a few milliseconds. */
-#define PACK_LATER_BYTES ((uint64_t)8 << 20)
+/* Of weights: packing fewer takes some milliseconds, which is not worth disturbing the first runs. */
+#define PACK_LATER_BYTES ((uint64_t)32 << 20)
 
 static const char *const extensions[] = {".onnx", NULL};
 

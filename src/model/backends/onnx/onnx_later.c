@@ -1,22 +1,15 @@
 /* Packing weights after the model serves. The engine packs the weights of matrix products for each session anew, before it finds that the result is kept; for
  * large models that is most of a start. When somebody waits, the first session does without (its runs copy weights as they need them, with the same results but for
- * rounding), and a thread of low priority makes the session that stays. */
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
+ * rounding), and a thread makes the session that stays. It has the priority of the runs: held back by others on the machine while it changes the process's
+ * mappings, it would hold back the runs. */
 #include "base/log.h"
 #include "model/backends/onnx/onnx_int.h"
-
-#define NICE 10
 
 static void *pack(void *arg)
 {
     struct onnx_model *m = arg;
     struct ort_session *packed = NULL;
     struct err err = {0};
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE); /* not allowed: then it disturbs a little more */
     if (onnx_open_entry(m, m->cache_entry, true, &packed, &err) == ERR_OK)
         atomic_store_explicit(&m->packed, packed, memory_order_release);
     else
