@@ -99,7 +99,11 @@ def measure(server, request, connections, seconds, may_fail=False):
     result = json.loads(done.stdout)
     if result["errors"] and not may_fail:
         raise RuntimeError(f"{server.name}: {result['errors']} of {result['requests']} requests failed")
-    return result | {"scheduling": sorted({scheduling(pid) for pid in server.pids()})}
+    classes = set()
+    for pid in server.pids():
+        with contextlib.suppress(ProcessLookupError):  # a worker that has been replaced meanwhile
+            classes.add(scheduling(pid))
+    return result | {"scheduling": sorted(classes)}
 
 
 def is_peer(name):
