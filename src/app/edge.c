@@ -18,6 +18,7 @@
 #include "proc/report.h"
 #include "serve/client_shm.h"
 #include "serve/proto.h"
+#include "serve/rest.h"
 #include "serve/trace_file.h"
 #include "sys/fd.h"
 #include "sys/shm.h"
@@ -80,6 +81,18 @@ static void on_prepare(uv_prepare_t *h)
         edge_record_pump(t);
     if (!uv_is_active((uv_handle_t *)&t->tick) && serve_is_busy(t->serve))
         (void)uv_timer_start(&t->tick, on_tick, TICK_MS, TICK_MS);
+}
+
+/* The last thing before the loop looks at its sockets. */
+static void on_rest(uv_prepare_t *h)
+{
+    struct edge_thread *t = h->data;
+    uint64_t rest_ns = serve_rest_ns(t->serve, clock_now_ns());
+    if (rest_ns == 0)
+        return;
+    struct pollfd bell = {.fd = t->bell_fd, .events = POLLIN};
+    struct timespec time = {.tv_nsec = (long)rest_ns};
+    (void)ppoll(&bell, 1, &time, NULL); /* a signal that ends it does no harm */
 }
 
 static void on_check(uv_check_t *h)
@@ -377,6 +390,7 @@ static void init_thread(struct edge *e, int index)
     map_init(&t->series, EDGE_MODELS_MAX);
     CHECK(uv_loop_init(&t->loop) == 0);
     CHECK(uv_async_init(&t->loop, &t->inbox_async, on_inbox) == 0);
+    CHECK(uv_prepare_init(&t->loop, &t->rest) == 0);
     CHECK(uv_prepare_init(&t->loop, &t->prepare) == 0);
     CHECK(uv_check_init(&t->loop, &t->check) == 0 && uv_check_start(&t->check, on_check) == 0);
     CHECK(uv_timer_init(&t->loop, &t->tick) == 0);
@@ -390,6 +404,8 @@ static void init_thread(struct edge *e, int index)
     router_error_form(t->router, "/predict", proto_predict_error);
     routes = edge_api_routes(&len);
     router_add(t->router, routes, len, t);
+    t->rest.data = t;
+    CHECK(uv_prepare_start(&t->rest, on_rest) == 0); /* first started, so it runs last */
     t->server = server_new(&t->loop, index, &e->limits, edge_handle, edge_metrics_done, t);
     server_on_flush(t->server, on_flush, t);
     server_defer_bodies(t->server, proto_may_defer);

@@ -63,7 +63,7 @@ struct edge_thread {
     uv_loop_t loop;
     uv_async_t inbox_async;
     uv_poll_t bell; /* workers ring when a batch is done and we sleep */
-    uv_prepare_t prepare;
+    uv_prepare_t prepare, rest;
     uv_check_t check;
     uv_timer_t tick;
     pthread_mutex_t inbox_lock;

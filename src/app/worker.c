@@ -310,8 +310,19 @@ static bool run_one(struct worker *w)
     if (began_ns > 0)
         LOG_DEBUG("run ended", LOG_U("lane", b.lane), LOG_U("block", b.block),
                   LOG_U("us", (clock_now_ns() - began_ns) / NS_PER_US));
-    ring_edge(w, b.lane);
+    if (!exec_may_ring_later(&w->exec, b.lane))
+        ring_edge(w, b.lane);
     return true;
+}
+
+/* Nothing more to run: what was left for later is due. */
+static void ring_rest(struct worker *w)
+{
+    for (uint32_t lane = 0; lane < (uint32_t)w->edge_threads; lane++) {
+        if (w->exec.unrung_runs[lane] > 0)
+            ring_edge(w, lane);
+        w->exec.unrung_runs[lane] = 0;
+    }
 }
 
 static bool spin_for_work(const struct worker *w, uint32_t seen)
@@ -346,7 +357,10 @@ static void *run_loop(void *arg)
     for (;;) {
         uint32_t seen = atomic_load(&shm->work);
         w->exec.is_draining = atomic_load(&w->draining);
-        if (!atomic_load(&w->leaving) && (run_one(w) || spin_for_work(w, seen)))
+        if (!atomic_load(&w->leaving) && run_one(w))
+            continue;
+        ring_rest(w);
+        if (!atomic_load(&w->leaving) && spin_for_work(w, seen))
             continue;
         if (atomic_load(&w->draining))
             break;

@@ -5,6 +5,9 @@
 #include "base/clock.h"
 #include "proc/report.h"
 
+#define UNRUNG_PART   8 /* results of one run wait for the next for each so many blocks that are open */
+#define UNRUNG_NS_MAX (4 * NS_PER_MS)
+
 static struct block_shm *block_of(const struct exec *x, const struct exec_block *b)
 {
     return &x->segment->shm->lane[b->lane].blocks[b->block];
@@ -143,10 +146,26 @@ bool exec_run(struct exec *x, const struct exec_block *where)
         (void)str_copy(b->remedy, sizeof b->remedy, str_c(err.remedy));
     }
     b->done_ns = clock_now_ns();
+    x->run_ns = b->done_ns - start_ns;
     if (is_wanted)
         count(x, b, start_ns);
     report_requests(NULL, 0);
     uint64_t running = block_state(where->gen, x->pid, BLOCK_RUNNING);
     return atomic_compare_exchange_strong_explicit(&b->state, &running, block_state(where->gen, x->pid, BLOCK_DONE),
                                                    memory_order_acq_rel, memory_order_relaxed);
+}
+
+bool exec_may_ring_later(struct exec *x, uint32_t lane)
+{
+    uint64_t now = clock_now_ns();
+    int open = __builtin_popcountll(atomic_load_explicit(&x->segment->shm->lane[lane].open, memory_order_relaxed));
+    uint64_t since = x->unrung_runs[lane] > 0 ? x->unrung_ns[lane] : now;
+    bool is_deep = (uint32_t)open / UNRUNG_PART > x->unrung_runs[lane];
+    if (!is_deep || now + x->run_ns > since + UNRUNG_NS_MAX) {
+        x->unrung_runs[lane] = 0;
+        return false;
+    }
+    x->unrung_ns[lane] = since;
+    x->unrung_runs[lane]++;
+    return true;
 }

@@ -364,6 +364,16 @@ static uint64_t begun_ns(const struct infer *i)
     return req && req->t_ready_ns != 0 && req->t_ready_ns < i->t_submit_ns ? req->t_ready_ns : i->t_submit_ns;
 }
 
+/* Requests all alike can wait for each other; among others one may be in a hurry (rest.h). */
+static void note_mix(const struct served *m, const struct infer *i)
+{
+    struct serve *s = m->serve;
+    if (s->last_model != m || s->last_priority != i->priority)
+        s->mixed_ns = i->t_submit_ns;
+    s->last_model = m;
+    s->last_priority = i->priority;
+}
+
 void infer_submit(struct infer *i)
 {
     struct served *m = i->model;
@@ -386,6 +396,7 @@ void infer_submit(struct infer *i)
         infer_end(i);
         return;
     }
+    note_mix(m, i);
     if (split_is_due(i)) {
         split_submit(i);
         return;

@@ -49,11 +49,14 @@ struct serve {
     const struct http_req *caller;
     struct served *awaited;    /* serve_awaited */
     const struct err *refusal; /* serve_set_refusal */
-    int canaries; /* models that are one */
-    int shadows;  /* copies that run or wait */
+    int canaries;              /* models that are one */
+    int shadows;               /* copies that run or wait */
     bool all_settled;
     bool is_flushing;
-    uint32_t busy; /* requests in all models */
+    uint32_t busy;                   /* requests in all models */
+    const struct served *last_model; /* of the latest request, only compared */
+    uint32_t last_priority;
+    uint64_t mixed_ns; /* when they changed last */
 };
 
 /* Rows of a checked request: 1 without a batch dimension. */
