@@ -27,6 +27,46 @@ static void put_number(struct json_writer *w, const char *key, uint64_t value, c
     put_chosen(w, key, text, reason);
 }
 
+/* What the master told of instances and threads: {"instances", "threads", "state", "kept", "reason", ...}. */
+static void put_scale(struct json_writer *w, const char *scale)
+{
+    struct json_reader r;
+    struct arena a;
+    struct buf text;
+    struct str key, why = STR(""), state = STR("");
+    uint64_t instances = 0, threads = 0;
+    bool is_kept = false;
+    char reason[400];
+    buf_init(&text, 1 << 16);
+    buf_c(&text, scale);
+    buf_pad(&text);
+    arena_init(&a, 4096, 1 << 16);
+    json_init(&r, buf_view(&text), 6);
+    json_object(&r);
+    while (json_key(&r, &key)) {
+        if (str_eq_c(key, "instances"))
+            json_u64(&r, &instances);
+        else if (str_eq_c(key, "threads"))
+            json_u64(&r, &threads);
+        else if (str_eq_c(key, "kept"))
+            json_bool(&r, &is_kept);
+        else if (str_eq_c(key, "reason"))
+            json_string(&r, &a, &why);
+        else if (str_eq_c(key, "state"))
+            json_string(&r, &a, &state);
+        else
+            json_skip(&r, NULL);
+    }
+    (void)snprintf(reason, sizeof reason, "%.*s; %.*s%s", STR_F(state), STR_F(why),
+                   is_kept ? "; kept from an earlier trial" : "");
+    if (json_end(&r) == ERR_OK && instances > 0) {
+        put_number(w, "instances", instances, reason);
+        put_number(w, "threads", threads, reason);
+    }
+    arena_done(&a);
+    buf_done(&text);
+}
+
 static void put_all_chosen(struct json_writer *w, const struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
@@ -40,6 +80,8 @@ static void put_all_chosen(struct json_writer *w, const struct edge *e, const st
                        d->producer);
         put_chosen(w, "backend", d->backend, reason);
     }
+    if (m->scale && !sh->is_inline)
+        put_scale(w, m->scale);
     if (sh->is_inline && !sh->ensemble)
         put_number(w, "instances", (uint64_t)e->threads_len, "inline: one for each thread that serves connections");
     jw_array_end(w);

@@ -64,6 +64,7 @@ int ask(const struct ask *to, const char *method, const char *path, struct fetch
             (void)err_remedy(err, "quern status shows whether it runs; name its data directory with --data DIR");
         return EXIT_NOT_RUNNING;
     }
+    *err = (struct err){0}; /* an address that did not answer before another did */
     if (r->status >= 200 && r->status < 300) {
         buf_pad(&r->body);
         return EXIT_FINE;

@@ -112,6 +112,7 @@ enum err_code config_finish(struct config *c, const char *base, struct err *err)
 {
     if (config_add_repositories(c, base, err))
         return err->code;
+    config_take_overrides(c);
     struct model_config *given = c->models.items;
     struct model_config *served = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
     size_t len = 0;
@@ -168,9 +169,21 @@ static enum err_code set_models(struct config *c, const char *key, const char *v
     return ERR_OK;
 }
 
+/* So that it can be told that the command line said so: a place without a line. */
+static void note_set(struct config *c, const char *key)
+{
+    struct setting_places *p = &c->places;
+    struct setting_place *more = arena_array(&c->arena, struct setting_place, p->len + 1);
+    if (p->len)
+        memcpy(more, p->items, p->len * sizeof *more);
+    more[p->len] = (struct setting_place){.path = str_c(arena_cstr(&c->arena, str_c(key)))};
+    *p = (struct setting_places){more, p->len + 1};
+}
+
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err)
 {
     static const char models[] = "models.*.";
+    note_set(c, key);
     if (strncmp(key, models, sizeof models - 1) == 0)
         return set_models(c, key + sizeof models - 1, value, where, err);
     if (settings_set(config_table, c, key, str_c(value), where, &c->arena, err))

@@ -75,24 +75,31 @@ static const char *text_of(struct explain *x, const struct setting *s, const voi
     return kept;
 }
 
+/* The line that says it: of the file, or 0 for the command line; -1: nowhere. */
+static int64_t line_of(const struct explain *x, const char *name, const char *key)
+{
+    char path[700];
+    (void)snprintf(path, sizeof path, "models.%s.%s", name, key);
+    const struct setting_place *at = settings_place(&x->c->places, path);
+    return at && str_eq_c(at->path, path) ? (int64_t)at->line : -1;
+}
+
 static void put_origin(struct explain *x, const char *key, bool is_default)
 {
-    char full[700];
-    (void)snprintf(full, sizeof full, "models.%s.%s", x->m->name, key);
-    const struct setting_place *at = settings_place(&x->c->places, full);
-    const char *why = NULL;
-    if (at && str_eq_c(at->path, full)) {
+    int64_t line = line_of(x, x->m->name, key);
+    const char *why = inferred(x, key);
+    if (line_of(x, "*", key) >= 0) {
+        jw_kv_c(x->w, "from", "command line");
+    } else if (line >= 0) {
         jw_kv_c(x->w, "from", "file");
-        jw_kv_u64(x->w, "line", at->line);
-    } else if (is_default && !(why = inferred(x, key))) {
-        jw_kv_c(x->w, "from", "default");
-    } else if (x->has_pbtxt && is_of_pbtxt(key) && !is_default) {
+        jw_kv_i64(x->w, "line", line);
+    } else if (!is_default && x->has_pbtxt && is_of_pbtxt(key)) {
         jw_kv_c(x->w, "from", "config.pbtxt");
-    } else if (why || (why = inferred(x, key))) {
+    } else if (why) {
         jw_kv_c(x->w, "from", "inferred");
         jw_kv_c(x->w, "reason", why);
-    } else { /* a version is 1 where nothing says otherwise; all else must have been said */
-        jw_kv_c(x->w, "from", strcmp(key, "version") == 0 ? "default" : "command line");
+    } else {
+        jw_kv_c(x->w, "from", "default");
     }
 }
 

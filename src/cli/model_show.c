@@ -214,10 +214,50 @@ static void show_sizes(struct show *s)
     buf_c(s->out, "\n");
 }
 
+/* What the master measured of its workers. */
+static void show_need(struct show *s)
+{
+    const struct leaves *f = s->f;
+    if (!leaf_true(f, "status.memory.measured"))
+        return;
+    buf_printf(s->out, "\nMemory: it needs %s: %s of its workers' own, %s that they share; at most %s so far.\n",
+               bytes_text(s->a, leaf_number(f, "status.memory.need_bytes")),
+               bytes_text(s->a, leaf_number(f, "status.memory.private_bytes")),
+               bytes_text(s->a, leaf_number(f, "status.memory.shared_bytes")),
+               bytes_text(s->a, leaf_number(f, "status.memory.peak_bytes")));
+    buf_printf(s->out, "Loaded %.0f time%s in %s, unloaded %.0f time%s%s; %.0f requests wait for it to be loaded.\n",
+               leaf_number(f, "status.memory.loads"), plural(leaf_number(f, "status.memory.loads")),
+               time_text(s->a, leaf_number(f, "status.memory.load_ms") * 1e3), leaf_number(f, "status.memory.unloads"),
+               plural(leaf_number(f, "status.memory.unloads")),
+               leaf_true(f, "status.memory.loaded") ? "" : ", it is not loaded now",
+               leaf_number(f, "status.memory.waiting"));
+}
+
+static void show_scale(struct show *s)
+{
+    static const char *const heads[] = {"INSTANCES", "THREADS", "ROWS/S", "CPU A ROW", "SPREAD"};
+    int n = (int)leaf_number(s->f, "status.scale.measured.#");
+    struct table t;
+    if (n == 0)
+        return;
+    table_init(&t, s->a, heads, ARRAY_LEN(heads), 31);
+    for (int i = 0; i < n; i++)
+        table_row(&t, (const char *const[]){
+                          leaf_text_at(s->f, "status.scale.measured.%d.instances", i),
+                          leaf_text_at(s->f, "status.scale.measured.%d.threads", i),
+                          arena_printf(s->a, "%.4g", leaf_number_at(s->f, "status.scale.measured.%d.rows_per_s", i)).p,
+                          time_text(s->a, leaf_number_at(s->f, "status.scale.measured.%d.cpu_us_per_row", i)),
+                          arena_printf(s->a, "%.2f x", leaf_number_at(s->f, "status.scale.measured.%d.spread", i)).p});
+    buf_printf(s->out, "\nInstances and threads as they were tried, within %.0f processors, with runs of %.0f rows:\n",
+               leaf_number(s->f, "status.scale.budget"), leaf_number(s->f, "status.scale.rows"));
+    table_write(&t, "  ", s->out);
+}
+
 static void show_memory(struct show *s)
 {
     const struct leaves *f = s->f;
-    if (leaf_number(f, "status.memory_bytes") > 0)
+    show_need(s);
+    if (!leaf_true(f, "status.memory.measured") && leaf_number(f, "status.memory_bytes") > 0)
         buf_printf(s->out, "\nMemory: %s measured after loading, which took %s.\n",
                    bytes_text(s->a, leaf_number(f, "status.memory_bytes")),
                    time_text(s->a, leaf_number(f, "status.load_ms") * 1e3));
@@ -285,6 +325,7 @@ void model_show(const struct leaves *f, struct arena *a, struct buf *out)
     buf_c(out, "\n");
     show_table(&s);
     show_measured(&s);
+    show_scale(&s);
     show_learned(&s);
     show_sizes(&s);
     show_memory(&s);

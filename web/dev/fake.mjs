@@ -282,7 +282,17 @@ export class World {
       now_ms: this.now,
       models: [
         {
-          status: { ...status, batching: { delay_ms: 2, preferred: [], sizes: [], ordered: false, priority: 1, measured, run_us: 92, row_us: 3.4 } },
+          status: { ...status, batching: { delay_ms: 2, preferred: [], sizes: [], ordered: false, priority: 1, measured, run_us: 92, row_us: 3.4 },
+            scale: {
+              instances: 2, threads: 1, instances_from: 'auto', threads_from: 'auto', budget: 2, state: 'settled', kept: true, rows: 1,
+              reason: '1 x 1: 8,100/s, 2 x 1: 15,900/s (rows, instances x threads)',
+              measured: [[1, 1, 8100], [2, 1, 15_900]].map(([instances, threads, rate]) => ({ instances, threads, rows_per_s: rate, cpu_us_per_row: 118, spread: 1.02 })),
+            },
+            memory: {
+              loaded: true, measured: true, need_bytes: 31 * MIB, private_bytes: 24 * MIB, shared_bytes: 7 * MIB, program_bytes: 3 * MIB, peak_bytes: 33 * MIB,
+              load_ms: 38, loads: 1, unloads: 0, waiting: 0,
+            },
+          },
           explain: { file: '/etc/quern/quern.yaml', folder: '/srv/models', pbtxt: '', settings },
           chosen: [
             { key: 'max_batch', value: String(status.max_batch), reason: status.batch_reason },

@@ -1,7 +1,7 @@
 // All settings of a model: their values, where they come from, and why; what `quern model show` prints.
 import { useEffect, useState } from 'preact/hooks';
 import { getModel } from '../api.js';
-import { bytes, count, ms, plural, us } from '../format.js';
+import { bytes, count, ms, plural, short, us } from '../format.js';
 import { Choice } from './ui.jsx';
 
 const fileName = (path) => path.slice(path.lastIndexOf('/') + 1);
@@ -92,13 +92,49 @@ function Measured({ measured }) {
   );
 }
 
+function Scale({ scale }) {
+  if (!scale?.measured?.length) return null;
+  return (
+    <div>
+      <h4>Instances and threads as they were tried</h4>
+      <div class="table-box">
+        <table class="settings-table">
+          <thead>
+            <tr>
+              {['Instances', 'Threads', 'Rows/s', 'CPU a row'].map((name) => (
+                <th key={name} scope="col" class="num">
+                  {name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {scale.measured.map((m) => (
+              <tr key={`${m.instances} ${m.threads}`}>
+                <td class="num">{count(m.instances)}</td>
+                <td class="num">{count(m.threads)}</td>
+                <td class="num">{short(m.rows_per_s)}</td>
+                <td class="num">{us(m.cpu_us_per_row)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </div>
+  );
+}
+
 function sentences(model) {
   const { status, cache, run_sizes: sizes = [], failures_by_reason: failures = {} } = model;
   const list = [];
   const { run_us: run, row_us: row } = status.batching ?? {};
   if (run > 0 || row > 0) list.push(`Learned from runs: one costs ${us(run)} and ${us(row)} a row.`);
   if (sizes.length) list.push(`Runs so far: ${sizes.map((s) => `${count(s.runs)} of ${plural(s.rows, 'row')} (${us(s.mean_us)})`).join(', ')}.`);
-  if (status.memory_bytes > 0) list.push(`Memory ${bytes(status.memory_bytes)} after loading, which took ${ms(status.load_ms)}.`);
+  const { memory } = status;
+  if (memory?.measured) {
+    list.push(`Memory: it needs ${bytes(memory.need_bytes)}, ${bytes(memory.private_bytes)} of its workers' own and ${bytes(memory.shared_bytes)} that they share; ${bytes(memory.peak_bytes)} at most so far.`);
+    list.push(`Loaded ${plural(memory.loads, 'time')} in ${ms(memory.load_ms)}, unloaded ${plural(memory.unloads, 'time')}${memory.loaded ? '' : ', it is not loaded now'}.`);
+  } else if (status.memory_bytes > 0) list.push(`Memory ${bytes(status.memory_bytes)} after loading, which took ${ms(status.load_ms)}.`);
   if (cache) list.push(`Cache: ${bytes(cache.bytes)} of ${bytes(cache.budget_bytes)}, ${count(cache.hits)} hits, ${count(cache.misses)} misses.`);
   const failed = Object.entries(failures).filter(([, n]) => n > 0);
   if (failed.length) list.push(`Not answered: ${failed.map(([why, n]) => `${count(n)} ${why}`).join(', ')}.`);
@@ -139,6 +175,7 @@ export function Settings({ model }) {
       </div>
       <Table model={answer} all={which === 'all'} />
       <Measured measured={answer.status.batching?.measured} />
+      <Scale scale={answer.status.scale} />
       <ul class="why">
         {sentences(answer).map((s) => (
           <li key={s}>{s}</li>
