@@ -1,6 +1,8 @@
 """What a death costs: each line of the table in docs/faults.md, with a real kill -9 under load."""
 
 import os
+import pathlib
+import shutil
 import signal
 import time
 
@@ -96,6 +98,27 @@ def test_stem_frozen_while_a_worker_is_wanted(serve):
     kill(worker)
     assert s.predict("iris", [5.1, 3.5, 1.4, 0.2]).status == 200
     wait_until(lambda: s.pids("stem") not in ([], [stem]), 10, "a stem that answers")
+
+
+@pytest.mark.onnx
+def test_stem_of_an_engine_whose_file_was_replaced(serve, tmp_path):
+    """The next worker gets the engine that is installed now."""
+    place = pathlib.Path(os.environ.get("QUERN_ENGINE_DIR", pathlib.Path.home() / ".local/share/quern/engines"))
+    if not (place / "onnxruntime").exists():
+        pytest.skip("the engine lies elsewhere")
+    shutil.copytree(place / "onnxruntime", tmp_path / "engines/onnxruntime")
+    s = serve(quern.DATA / "iris.onnx", env={"QUERN_ENGINE_DIR": str(tmp_path / "engines")})
+    (stem,), (worker,) = s.pids("stem"), s.pids("worker")
+    (library,) = (tmp_path / "engines").rglob("*.so*")
+    shutil.copy(library, tmp_path / "new")
+    (tmp_path / "new").rename(library)
+    kill(worker)
+    wait_until(lambda: s.pids("worker") not in ([], [worker]), 10, "the worker again")
+    assert s.predict("iris", [5.1, 3.5, 1.4, 0.2]).status == 200
+    wait_until(lambda: s.pids("stem") != [stem], 10, "the end of the old stem")
+    kill(s.pids("worker")[0])
+    wait_until(lambda: s.pids("stem"), 10, "a stem of the new file")
+    assert s.status()["crashes"] == [] or all(c["role"] == "worker" for c in s.status()["crashes"])
 
 
 @pytest.mark.onnx

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import time
 
 import pytest
 
@@ -118,3 +119,72 @@ def test_what_was_found_out_of_batching_is_kept_for_the_next_start(serve, tmp_pa
     kept.write_bytes(b"x" * 100)
     start()
     assert kept.stat().st_size == size
+
+
+def weights_of(pid):
+    """Files of compiled weights that a process has mapped, by device and inode."""
+    rows = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {tuple(row.split()[3:5]) for row in rows if row.endswith("/weights")}
+
+
+def field(number, content):
+    """Of the format's encoding: a message, a text or bytes; a number."""
+
+    def varint(v):
+        return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
+
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def matrix_model(side):
+    """y = x * w with a matrix of side * side floats."""
+
+    def end(number, name):
+        shape = field(1, field(2, b"batch")) + field(1, field(1, side))
+        return field(number, field(1, name) + field(2, field(1, field(1, 1) + field(2, shape))))
+
+    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"MatMul")
+    weights = field(1, side) + field(1, side) + field(2, 1) + field(8, b"w") + field(9, bytes(4 * side * side))
+    graph = field(1, node) + field(2, b"g") + field(5, weights) + end(11, b"x") + end(12, b"y")
+    return field(1, 8) + field(8, field(2, 13)) + field(7, graph)
+
+
+@pytest.mark.onnx
+def test_one_instance_compiles_and_all_share_what_it_made(serve, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(matrix_model(700))
+    model = f"{{path: {tmp_path / 'm.onnx'}, instances: 4, threads: 1}}"
+    for start in ("the first", "a later one"):
+        s = serve(config=f"models: {{m: {model}}}", data=tmp_path / "data")
+        wait_until(lambda: len(s.pids("worker")) == 4, 20, "four instances")
+        mapped = [weights_of(p) for p in s.pids("worker")]
+        assert len(mapped[0]) == 1 and all(m == mapped[0] for m in mapped), (start, mapped)
+        entries = [p for p in (tmp_path / "data/cache/m").iterdir() if p.is_dir()]
+        assert len(entries) == 1, "an entry, and nothing half made"
+        s.close()
+
+
+@pytest.mark.onnx
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.skipif(quern.IS_SANITIZED, reason="LeakSanitizer and strace do not go together")
+def test_a_known_file_is_not_opened_again(serve, tmp_path):
+    model, data, log = tmp_path / "m.onnx", tmp_path / "data", tmp_path / "trace"
+    shutil.copy(quern.DATA / "mlp.onnx", model)
+    config = f"models: {{m: {{path: {model}, instances: 1, threads: 1, parameters: {{compile: always}}}}}}"
+
+    def opened():
+        s = serve(config=config, data=data, prefix=["strace", "-ff", "-qq", "-s", "300", "-e", "trace=openat", "-o", log])
+        worker = s.pids("worker")[0]
+        s.close()
+        lines = pathlib.Path(f"{log}.{worker}").read_text().splitlines()
+        assert any("model.onnx" in line for line in lines), "the trace shows nothing"
+        return [line for line in lines if f'"{model}"' in line and "O_PATH" not in line]
+
+    assert opened(), "the first start reads it"
+    time.sleep(3.1)  # it is known once it has not changed for two seconds
+    assert opened(), "the next learns that it is settled"
+    assert opened() == []
+    model.touch()
+    time.sleep(3.1)
+    assert opened(), "it may be another one"
