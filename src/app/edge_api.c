@@ -240,7 +240,7 @@ uint64_t edge_rss_all(struct edge *e)
 /* What the master wrote to its status file: processes and crash reports. */
 static void write_master_part(struct json_writer *w, const struct edge *e, struct arena *a)
 {
-    struct str key, crashes = STR("[]");
+    struct str key, crashes = STR("[]"), memory = STR("{}");
     struct json_reader r;
     struct buf copy;
     bool has_processes = false;
@@ -254,6 +254,8 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
                 has_processes = true;
             } else if (str_eq_c(key, "crashes") && json_skip(&r, &crashes)) {
                 crashes = arena_str_dup(a, crashes);
+            } else if (str_eq_c(key, "memory") && json_skip(&r, &memory)) {
+                memory = arena_str_dup(a, memory);
             } else {
                 json_skip(&r, NULL);
             }
@@ -266,6 +268,8 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
     }
     jw_key(w, "crashes");
     jw_raw(w, crashes);
+    jw_key(w, "memory");
+    jw_raw(w, memory);
 }
 
 static void get_status(struct http_req *req, const struct route_match *match, void *arg)

@@ -290,8 +290,15 @@ static void vote(struct edge *e, struct model_shared *m, bool is_busy)
 {
     if (is_busy)
         atomic_store(&m->is_busy, true);
-    if (atomic_fetch_sub(&m->votes_left, 1) == 1)
-        tell_yielded(e, m->id, atomic_load(&m->is_busy));
+    if (atomic_fetch_sub(&m->votes_left, 1) != 1)
+        return;
+    is_busy = atomic_load(&m->is_busy);
+    pthread_mutex_lock(&e->models_lock);
+    struct edge_model *book = edge_model_by_id(e, m->id);
+    if (book)
+        book->unloads += !is_busy;
+    pthread_mutex_unlock(&e->models_lock);
+    tell_yielded(e, m->id, is_busy);
 }
 
 void edge_yielded(void *arg, struct model_shared *m)

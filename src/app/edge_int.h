@@ -87,6 +87,7 @@ struct edge_thread {
 struct edge_memory { /* of a model's workers, as the master has measured it */
     bool is_measured, is_loaded;
     uint64_t need_bytes, private_bytes, shared_bytes, program_bytes, peak_bytes, load_ns;
+    uint64_t budget_bytes; /* of all models */
     char key[40]; /* what they, and its description, depend on */
 };
 
@@ -138,7 +139,8 @@ struct edge {
     bool all_settled, listening;
     _Atomic bool draining;
     _Atomic int threads_drained;
-    uint64_t used_told_ns; /* edge_demand_second */
+    _Atomic uint64_t memory_budget; /* 0: none */
+    uint64_t used_told_ns;          /* edge_demand_second */
     bool used_was_busy;
     pthread_mutex_t demand_lock;  /* the count of parked requests of a model and what the master is told of it */
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
@@ -169,7 +171,7 @@ void edge_demand_second(struct edge *e);
 
 /* edge_memory.c: what the master has measured, and descriptions that outlive the process */
 void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory *out);
-void edge_memory_take(struct edge_model *m, const struct edge_memory *news);
+void edge_memory_take(struct edge *e, struct edge_model *m, const struct edge_memory *news);
 void edge_memory_write(const struct edge_model *m, struct json_writer *w);
 void edge_describe_keep(const struct edge *e, const struct edge_model *m);
 void edge_describe_recall(const struct edge *e, const struct edge_model *m);

@@ -27,7 +27,8 @@ void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory
         uint64_t *at;
     } numbers[] = {{"need_bytes", &out->need_bytes},     {"private_bytes", &out->private_bytes},
                    {"shared_bytes", &out->shared_bytes}, {"program_bytes", &out->program_bytes},
-                   {"peak_bytes", &out->peak_bytes},     {"load_ns", &out->load_ns}};
+                   {"peak_bytes", &out->peak_bytes},     {"load_ns", &out->load_ns},
+                   {"budget_bytes", &out->budget_bytes}};
     struct str key, s = STR("");
     json_object(r);
     while (json_key(r, &key)) {
@@ -47,10 +48,11 @@ void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory
     }
 }
 
-void edge_memory_take(struct edge_model *m, const struct edge_memory *news)
+void edge_memory_take(struct edge *e, struct edge_model *m, const struct edge_memory *news)
 {
     struct model_shared *sh = m->shared;
     m->memory = *news;
+    e->memory_budget = news->budget_bytes;
     uint64_t need = news->is_measured ? news->need_bytes : 0;
     atomic_store_explicit(&sh->need_bytes, need, memory_order_relaxed);
     atomic_store_explicit(&sh->memory_bytes, news->is_loaded ? need : 0, memory_order_relaxed);

@@ -50,6 +50,25 @@ static const struct metric_family family_instances = {
     .name = "quern_model_instances_ready", .help = "Instances of the model that are ready.", .kind = METRIC_GAUGE};
 static const struct metric_family family_memory = {
     .name = "quern_model_memory_bytes", .help = "Private memory of one instance after loading.", .kind = METRIC_GAUGE};
+static const struct metric_family family_need = {
+    .name = "quern_model_need_bytes",
+    .help = "Memory of all workers of the model when it is loaded, private and shared, as measured.",
+    .kind = METRIC_GAUGE};
+static const struct metric_family family_held = {
+    .name = "quern_model_held_bytes",
+    .help = "The same while it is loaded, else 0: together they are what counts against memory_budget.",
+    .kind = METRIC_GAUGE};
+static const struct metric_family family_load = {
+    .name = "quern_model_load_seconds", .help = "How long it took to load the model.", .kind = METRIC_GAUGE};
+static const struct metric_family family_loads = {
+    .name = "quern_model_loads_total", .help = "How often the model was loaded on demand.", .kind = METRIC_COUNTER};
+static const struct metric_family family_unloads = {
+    .name = "quern_model_unloads_total", .help = "How often it was unloaded.", .kind = METRIC_COUNTER};
+static const struct metric_family family_parked = {.name = "quern_model_load_waiting_requests",
+                                                   .help = "Requests that wait until the model is loaded.",
+                                                   .kind = METRIC_GAUGE};
+static const struct metric_family family_budget = {
+    .name = "quern_memory_budget_bytes", .help = "Setting memory_budget; 0: none.", .kind = METRIC_GAUGE};
 static const struct metric_family family_http_requests = {
     .name = "quern_http_requests_total", .help = "HTTP requests answered.", .kind = METRIC_COUNTER};
 static const struct metric_family family_http_bad = {.name = "quern_http_malformed_requests_total",
@@ -125,6 +144,15 @@ static void gauge(struct edge *e, const struct metric_family *f, const char *con
     metric_set_value(metric_get(e->metrics, f, labels), v);
 }
 
+/* Counted elsewhere; a scrape brings the series up to it. */
+static void count_to(struct edge *e, const struct metric_family *f, const char *const *labels, uint64_t value)
+{
+    struct metric *m = metric_get(e->metrics, f, labels);
+    uint64_t have = metric_value(m);
+    if (value > have)
+        metric_add(m, 0, value - have);
+}
+
 static void model_gauges(struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
@@ -139,16 +167,21 @@ static void model_gauges(struct edge *e, const struct edge_model *m)
     gauge(e, &family_ready, labels, m->state == SERVED_READY);
     gauge(e, &family_instances, labels, m->instances_ready);
     gauge(e, &family_memory, labels, sh->is_described ? (double)sh->desc.memory_bytes : 0);
+    gauge(e, &family_need, labels, (double)m->memory.need_bytes);
+    gauge(e, &family_held, labels, m->memory.is_loaded ? (double)m->memory.need_bytes : 0);
+    gauge(e, &family_load, labels, (double)m->memory.load_ns / 1e9);
+    if (!m->is_on_demand)
+        return;
+    gauge(e, &family_parked, labels, atomic_load_explicit(&sh->parked, memory_order_relaxed));
+    count_to(e, &family_loads, labels, m->loads);
+    count_to(e, &family_unloads, labels, m->unloads);
 }
 
 /* Server counters are kept by the servers themselves; a scrape brings the series up to them. */
 static void counter_to(struct edge *e, const struct metric_family *f, uint64_t value)
 {
     static const char *const none[] = {NULL};
-    struct metric *m = metric_get(e->metrics, f, none);
-    uint64_t have = metric_value(m);
-    if (value > have)
-        metric_add(m, 0, value - have);
+    count_to(e, f, none, value);
 }
 
 static void http_series(struct edge *e)
@@ -183,6 +216,7 @@ void edge_metrics_write(struct edge *e, struct buf *out)
     http_series(e);
     gauge(e, &family_up, none, (double)e->started_at_ms / 1e3);
     gauge(e, &family_build, build, 1);
+    gauge(e, &family_budget, none, (double)e->memory_budget);
     if (proc_usage_read(0, &usage))
         gauge(e, &family_rss, none, (double)usage.rss_bytes);
     metric_write(e->metrics, out);

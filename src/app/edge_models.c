@@ -445,7 +445,7 @@ static void take_scale(struct edge_model *m, struct str json)
     m->scale = json.n > 0 ? strndup(json.p, json.n) : NULL;
 }
 
-static void take_process_state(const struct edge *e, struct edge_model *m, const struct model_news *n)
+static void take_process_state(struct edge *e, struct edge_model *m, const struct model_news *n)
 {
     struct err err = {0};
     bool was_described = m->shared->is_described, was_loading = m->state == SERVED_LOADING;
@@ -454,7 +454,7 @@ static void take_process_state(const struct edge *e, struct edge_model *m, const
     m->instances_ready = (int)n->instances_ready;
     m->state = n->state;
     m->is_on_demand = n->is_on_demand;
-    edge_memory_take(m, &n->memory);
+    edge_memory_take(e, m, &n->memory);
     (void)str_copy(m->reason, sizeof m->reason, n->reason);
     if (n->state == SERVED_READY && take_description(m->shared, &err))
         set_failed(m, err.text, err.remedy);

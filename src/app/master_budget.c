@@ -15,10 +15,10 @@
 #include "base/log.h"
 #include "serve/segment.h"
 
-#define WATCH_EVERY_NS  (200 * NS_PER_MS) /* models that load may take more than was thought */
-#define SAMPLE_EVERY_NS (5 * NS_PER_S)    /* those that serve may grow */
-#define SAMPLES_MAX     16                /* at a time */
-#define RETRY_NS        (2 * NS_PER_S)    /* after a failed load on demand; doubled each time */
+#define WATCH_EVERY_NS  (50 * NS_PER_MS) /* models that load may take more than was thought */
+#define SAMPLE_EVERY_NS (5 * NS_PER_S)   /* those that serve may grow */
+#define SAMPLES_MAX     16               /* at a time */
+#define RETRY_NS        (2 * NS_PER_S)   /* after a failed load on demand; doubled each time */
 #define RETRY_NS_MAX    (300 * NS_PER_S)
 #define BACKENDS_MAX    16
 
@@ -170,6 +170,25 @@ void budget_enter(struct master *m, struct life *l)
 
 /* ---- going ---- */
 
+/* While a new version of it is on its way, neither goes. */
+static bool is_being_replaced(const struct master *m, const struct life *l)
+{
+    for (const struct life *o = m->lives; o; o = o->next)
+        if (o != l && o->replaces && o->state < LIFE_KEPT && strcmp(o->config->name, l->config->name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_pinned(const struct master *m, const struct life *l)
+{
+    if (l->state == LIFE_KEPT)
+        return l->is_wanted_back;
+    if (l->state == LIFE_LOADING || l->state == LIFE_ASLEEP)
+        return !life_is_on_demand(l) || l->replaces;
+    return l->state != LIFE_READY || !life_is_on_demand(l) || l->replaces || l->is_canary || l->is_leaving ||
+           is_being_replaced(m, l);
+}
+
 static void leave(struct master *m, struct life *l)
 {
     struct residence *r = &l->res;
@@ -220,6 +239,18 @@ static void yield(struct master *m, struct life *l, bool is_drain, const char *w
     }
     (void)snprintf(text, sizeof text, "{\"segment\":%u,\"drain\":%s}", l->segment, is_drain ? "true" : "false");
     child_send(m, &m->edge, CHANNEL_YIELD, str_c(text), NULL, 0);
+}
+
+enum err_code budget_unload(struct master *m, const char *name, struct err *err)
+{
+    bool any = false;
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_READY && l->res.phase == BUDGET_READY && !is_pinned(m, l) &&
+            strcmp(l->config->name, name) == 0) {
+            yield(m, l, true, "by request");
+            any = true;
+        }
+    return any ? ERR_OK : err_set(err, ERR_NOT_FOUND, "failed to unload '%.100s', it is not loaded", name);
 }
 
 /* A load that takes more than there is: what is known of it now decides whether it is tried again. */
@@ -395,25 +426,6 @@ static void sample(struct master *m, uint64_t now_ns)
 
 /* ---- deciding ---- */
 
-/* While a new version of it is on its way, neither goes. */
-static bool is_being_replaced(const struct master *m, const struct life *l)
-{
-    for (const struct life *o = m->lives; o; o = o->next)
-        if (o != l && o->replaces && o->state < LIFE_KEPT && strcmp(o->config->name, l->config->name) == 0)
-            return true;
-    return false;
-}
-
-static bool is_pinned(const struct master *m, const struct life *l)
-{
-    if (l->state == LIFE_KEPT)
-        return l->is_wanted_back;
-    if (l->state == LIFE_LOADING || l->state == LIFE_ASLEEP)
-        return !life_is_on_demand(l) || l->replaces;
-    return l->state != LIFE_READY || !life_is_on_demand(l) || l->replaces || l->is_canary || l->is_leaving ||
-           is_being_replaced(m, l);
-}
-
 static struct budget_model describe(const struct master *m, const struct life *l)
 {
     const struct residence *r = &l->res;
@@ -421,6 +433,7 @@ static struct budget_model describe(const struct master *m, const struct life *l
         .phase = r->phase,
         .is_pinned = is_pinned(m, l),
         .is_busy = r->is_busy && l->state != LIFE_KEPT,
+        .is_guess = !r->memory.is_known && l->config->memory_bytes == 0,
         .need_bytes = memory_need(l),
         .peak_bytes = r->memory.peak_bytes,
         .together_bytes = wants_together(m, l),
@@ -661,6 +674,7 @@ void budget_write_life(const struct life *l, struct json_writer *w)
     key = life_memory_key(l);
     (void)snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, key.hi, key.lo);
     jw_kv_c(w, "key", text);
+    jw_kv_u64(w, "budget_bytes", l->snapshot->config.memory_budget_bytes);
     jw_kv_bool(w, "is_loaded", l->res.phase != BUDGET_ABSENT && l->res.phase != BUDGET_LOADING);
     jw_object_end(w);
 }

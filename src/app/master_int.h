@@ -266,12 +266,14 @@ void budget_changed(struct master *m);                    /* look again */
 bool budget_is_yielding(const struct life *l);            /* the edge was asked to let go of it and has not answered */
 void budget_yielded(struct master *m, struct life *l, bool is_busy);
 bool life_is_on_demand(const struct life *l);
+enum err_code budget_unload(struct master *m, const char *name, struct err *err); /* an operator wants it unloaded */
 void budget_write(const struct master *m, struct json_writer *w);       /* for the status */
 void budget_write_life(const struct life *l, struct json_writer *w);    /* for the edge */
 
 /* master_wants.c: what the edge says of who waits and what is used */
 void wants_on_message(struct master *m, enum channel_type type, struct str payload);
-void wants_operator(struct master *m, struct life *l); /* an operator wants it loaded */
+void wants_by_request(struct master *m, const char *name);    /* an operator wants it loaded */
+bool wants_has(const struct master *m, const struct life *l); /* ... and it is not yet */
 void wants_mark(struct master *m, uint64_t now_ns);    /* sets res.wanted_ns of all lives */
 uint64_t wants_together(const struct master *m, const struct life *l); /* bytes of other members that it is wanted with */
 void wants_expect(struct master *m);                                  /* tells the edge when they will be ready */

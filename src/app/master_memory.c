@@ -93,13 +93,15 @@ static uint64_t folder_bytes(const char *path)
     return sum;
 }
 
-/* A model is hardly smaller in memory than its file. */
+/* A model is hardly smaller in memory than its file. Where its memory has a limit, that is what it may take. */
 static struct model_memory guess(const struct life *l)
 {
     const struct model_config *c = l->config;
     char path[4096];
     struct stat st;
     uint64_t bytes = 0;
+    if (c->memory_bytes > 0)
+        return (struct model_memory){.private_bytes = (uint64_t)l->children_len * c->memory_bytes};
     (void)str_copy(path, sizeof path, str_c(c->path));
     if (c->origin && c->path && strcmp(c->origin, c->path) != 0)
         bytes = folder_bytes(dirname(path));

@@ -258,10 +258,22 @@ static void add(struct master *m, uint32_t segment, uint64_t until_ns)
         w->items[w->len++] = (struct want){.segment = segment, .since_ns = clock_now_ns(), .until_ns = until_ns};
 }
 
-void wants_operator(struct master *m, struct life *l)
+void wants_by_request(struct master *m, const char *name)
 {
-    add(m, l->segment, clock_now_ns() + OPERATOR_NS);
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_ASLEEP && strcmp(l->config->name, name) == 0)
+            add(m, l->segment, clock_now_ns() + OPERATOR_NS);
     budget_changed(m);
+}
+
+bool wants_has(const struct master *m, const struct life *l)
+{
+    if (l->state != LIFE_ASLEEP || !m->wants)
+        return false;
+    for (size_t i = 0; i < m->wants->len; i++)
+        if (m->wants->items[i].segment == l->segment)
+            return true;
+    return false;
 }
 
 void wants_forget(struct master *m)

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/status.h"
+#include "cli/status_memory.h"
 #include "cli/table.h"
 
 #define CRASHES_SHOWN 10
@@ -108,6 +109,8 @@ static void show_people(const struct status *s, const char *data, struct arena *
     buf_printf(out, ", up %s, data in %s\n\n", table_duration(a, now > s->started_at_ms ? now - s->started_at_ms : 0),
                data);
     show_processes(s, a, out);
+    if (s->memory.n > 0)
+        status_memory_show(s->memory, a, cell, out);
     show_crashes(s, a, out);
 }
 

@@ -136,6 +136,17 @@ static void read_crashes(struct json_reader *r, struct arena *a, struct status *
     }
 }
 
+/* Copied, with room behind it for another reader. */
+static void take_raw(struct json_reader *r, struct arena *a, struct str *out)
+{
+    struct str raw;
+    if (!json_skip(r, &raw))
+        return;
+    char *copy = arena_zalloc(a, raw.n + BUF_PAD);
+    memcpy(copy, raw.p, raw.n);
+    *out = (struct str){copy, raw.n};
+}
+
 static void read_root(struct json_reader *r, struct arena *a, struct status *out)
 {
     struct str key;
@@ -151,6 +162,8 @@ static void read_root(struct json_reader *r, struct arena *a, struct status *out
             read_listen(r, a, out);
         else if (str_eq_c(key, "processes"))
             read_processes(r, a, out);
+        else if (str_eq_c(key, "memory"))
+            take_raw(r, a, &out->memory);
         else if (str_eq_c(key, "crashes"))
             read_crashes(r, a, out);
         else

@@ -32,6 +32,7 @@ struct status {
     size_t listen_len;
     struct status_process *processes;
     size_t processes_len;
+    struct str memory; /* JSON, see cli/status_memory.h */
     struct status_crash *crashes;
     size_t crashes_len;
     bool is_running;

@@ -10,6 +10,8 @@ struct work {
     int64_t avail;    /* free now, less what earlier ones wait for */
     int64_t soon;     /* the same with what is on its way */
     uint64_t now_ns, next_ns;
+    bool is_limited;    /* there is a budget */
+    bool is_guessing;   /* one that was never measured is loading */
     uint64_t behind_ns; /* those that wait behind the last one looked at get theirs after that */
 };
 
@@ -211,10 +213,13 @@ static void place(struct work *w, struct budget_model *m)
 {
     int64_t need = (int64_t)loading_bytes(m);
     uint64_t room_ns = w->now_ns;
-    if (w->avail >= need)
+    if (w->avail >= need && m->is_guess && w->is_guessing && w->is_limited)
+        room_ns = UINT64_MAX;
+    else if (w->avail >= need)
         m->act = BUDGET_LOAD;
     else if (w->soon < need && !choose(w, m, need - w->soon))
         room_ns = room_at(w, m, need - w->soon);
+    w->is_guessing = w->is_guessing || (m->is_guess && m->act == BUDGET_LOAD);
     w->avail -= need;
     w->soon -= need;
     if (room_ns == UINT64_MAX)
@@ -291,6 +296,7 @@ static void count(struct work *w, uint64_t bytes)
     for (size_t i = 0; i < w->n; i++) {
         const struct budget_model *m = &w->models[i];
         w->avail -= (int64_t)budget_held(m);
+        w->is_guessing = w->is_guessing || (m->is_guess && m->phase == BUDGET_LOADING);
         if (m->phase != BUDGET_YIELDING && m->phase != BUDGET_LEAVING)
             w->soon -= (int64_t)budget_held(m);
     }
@@ -308,6 +314,7 @@ uint64_t budget_decide(struct budget_model *models, size_t n, uint64_t bytes, ui
         if (models[i].phase == BUDGET_LOADING)
             models[i].expect_ns = now_ns + models[i].load_ns;
     }
+    w.is_limited = bytes > 0;
     count(&w, bytes > 0 ? bytes : INT64_MAX);
     if (bytes > 0) {
         refuse(&w, bytes);

@@ -42,6 +42,7 @@ struct budget_model {
     enum budget_phase phase;
     bool is_pinned;           /* may not be unloaded */
     bool is_busy;             /* has requests */
+    bool is_guess;            /* what it needs was never measured: such models are loaded one at a time */
     uint64_t need_bytes;      /* when loaded */
     uint64_t peak_bytes;      /* while it loads; counts when it is more */
     uint64_t together_bytes;  /* of others that must be in memory at the same time, and are not pinned */

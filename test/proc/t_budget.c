@@ -88,6 +88,21 @@ TEST(a_model_that_was_just_loaded_stays)
     EXPECT_EQ(m[0].act, BUDGET_UNLOAD);
 }
 
+TEST(models_that_were_never_measured_are_loaded_one_at_a_time)
+{
+    struct budget_model m[] = {wanted(10, T0), wanted(10, T0 + 1), wanted(10, T0 + 2)};
+    m[0].is_guess = m[1].is_guess = true;
+    (void)budget_decide(m, 3, 100 * MIB, T0 + 3);
+    EXPECT_EQ(m[0].act, BUDGET_LOAD);
+    EXPECT_EQ(m[1].act, BUDGET_NONE);
+    EXPECT_EQ(m[2].act, BUDGET_LOAD);
+    m[0].phase = m[2].phase = BUDGET_LOADING;
+    (void)budget_decide(m, 3, 100 * MIB, T0 + 3);
+    EXPECT_EQ(m[1].act, BUDGET_NONE);
+    (void)budget_decide(m, 3, 0, T0 + 3); /* without a budget it does not matter */
+    EXPECT_EQ(m[1].act, BUDGET_LOAD);
+}
+
 TEST(pinned_models_stay_and_what_cannot_fit_beside_them_is_refused)
 {
     struct budget_model m[] = {loaded(60, T0 - 90 * SEC), wanted(60, T0), wanted(40, T0 + 1)};

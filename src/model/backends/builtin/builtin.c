@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #define DEFAULT_MAX_BATCH 64
 #define MAX_BATCH_MAX     65536
 #define DELAY_MS_MAX      3600000
+#define MEMORY_MIB_MAX    (1 << 20)
 #define TIMES_MAX         1024
 #define LEAK_MIB_MAX      65536
 #define ROW_DIM_MAX       (INT64_C(1) << 32)
@@ -76,6 +78,12 @@ static enum err_code parse_param(struct builtin *b, const struct backend_param *
     } else if (str_eq_c(key, "execute_delay_ms")) {
         code = parse_int(p, 0, DELAY_MS_MAX, &v, err);
         b->delay_ns = (uint64_t)v * NS_PER_MS;
+    } else if (str_eq_c(key, "load_delay_ms")) {
+        code = parse_int(p, 0, DELAY_MS_MAX, &v, err);
+        b->load_delay_ns = (uint64_t)v * NS_PER_MS;
+    } else if (str_eq_c(key, "memory_mib")) {
+        code = parse_int(p, 0, MEMORY_MIB_MAX, &v, err);
+        b->memory_bytes = (size_t)v << 20;
     } else if (str_eq_c(key, "times") && strcmp(b->kind, "repeat") == 0) {
         code = parse_int(p, 1, TIMES_MAX, &b->times, err);
     } else if (str_eq_c(key, "on") && is_crash) {
@@ -87,12 +95,26 @@ static enum err_code parse_param(struct builtin *b, const struct backend_param *
         code = parse_how(b, p->value, err);
     } else {
         code = err_set(err, ERR_INVALID, "the built-in model '%s' has no parameter '%s'", b->kind, p->key);
-        (void)err_remedy(err, "known: datatype, dims, execute_delay_ms%s",
+        (void)err_remedy(err, "known: datatype, dims, execute_delay_ms, load_delay_ms, memory_mib%s",
                          is_crash                         ? ", on, how, leak_mib"
                          : strcmp(b->kind, "repeat") == 0 ? ", times"
                                                           : "");
     }
     return code;
+}
+
+/* As a model that is large, and slow to load. Every page is written: only then it is there. */
+static void take_memory(struct builtin *b)
+{
+    struct timespec wait = {.tv_sec = (time_t)(b->load_delay_ns / NS_PER_S),
+                            .tv_nsec = (long)(b->load_delay_ns % NS_PER_S)};
+    if (b->memory_bytes > 0) {
+        b->memory = malloc(b->memory_bytes);
+        CHECK(b->memory);
+        memset(b->memory, 1, b->memory_bytes);
+    }
+    if (b->load_delay_ns > 0)
+        (void)nanosleep(&wait, NULL);
 }
 
 enum err_code builtin_load(const struct backend_load *opt, const char *kind, int64_t default_delay_ms,
@@ -123,6 +145,7 @@ enum err_code builtin_load(const struct backend_load *opt, const char *kind, int
         free(b);
         return err_set(err, ERR_INVALID, "parameter dims is empty, but repeat needs a dimension to repeat along");
     }
+    take_memory(b);
     *out_instance = b;
     return ERR_OK;
 }
@@ -227,5 +250,7 @@ void builtin_abort(void *instance)
 
 void builtin_unload(void *instance)
 {
-    free(instance);
+    struct builtin *b = instance;
+    free(b->memory);
+    free(b);
 }

@@ -17,6 +17,9 @@ struct builtin {
     uint64_t delay_ns;
     int64_t times; /* copies of the input in the output */
     int64_t crash_on, leak_bytes;
+    uint64_t load_delay_ns; /* like a large model */
+    size_t memory_bytes;
+    unsigned char *memory;
     enum crash_how how;
     _Atomic uint32_t is_aborted; /* a futex word */
 };
