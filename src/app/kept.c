@@ -38,12 +38,12 @@ static bool path_of(const char *folder, const char *kind, struct hash128 key, ch
 
 bool kept_read(const char *folder, const char *kind, uint32_t layout, struct hash128 key, void *out, size_t size)
 {
-    char path[PATH_CAP], bytes[sizeof(struct head) + SIZE_MAX_KEPT];
+    char path[PATH_CAP], bytes[sizeof(struct head) + SIZE_MAX_KEPT + 1];
     struct head h;
     if (size > SIZE_MAX_KEPT || !path_of(folder, kind, key, path))
         return false;
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof h + size);
+    ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof h + size + 1); /* one more: it must end there */
     if (n != (ssize_t)(sizeof h + size))
         return false;
     memcpy(&h, bytes, sizeof h);
