@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "app/edge_int.h"
+#include "app/edge_upload.h"
 #include "base/json.h"
 #include "serve/proto.h"
 
@@ -28,6 +29,7 @@ void edge_load(void *arg, struct serve_load *l)
     jw_object(&w);
     jw_kv_u64(&w, "id", l->id);
     jw_kv_c(&w, "name", l->name);
+    jw_kv_c(&w, "folder", l->folder);
     jw_kv_bool(&w, "dependents", l->with_dependents);
     jw_object_end(&w);
     static const enum channel_type types[] = {CHANNEL_LOAD, CHANNEL_UNLOAD, CHANNEL_ROLLBACK, CHANNEL_PROMOTE};
@@ -92,7 +94,7 @@ static void answered(struct serve_load *l, const struct err *err)
         http_respond(req, 200, STR("application/json"), NULL, 0, NULL, 0); /* as Triton: no body */
 }
 
-/* Triton's `parameters`: {"config": ..., "file:1/model.onnx": ...} would change what is loaded; ours is in quern.yaml. */
+/* Triton's `parameters` of unload; those of load are read by edge_upload.c. */
 static enum err_code read_parameters(const struct http_req *req, struct serve_load *l, struct err *err)
 {
     struct json_reader r;
@@ -108,16 +110,10 @@ static enum err_code read_parameters(const struct http_req *req, struct serve_lo
         }
         json_object(&r);
         while (json_key(&r, &key)) {
-            bool is_known = str_eq_c(key, "unload_dependents") && l->kind == SERVE_UNLOAD;
-            if (is_known)
+            if (str_eq_c(key, "unload_dependents") && l->kind == SERVE_UNLOAD)
                 json_bool(&r, &l->with_dependents);
             else
-                json_skip(&r, NULL);
-            if (!is_known && !r.failed) {
-                err_set(err, ERR_UNSUPPORTED, "parameter '%.*s' is not taken here", (int)(key.n < 60 ? key.n : 60),
-                        key.p);
-                return err_remedy(err, "put the model's settings into quern.yaml or its config.pbtxt");
-            }
+                json_fail(&r, ERR_UNSUPPORTED, "not taken here");
         }
     }
     if (json_end(&r))
@@ -135,12 +131,15 @@ static void ask(struct http_req *req, const struct route_match *match, struct ed
     if (match->captures[0].n >= MODEL_NAME_MAX) {
         err_set(&err, ERR_NOT_FOUND, "no such model: the name is too long");
         http_respond_err(req, &err);
-    } else if (read_parameters(req, l, &err)) {
-        http_respond_err(req, &err);
-    } else {
-        l->name = arena_cstr(req->arena, match->captures[0]);
-        edge_load(t, l);
+        return;
     }
+    l->name = arena_cstr(req->arena, match->captures[0]);
+    if (kind == SERVE_LOAD && str_trim(req->body).n > 0)
+        edge_upload(t, l, req);
+    else if (read_parameters(req, l, &err))
+        http_respond_err(req, &err);
+    else
+        edge_load(t, l);
 }
 
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg)

@@ -116,6 +116,7 @@ static enum err_code start(struct master *m, struct err *err)
     (void)fd_limit_raise();
     if (make_folders(m, err) || take_signals(m, err) || listen_all(m, err) || make_doorbells(m, err))
         return err->code;
+    overrides_clear(m);
     listen_control(m);
     crashes_load(m);
     classes_open(m);
@@ -274,6 +275,7 @@ static void done(struct master *m)
     char path[4200];
     (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
     (void)unlink(path);
+    overrides_clear(m);
     for (size_t i = 0; i < m->listen_fds_len; i++)
         (void)fd_close(m->listen_fds[i]);
     while (m->crashes_len > 0)

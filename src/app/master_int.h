@@ -162,6 +162,7 @@ struct master {
     uint64_t next_scan_ns;
     bool is_auto_reload;       /* a reload by the watch: models whose files are not settled stay as they are */
     struct rejected *rejected; /* master_rollback.c */
+    struct overrides *overrides; /* master_overrides.c */
     struct loads *loads;       /* master_loads.c */
     struct budget *budget;     /* master_budget.c */
     struct wants *wants;       /* master_wants.c */
@@ -286,6 +287,15 @@ void memory_recall(const struct master *m, struct life *l);
 void memory_measure(const struct master *m, struct life *l); /* and remembers it */
 uint64_t memory_now(const struct life *l);                   /* quickly, about */
 uint64_t memory_need(const struct life *l);                  /* private and shared */
+
+/* master_overrides.c: models loaded with what a request brought */
+enum err_code overrides_put(struct master *m, const char *name, const char *theirs, struct err *err);
+void overrides_drop(struct master *m, const char *name);
+void overrides_settle(struct master *m, const char *name, bool is_good); /* it serves, or the one before goes on */
+void overrides_sweep(
+    struct master *m,
+    const char *theirs); /* folders that nothing uses any more, and this one, if the edge still owns it */
+void overrides_clear(struct master *m); /* all: at the start and at the end */
 
 /* master_canary.c */
 bool canary_is_due(struct master *m, const struct life *l); /* the configuration wants it tried first */

@@ -165,19 +165,30 @@ static void answer_waiters(struct master *m, const char *name, const struct err 
         }
 }
 
+static bool is_awaited(const struct loads *l, const char *name)
+{
+    for (size_t i = 0; i < l->waiters_len; i++)
+        if (strcmp(l->waiters[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* A life of the model has become ready (reason NULL) or has failed. */
 void loads_settle(struct master *m, const char *name, const char *reason)
 {
     struct err err = {0};
-    if (!m->loads || m->loads->waiters_len == 0)
+    if (!m->loads || !is_awaited(m->loads, name))
         return;
     if (reason) {
+        overrides_settle(m, name, false);
         err_set(&err, ERR_INVALID, "failed to load '%.100s': %.200s", name, reason);
     } else {
         for (const struct life *l = m->lives; l; l = l->next)
-            if ((l->state == LIFE_LOADING || wants_has(m, l)) && strcmp(l->config->name, name) == 0)
+            if (l->state == LIFE_LOADING && strcmp(l->config->name, name) == 0)
                 return;
+        overrides_settle(m, name, true);
     }
+    overrides_sweep(m, "");
     answer_waiters(m, name, &err);
 }
 
@@ -201,6 +212,7 @@ void loads_after_reload(struct master *m)
         (void)str_copy(name, sizeof name, str_c(m->loads->waiters[i].name));
         err_set(&err, ERR_NOT_FOUND, "failed to load '%.100s', no such model in the repository", name);
         remove_name(m->loads, name);
+        overrides_settle(m, name, false);
         answer_waiters(m, name, &err);
         i = (size_t)-1; /* the list has changed */
     }
@@ -217,7 +229,7 @@ static bool is_explicit(const struct master *m, const char *verb, struct err *er
     return false;
 }
 
-static enum err_code load(struct master *m, uint64_t id, const char *name, struct err *err)
+static enum err_code load(struct master *m, uint64_t id, const char *name, const char *folder, struct err *err)
 {
     struct loads *l = loads_of(m);
     bool was_loaded = position(l, name) >= 0;
@@ -225,45 +237,29 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, struc
         return err_set(err, ERR_BUSY, "%d models are being loaded", WAITERS_MAX);
     if (!add_name(l, name))
         return err_set(err, ERR_BUSY, "more than %d models are loaded", NAMES_MAX);
+    if (folder[0] == '\0')
+        overrides_drop(m, name); /* what the repository has, again */
+    else if (overrides_put(m, name, folder, err)) {
+        if (!was_loaded)
+            remove_name(l, name);
+        return err->code;
+    }
     l->is_along[position(l, name)] = false;
     (void)str_copy(l->bringing, sizeof l->bringing, str_c(name));
     l->waiters[l->waiters_len].id = id;
     (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
     enum err_code code = master_reload(m, err); /* a model that fails at once, or is not there, is answered in it */
     if (!code) {
-        wants_by_request(m, name);
         loads_settle(m, name, NULL);
         return ERR_OK;
     }
+    overrides_settle(m, name, false);
     if (!was_loaded)
         remove_name(l, name);
     for (size_t i = 0; i < l->waiters_len; i++) /* answered by the caller */
         if (l->waiters[i].id == id)
             l->waiters[i--] = l->waiters[--l->waiters_len];
     return code;
-}
-
-/* Models on demand can be loaded before they are asked for, and unloaded, in every mode. */
-static enum err_code demand(struct master *m, uint64_t id, const char *name, bool is_load, struct err *err)
-{
-    struct loads *l = loads_of(m);
-    if (!is_load)
-        return budget_unload(m, name, err);
-    if (l->waiters_len == WAITERS_MAX)
-        return err_set(err, ERR_BUSY, "%d models are being loaded", WAITERS_MAX);
-    l->waiters[l->waiters_len].id = id;
-    (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
-    wants_by_request(m, name);
-    loads_settle(m, name, NULL);
-    return ERR_OK;
-}
-
-static bool is_on_demand(const struct master *m, const char *name)
-{
-    for (const struct life *l = m->lives; l; l = l->next)
-        if (l->state < LIFE_KEPT && life_is_on_demand(l) && strcmp(l->config->name, name) == 0)
-            return m->snapshot->config.repository.mode != REPOSITORY_EXPLICIT;
-    return false;
 }
 
 static enum err_code unload_one(struct master *m, const char *name, struct err *err)
@@ -276,6 +272,7 @@ static enum err_code unload_one(struct master *m, const char *name, struct err *
             life_retire(m, l);
         }
     remove_name(loads_of(m), name);
+    overrides_drop(m, name);
     err_set(&gone, ERR_CONFLICT, "'%.100s' was unloaded while it was loading", name);
     answer_waiters(m, name, &gone);
     if (!any)
@@ -305,7 +302,7 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
     struct err err = {0};
     uint64_t id = 0;
     bool with_members = false;
-    char name[MODEL_NAME_MAX] = "", reason[300] = "by request";
+    char name[MODEL_NAME_MAX] = "", reason[300] = "by request", folder[64] = "";
     arena_init(&a, 1024, 1 << 16);
     json_init(&r, payload, 4);
     json_object(&r);
@@ -316,6 +313,8 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
             (void)str_copy(name, sizeof name, s);
         else if (str_eq_c(key, "reason") && json_string(&r, &a, &s))
             (void)str_copy(reason, sizeof reason, s);
+        else if (str_eq_c(key, "folder") && json_string(&r, &a, &s))
+            (void)str_copy(folder, sizeof folder, s);
         else if (str_eq_c(key, "dependents"))
             json_bool(&r, &with_members);
         else
@@ -334,14 +333,10 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
         return;
     }
     bool is_load = type == CHANNEL_LOAD;
-    bool is_demand = is_on_demand(m, name);
-    if (!is_demand && !is_explicit(m, is_load ? "load" : "unload", &err)) {
-        answer(m, id, &err);
-        return;
-    }
-    enum err_code code = is_demand ? demand(m, id, name, is_load, &err)
-                         : is_load ? load(m, id, name, &err)
-                                   : unload(m, name, with_members, &err);
+    enum err_code code = !is_explicit(m, is_load ? "load" : "unload", &err) ? err.code
+                         : is_load                                          ? load(m, id, name, folder, &err)
+                                                                            : unload(m, name, with_members, &err);
     if (code || !is_load)
         answer(m, id, &err);
+    overrides_sweep(m, folder);
 }

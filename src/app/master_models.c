@@ -496,6 +496,7 @@ void snapshot_unref(struct snapshot *s)
 
 void lives_sweep(struct master *m)
 {
+    bool any = false; /* over */
     for (struct life **at = &m->lives; *at;) {
         struct life *l = *at;
         if (!is_over(l) || m->prober.life == l) {
@@ -511,8 +512,10 @@ void lives_sweep(struct master *m)
         snapshot_unref(l->snapshot);
         free(l->children);
         free(l);
-        m->status_dirty = true;
+        any = m->status_dirty = true;
     }
+    if (any && m->overrides)
+        overrides_sweep(m, "");
 }
 
 /* ---- classes ---- */

@@ -112,6 +112,7 @@ enum err_code config_finish(struct config *c, const char *base, struct err *err)
 {
     if (config_add_repositories(c, base, err))
         return err->code;
+    config_take_overrides(c);
     struct model_config *given = c->models.items;
     struct model_config *served = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
     size_t len = 0;

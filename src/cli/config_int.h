@@ -18,6 +18,8 @@ const char *config_cwd(struct arena *a, struct err *err);
 /* Models of the folders in `repository.path` that the configuration does not name become models of it; those that it names without a
  * path get theirs. */
 enum err_code config_add_repositories(struct config *c, const char *base, struct err *err);
+/* What config_overrides_set says. */
+void config_take_overrides(struct config *c);
 /* A model whose path is a folder becomes one model for each version that its policy serves, with what config.pbtxt says. Appends to out[*len],
  * which has room for CONFIG_MODELS_MAX. */
 enum err_code config_expand(struct config *c, struct model_config *m, struct model_config *out, size_t *len,

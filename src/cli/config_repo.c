@@ -30,6 +30,8 @@ struct folder {
 static bool is_given(const struct folder *f, const char *key)
 {
     char path[400];
+    if (f->m->override_config)
+        return false;
     (void)snprintf(path, sizeof path, "models.%.200s.%s", f->m->name, key);
     const struct setting_place *at = settings_place(&f->c->places, path);
     return at && str_eq_c(at->path, path);
@@ -205,7 +207,9 @@ static enum err_code take_ensemble(struct folder *f, const char *file)
 
 static enum err_code read_triton(struct folder *f)
 {
-    const char *file = arena_printf(&f->scratch, "%s/" REPO_CONFIG_FILE, f->m->origin).p;
+    const char *file = f->m->override_config;
+    if (!file)
+        file = arena_printf(&f->scratch, "%s/" REPO_CONFIG_FILE, f->m->origin).p;
     struct triton_config *t = &f->triton;
     if (!repo_is_file(file))
         return ERR_OK;
@@ -327,7 +331,7 @@ static enum err_code folder_failed(struct config *c, struct model_config *m, str
     struct err why = *err;
     (void)snprintf(path, sizeof path, "models.%.200s", m->name);
     const struct setting_place *at = settings_place(&c->places, path);
-    if (at && str_eq_c(at->path, path)) {
+    if (at && str_eq_c(at->path, path) && !m->override_config) {
         (void)snprintf(path, sizeof path, "models.%.200s.path", m->name);
         (void)config_fail(c, err, path, "%s", why.text);
         return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
@@ -342,17 +346,18 @@ static enum err_code folder_failed(struct config *c, struct model_config *m, str
 enum err_code config_expand(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
                             struct err *err)
 {
-    if (!m->origin || !repo_is_dir(m->origin))
+    bool is_folder = m->origin && repo_is_dir(m->origin);
+    if (!is_folder && !m->override_config)
         return put(c, m, out, len, err); /* the check says what is wrong with a file, if anything is */
     struct err why = {0};
     struct folder f = {.c = c, .m = m, .err = &why};
     enum err_code code;
     arena_init(&f.scratch, 65536, SCRATCH_MAX);
-    if (read_triton(&f) || read_versions(&f)) {
+    if (read_triton(&f) || (is_folder && read_versions(&f))) {
         *err = why;
         code = folder_failed(c, m, out, len, err);
     } else {
-        code = put_versions(&f, out, len);
+        code = is_folder ? put_versions(&f, out, len) : put(c, m, out, len, &why);
         if (code)
             *err = why;
     }

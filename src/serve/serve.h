@@ -14,6 +14,7 @@ struct serve_load {
     const char *name;
     enum serve_load_kind kind;
     bool with_dependents; /* SERVE_UNLOAD: of an ensemble, also the members that came with it */
+    char folder[64];      /* SERVE_LOAD: of DATA/uploads, with what the request brought; "": nothing */
     void (*done)(struct serve_load *l, const struct err *err);
     void *owner;
     /* private */

@@ -350,7 +350,7 @@ def test_traces(serve):
             s.post("/v2/models/cached/infer", {"id": "again"} | quern.infer_body([1.0]))
         assert s.post("/v2/models/wide/infer", {"id": "short"} | quern.infer_body([1.0])).status == 400
         assert s.post("/v2/models/wide/infer", b"{").status == 400
-        quern.wait_until(lambda: len(traces(s)) == 11, 5, lambda: "eleven traces, not " + str(traces(s)))
+        quern.wait_until(lambda: len(traces(s)) == 11, 5, "eleven traces")
         got = traces(s)
         by_id = {}
         for n, t in got.items():

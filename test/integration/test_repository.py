@@ -1,5 +1,6 @@
 """Model folders: Triton's layout, versions side by side, what happens when they change."""
 
+import base64
 import hashlib
 import json
 import random
@@ -527,3 +528,95 @@ def test_torn_and_damaged_copies_never_stop_what_serves(serve, tmp_path):
     assert load.failures == [] and load.ok > 20
     assert load_model(s, "m").status == 200
     wait_until(lambda: versions(s) == ["1"] and answer(s) == OLD, 10, "the whole file again")
+
+
+# ---- loads that bring their own configuration or files ----
+
+
+def test_load_with_files_and_configuration_of_the_request(serve, tmp_path):
+    http = pytest.importorskip("tritonclient.http")
+    from tritonclient.utils import InferenceServerException
+
+    repo = tmp_path / "repo"
+    for folder in ("kept", "iris/1"):
+        (repo / folder).mkdir(parents=True)
+    (repo / "iris/1/model.onnx").write_bytes((quern.DATA / "iris.onnx").read_bytes())
+    s = serve(config=f"repository: {{path: {repo}, mode: explicit, load: [iris]}}\nmodels: {{plain: 'builtin:identity'}}")
+    uploads = s.data / "uploads"
+    folders = lambda: sorted(p.name for p in uploads.iterdir()) if uploads.exists() else []
+    config = lambda name: s.get(f"/v2/models/{name}/config").json()
+    host, port = s.address
+    mlp = (quern.DATA / "mlp.onnx").read_bytes()
+    identity = (quern.DATA / "identity_fp32.onnx").read_bytes()
+    with http.InferenceServerClient(f"{host}:{port}", network_timeout=60) as c:
+        # A configuration alone: the repository's file, other settings. Numbers as texts, names in camel case.
+        c.load_model("iris", config=json.dumps({"maxBatchSize": "5", "dynamicBatching": {}, "instance_group": [{"count": 2, "kind": "KIND_CPU"}]}))
+        assert (config("iris")["max_batch_size"], config("iris")["instance_group"][0]["count"]) == (5, 2)
+        assert config("iris")["input"][0]["name"] == "X"
+        # Files: the repository's are not looked at. Two versions of which one is asked for.
+        c.load_model(
+            "iris",
+            config=json.dumps({"max_batch_size": 3, "version_policy": {"specific": {"versions": ["7"]}}}),
+            files={"file:7/model.onnx": identity, "file:6/model.onnx": b"never looked at"},
+        )
+        quern.wait_until(lambda: s.get("/v2/models/iris").json()["versions"] == ["7"], 10, "version 7 alone")
+        assert config("iris")["input"][0]["name"] != "X"
+        before = config("iris")
+        # What fails leaves what serves, says why, and nothing on the disk.
+        for bad, text in (
+            ({"config": "{}", "file:1/model.onnx": b64(b"not a model")}, "failed to load"),
+            ({"config": '{"max_batch_size": "x"}'}, "whole number"),
+            ({"config": '{"max_batch_size": '}, "config"),
+            ({"config": '{"dynamic_batching": {"preferred_batch_size": [[1]]}}', "file:1/model.onnx": b64(mlp)}, "list in a list"),
+            ({"file:1/model.onnx": b64(identity)}, "requires 'config'"),
+            ({"config": "{}", "file:../model.onnx": b64(identity)}, "not a path inside"),
+            ({"config": "{}", "file:/etc/x": b64(identity)}, "not a path inside"),
+            ({"config": "{}", "file:1/../../x": b64(identity)}, "not a path inside"),
+            ({"config": "{}", "file:1/.hidden": b64(identity)}, "not a path inside"),
+            ({"config": "{}", "file:a/b/c/d/e": b64(identity)}, "not a path inside"),
+            ({"config": "{}", "file:1/model.onnx": "!!!"}, "not Base64"),
+            ({"config": "{}", "file:1/model.onnx": 7}, "string"),
+            ({"config": {}}, "string"),
+            ({"noise": 1}, "not taken here"),
+        ):
+            r = s.post("/v2/repository/models/iris/load", {"parameters": bad})
+            assert r.status in (400, 501) and text in r.json()["error"], (bad, r)
+            assert config("iris") == before, bad
+            quern.wait_until(lambda: len(folders()) == 1, 10, "what it brought is gone")
+        # A model that nobody has configured, and one that is not there.
+        c.load_model("fresh", config="{}", files={"file:1/model.onnx": mlp})
+        assert c.is_model_ready("fresh") and len(folders()) == 2
+        with pytest.raises(InferenceServerException, match="failed to load 'nobody'"):
+            c.load_model("nobody", config="{}")
+        # A reload keeps it; a death of its worker too.
+        s.reload()
+        assert config("iris") == before and c.is_model_ready("fresh")
+        (pid,) = s.pids("worker", "fresh")
+        quern.kill(pid)
+        quern.wait_until(lambda: s.pids("worker", "fresh") not in ([], [pid]), 10, "the next worker")
+        # Load without anything: the repository again. Unload: gone, with its files.
+        c.load_model("iris")
+        quern.wait_until(lambda: config("iris")["input"][0]["name"] == "X", 10, "the repository's")
+        c.unload_model("fresh")
+        quern.wait_until(lambda: not c.is_model_ready("fresh"), 10, "unloaded")
+        with pytest.raises(InferenceServerException, match="failed to load 'fresh'"):
+            c.load_model("fresh")
+        quern.wait_until(lambda: folders() == [], 10, "no files")
+        # A built-in takes a configuration as well.
+        c.load_model("plain", config=json.dumps({"max_batch_size": 2, "dynamic_batching": {}}))
+        assert config("plain")["max_batch_size"] == 2
+    s.signal(signal.SIGTERM)
+    s.process.wait(20)
+    assert not uploads.exists()
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def test_uploads_are_refused_where_loads_are(serve):
+    s = serve("builtin:identity")
+    r = s.post("/v2/repository/models/identity/load", {"parameters": {"config": "{}", "file:1/model.onnx": b64(b"x")}})
+    assert r.status == 503 and "explicit" in r.json()["error"]
+    uploads = s.data / "uploads"
+    quern.wait_until(lambda: not uploads.exists() or not list(uploads.iterdir()), 5, "nothing kept")
