@@ -130,6 +130,7 @@ static void listen_all(struct edge_thread *t)
 static void take_news(struct edge_thread *t, const struct edge_news *n)
 {
     struct err err = {0};
+    char key[EDGE_SERIES_MAX];
     struct serve_state state = {.state = n->state,
                                 .reason = n->reason,
                                 .rollout = n->rollout.is_canary ? &n->rollout : NULL,
@@ -142,9 +143,10 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         if (serve_update(t->serve, n->shared, &state, &err))
             LOG_ERROR("model cannot be served on this thread", LOG_S("model", n->shared->name),
                       LOG_S("error", err.text));
-        /* Durations count for the version that serves, not for one that is tried beside it. */
-        if (!n->rollout.is_canary && !map_put(&t->series, str_c(n->shared->name), n->shared))
-            LOG_WARN("too many model names for metrics", LOG_S("model", n->shared->name));
+        edge_series_key(n->shared, key);
+        /* Lives of one version have the same series; one that is tried beside another must not take its place. */
+        if ((!n->rollout.is_canary || !map_get(&t->series, str_c(key))) && !map_put(&t->series, str_c(key), n->shared))
+            LOG_WARN("too many models for metrics", LOG_S("model", n->shared->name));
         edge_demand_news(t, n);
         break;
     case EDGE_NEWS_YIELD:
@@ -154,8 +156,9 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         edge_demand_news(t, n);
         break;
     case EDGE_NEWS_RETIRE:
-        if (map_get(&t->series, str_c(n->shared->name)) == n->shared)
-            (void)map_take(&t->series, str_c(n->shared->name));
+        edge_series_key(n->shared, key);
+        if (map_get(&t->series, str_c(key)) == n->shared)
+            (void)map_take(&t->series, str_c(key));
         serve_retire(t->serve, n->segment);
         edge_demand_news(t, n);
         break;

@@ -27,6 +27,8 @@ struct edge_rollout { /* of a canary: how it is tried, and what its predecessor'
     bool is_comparing; /* edge_compare.c judges, not the counts */
 };
 
+#define EDGE_SERIES_MAX (MODEL_NAME_MAX + 33)
+
 enum edge_news_kind {
     EDGE_NEWS_MODEL,
     EDGE_NEWS_RETIRE,
@@ -81,7 +83,7 @@ struct edge_thread {
     uv_timer_t parked_tick;
     struct edge_record *records; /* recordings that are asked for on this thread */
     struct http_req *reloading; /* waits for the master's answer */
-    struct map series;          /* model name -> struct model_shared *, for metrics by name; borrowed */
+    struct map series;          /* edge_series_key -> struct model_shared *, for metrics; borrowed */
 };
 
 struct edge_memory { /* of a model's workers, as the master has measured it */
@@ -111,6 +113,12 @@ struct edge_model { /* the first thread's book of models */
 
 #define EDGE_MODELS_MAX 1024
 
+#define EDGE_STATS_GONE 256
+struct edge_stats_gone { /* of a version that is gone: it may come back */
+    char name[MODEL_NAME_MAX], version[32];
+    struct stats *stats;
+};
+
 struct edge {
     /* from the launch message */
     int threads_len;
@@ -136,6 +144,8 @@ struct edge {
     pthread_mutex_t models_lock; /* the book is read by all threads' status pages */
     struct edge_model models[EDGE_MODELS_MAX];
     size_t models_len;
+    struct edge_stats_gone gone[EDGE_STATS_GONE];
+    uint64_t gone_at;
     bool all_settled, listening;
     _Atomic bool draining;
     _Atomic int threads_drained;
@@ -203,7 +213,12 @@ void edge_record_end_all(struct edge_thread *t);
 void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings);
 void edge_compare_end(struct edge_model *m); /* before it is forgotten */
 
+/* edge_stats.c */
+void edge_stats_adopt(struct edge *e, struct model_shared *m); /* a new life counts on where one of its version was */
+void edge_stats_keep(struct edge *e, const struct model_shared *m); /* before it is forgotten */
+
 /* edge_metrics.c */
+void edge_series_key(const struct model_shared *m, char out[EDGE_SERIES_MAX]);
 void edge_metrics_model(struct edge *e, struct model_shared *m);
 void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_out,
                        void *arg); /* server_done_fn; arg: the thread */

@@ -94,6 +94,12 @@ static const char *const outcome_names[OUTCOME_MAX_] = {"ok",      "client_error
                                                         "timeout", "cancelled",    "failed"};
 static const char *const stage_names[6] = {"receive", "decode", "queue", "compute", "encode", "send"};
 
+/* As struct http_req has it in log_series. */
+void edge_series_key(const struct model_shared *m, char out[EDGE_SERIES_MAX])
+{
+    (void)snprintf(out, EDGE_SERIES_MAX, "%s/%s", m->name, m->version);
+}
+
 void edge_metrics_model(struct edge *e, struct model_shared *m)
 {
     const char *const model[] = {"model", m->name, "version", m->version, NULL};
@@ -129,7 +135,7 @@ void edge_metrics_done(const struct http_req *req, int status, uint64_t bytes_ou
     if (req->log_model.n == 0 && !is_logged)
         return;
     uint64_t took_ns = clock_now_ns() - req->t_start_ns;
-    const struct model_shared *m = req->log_model.n ? map_get(&t->series, req->log_model) : NULL;
+    const struct model_shared *m = req->log_series.n ? map_get(&t->series, req->log_series) : NULL;
     if (m && status == 200) {
         metric_observe(m->duration, t->index, took_ns);
         for (int s = 0; s < 6; s++)

@@ -228,6 +228,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     (void)str_copy(sh->version, sizeof sh->version, n->version);
     (void)str_copy(sh->path, sizeof sh->path, n->path);
     (void)str_copy(sh->class_name, sizeof sh->class_name, n->class_name);
+    edge_stats_adopt(e, sh);
     edge_metrics_model(e, sh);
     history_watch(e->history, sh);
     struct edge_model *m = &e->models[e->models_len++];
@@ -542,6 +543,7 @@ void edge_on_model_gone(struct edge *e, struct str payload)
     struct model_shared *sh = m ? m->shared : NULL;
     if (m) {
         edge_compare_end(m);
+        edge_stats_keep(e, sh);
         history_forget(e->history, sh);
         free(m->scale);
         free(m->explain);

@@ -219,6 +219,8 @@ static int timeout_ms(const struct master *m)
     next = scale < next ? scale : next;
     uint64_t kept = rollback_next_ns(m);
     next = kept < next ? kept : next;
+    uint64_t cache = cache_next_ns(m);
+    next = cache < next ? cache : next;
     uint64_t stems = stems_next_ns(m);
     next = stems < next ? stems : next;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
@@ -250,6 +252,7 @@ static void wait_once(struct master *m)
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());
     ensembles_tick(m);
+    cache_tick(m, clock_now_ns());
     budget_tick(m, clock_now_ns());
     lives_sweep(m);
     if (m->status_dirty)

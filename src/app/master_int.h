@@ -159,7 +159,7 @@ struct master {
     uint64_t crash_seq;
     char last_error[600]; /* of a reload, for the status */
     struct watch *watch;  /* master_watch.c */
-    uint64_t next_scan_ns;
+    uint64_t next_scan_ns, next_cache_ns;
     bool is_auto_reload;       /* a reload by the watch: models whose files are not settled stay as they are */
     struct rejected *rejected; /* master_rollback.c */
     struct overrides *overrides; /* master_overrides.c */
@@ -239,6 +239,10 @@ void master_write_ensemble(const struct ensemble_config *e, struct json_writer *
 bool ensemble_waits(const struct master *m, const struct life *l);
 void ensembles_tick(struct master *m); /* tells the edge of those that need not wait any more */
 bool master_same_ensemble(const struct ensemble_config *a, const struct ensemble_config *b);
+
+/* master_cache.c: folders of models that are gone */
+void cache_tick(struct master *m, uint64_t now_ns);
+uint64_t cache_next_ns(const struct master *m);
 
 /* master_warm_up.c */
 void master_write_warm_up(const struct model_config *c, struct json_writer *w); /* nothing, if there is none */

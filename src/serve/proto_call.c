@@ -164,6 +164,18 @@ static void on_cancel(struct http_req *req, void *arg)
     infer_cancel(&c->infer);
 }
 
+/* Copies: they are read after the model may be gone. */
+static void set_log(struct http_req *req, const struct served_info *info)
+{
+    size_t name = strlen(info->name), version = strlen(info->version);
+    char *text = arena_alloc(req->arena, name + 1 + version); /* both have limits */
+    memcpy(text, info->name, name);
+    text[name] = '/';
+    memcpy(text + name + 1, info->version, version);
+    req->log_model = (struct str){text, name};
+    req->log_series = (struct str){text, name + 1 + version};
+}
+
 enum err_code proto_call_model(struct proto_call *c, struct served *m, struct err *err)
 {
     c->info = served_info(m);
@@ -188,7 +200,7 @@ enum err_code proto_call_model(struct proto_call *c, struct served *m, struct er
     i->request_id = c->req->id;
     i->client = c->req->peer;
     proto_trace_begin(c);
-    c->req->log_model = arena_str_dup(c->req->arena, str_c(c->info->name)); /* read after the model may be gone */
+    set_log(c->req, c->info);
     return ERR_OK;
 }
 

@@ -11,6 +11,7 @@ struct model_shared *model_shared_new(void)
     struct model_shared *m = calloc(1, sizeof *m);
     CHECK(m);
     m->refs = 1;
+    m->stats = stats_new();
     quarantine_init(&m->quarantine);
     return m;
 }
@@ -26,7 +27,7 @@ struct model_shared *model_shared_unref(struct model_shared *m)
     if (m && atomic_fetch_sub(&m->refs, 1) == 1) {
         segment_close(&m->map);
         (void)ensemble_free(m->ensemble);
-        stats_free(m);
+        (void)stats_unref(m->stats);
         labels_free(m);
         cache_free(m->cache);
         (void)compare_ring_free(m->kept);

@@ -1,11 +1,36 @@
 #include "serve/stats.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/shared.h"
+
+struct stats *stats_new(void)
+{
+    struct stats *s = calloc(1, sizeof *s);
+    CHECK(s);
+    s->refs = 1;
+    return s;
+}
+
+struct stats *stats_ref(struct stats *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+struct stats *stats_unref(struct stats *s)
+{
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+        return NULL;
+    for (int i = 0; i < STATS_THREADS_MAX; i++)
+        free(atomic_load(&s->thread[i]));
+    free(s);
+    return NULL;
+}
 
 /* Only the owning thread writes: a plain addition, seen whole by readers. */
 static void add(_Atomic uint64_t *at, uint64_t n)
@@ -27,12 +52,13 @@ static void add_cell(struct stats_cell *c, uint64_t ns)
 /* Made by the first request of the thread: most models are not asked on every thread. */
 static struct stats_thread *cells(struct model_shared *m, int thread)
 {
-    struct stats_thread *t = atomic_load_explicit(&m->stats[thread], memory_order_relaxed);
+    static_assert(STATS_THREADS_MAX == LANE_THREADS_MAX, "a cell for each thread");
+    struct stats_thread *t = atomic_load_explicit(&m->stats->thread[thread], memory_order_relaxed);
     if (t)
         return t;
     t = calloc(1, sizeof *t);
     CHECK(t);
-    atomic_store_explicit(&m->stats[thread], t, memory_order_release);
+    atomic_store_explicit(&m->stats->thread[thread], t, memory_order_release);
     return t;
 }
 
@@ -106,7 +132,7 @@ void stats_sum(const struct model_shared *m, struct stats_sum *out)
 {
     memset(out, 0, sizeof *out);
     for (int i = 0; i < LANE_THREADS_MAX; i++) {
-        const struct stats_thread *t = atomic_load_explicit(&m->stats[i], memory_order_acquire);
+        const struct stats_thread *t = atomic_load_explicit(&m->stats->thread[i], memory_order_acquire);
         if (!t)
             continue;
         for (int s = 0; s < STATS_STAGES; s++) {
@@ -121,10 +147,4 @@ void stats_sum(const struct model_shared *m, struct stats_sum *out)
         for (int k = 0; k < STATS_SIZES; k++)
             sum_size(out, &t->size[k]);
     }
-}
-
-void stats_free(struct model_shared *m)
-{
-    for (int i = 0; i < LANE_THREADS_MAX; i++)
-        free(atomic_load(&m->stats[i]));
 }

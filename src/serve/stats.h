@@ -1,5 +1,5 @@
 /* Counters of a model as Triton's statistics want them: by stage of a request and by size of a run. Each edge thread counts in cells of its
- * own; a reader adds them up. They begin at zero with each life of a model: a reload is a new one. */
+ * own; a reader adds them up. Lives of the same name and version share them, so that a reload or a way back does not begin at zero. */
 #ifndef SERVE_STATS_H
 #define SERVE_STATS_H
 
@@ -37,6 +37,18 @@ struct stats_thread {
     struct stats_run_cell size[STATS_SIZES];
 };
 
+#define STATS_THREADS_MAX 64 /* LANE_THREADS_MAX */
+
+struct stats {
+    _Atomic int refs;
+    _Atomic(struct stats_thread *) thread[STATS_THREADS_MAX];
+};
+
+/* The first reference is the caller's. */
+struct stats *stats_new(void);
+struct stats *stats_ref(struct stats *s);
+struct stats *stats_unref(struct stats *s); /* returns NULL; s may be NULL */
+
 struct model_shared;
 
 /* A request that was answered: ns by stage, from STATS_SUCCESS to STATS_OUTPUT, FAIL left out. */
@@ -57,6 +69,5 @@ struct stats_sum {
     } size[STATS_SIZES];
 };
 void stats_sum(const struct model_shared *m, struct stats_sum *out);
-void stats_free(struct model_shared *m);
 
 #endif

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -620,3 +621,71 @@ def test_uploads_are_refused_where_loads_are(serve):
     assert r.status == 503 and "explicit" in r.json()["error"]
     uploads = s.data / "uploads"
     quern.wait_until(lambda: not uploads.exists() or not list(uploads.iterdir()), 5, "nothing kept")
+
+
+# ---- what outlives a reload, and what does not ----
+
+
+def counts(server, version, model="m"):
+    stats = server.get(f"/v2/models/{model}/versions/{version}/stats").json()["model_stats"][0]
+    return stats["inference_stats"]["success"]["count"]
+
+
+def durations(server, version, model="m"):
+    want = f'quern_inference_duration_seconds_count{{model="{model}",version="{version}"}}'
+    return sum(int(float(line.split()[-1])) for line in server.get("/metrics").body.decode().splitlines() if line.startswith(want))
+
+
+@pytest.mark.onnx
+def test_durations_count_for_the_version_that_was_asked(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    put(tmp_path / "m", 2, "iris_names.onnx")
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", versions: all}}}}')
+    for _ in range(5):
+        assert s.post("/v2/models/m/versions/1/infer", infer_body()).status == 200
+    for _ in range(3):
+        assert s.post("/v2/models/m/infer", infer_body()).status == 200
+    wait_until(lambda: (durations(s, 1), durations(s, 2)) == (5, 3), 5, "five and three")
+    assert (counts(s, 1), counts(s, 2)) == (5, 3)
+
+
+@pytest.mark.onnx
+def test_statistics_go_on_through_reloads_and_on_the_way_back(serve, tmp_path):
+    file = tmp_path / "m.onnx"
+    shutil.copy(quern.DATA / "iris.onnx", file)
+    s = serve(config=f'models: {{m: {{path: "{file}", keep_old: 60s}}}}', threads=2)
+    for _ in range(4):
+        assert answer(s) == OLD
+    shutil.copy(quern.DATA / "iris_names.onnx", tmp_path / "new")
+    (tmp_path / "new").rename(file)
+    s.reload()
+    wait_until(lambda: answer(s) == NEW, 10 * SLOW, "the new file")
+    before = counts(s, 1)
+    assert before >= 5, "they began at zero"
+    assert s.post("/api/models/m/rollback", b"").status == 200
+    wait_until(lambda: answer(s) == OLD, 5, "the old file's model")
+    assert counts(s, 1) > before
+    wait_until(lambda: durations(s, 1) == counts(s, 1), 5, "both count alike")
+
+
+@pytest.mark.onnx
+def test_caches_of_models_that_are_gone_go_after_a_week(serve, tmp_path):
+    put(tmp_path / "models/m", 1)
+    put(tmp_path / "models/unloaded", 1)
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    week = 8 * 24 * 3600
+    for name in ["m", "unloaded", "gone", "recent"]:
+        (data / f"cache/{name}/deep/er").mkdir(parents=True)
+        (data / f"cache/{name}/deep/file").write_text("x" * 1000)
+        (data / f"cache/{name}/link").symlink_to(outside)
+        if name != "recent":
+            os.utime(data / f"cache/{name}", (time.time() - week,) * 2)
+    s = serve(config=f"repository: {{path: {tmp_path}/models, mode: explicit, load: m}}", data=data)
+    wait_until(lambda: not (data / "cache/gone").exists(), 20, "the end of the folder")
+    assert "cache of a model that is gone was removed" in s.output()[1]
+    assert sorted(p.name for p in (data / "cache").iterdir()) == ["m", "recent", "unloaded"]
+    assert (outside / "kept").exists()
+    assert time.time() - (data / "cache/unloaded").stat().st_mtime < 60, "who is known is not away"
+    assert answer(s) == OLD

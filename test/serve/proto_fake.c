@@ -144,6 +144,8 @@ void fake_infer_facts(const struct infer *i, struct infer_facts *out)
 
 struct model_shared *fake_served_shared(const struct served *m)
 {
+    static struct stats stats[ARRAY_LEN(models)];
+    ((struct model_shared *)(uintptr_t)&m->shared)->stats = &stats[m - models];
     return (struct model_shared *)(uintptr_t)&m->shared;
 }
 
