@@ -26,5 +26,7 @@ bool cgroup_own(struct str self, struct str controller, char *out, size_t out_si
 void cgroup_open_at(struct cgroup *g, const char *root, const char *self, int share_max);
 /* Cores that quotas allow, rounded up; the least of our group's and of all around it. 0: no quota. */
 int cgroup_cores(const char *root, const char *self);
+/* Bytes that limits of memory leave, the least of our group's and of all around it, at least 1. 0: no limit. */
+uint64_t cgroup_memory(const char *root, const char *self);
 
 #endif

@@ -74,7 +74,9 @@ static uint64_t kb_line(struct str text, struct str name)
 uint64_t memory_available(void)
 {
     char text[4096];
-    return kb_line(small_file("/proc/meminfo", text, sizeof text), STR("MemAvailable:"));
+    uint64_t machine = kb_line(small_file("/proc/meminfo", text, sizeof text), STR("MemAvailable:"));
+    uint64_t group = cgroup_memory(CGROUP_ROOT, CGROUP_SELF);
+    return group != 0 && (machine == 0 || group < machine) ? group : machine;
 }
 
 bool proc_usage_read(int pid, struct proc_usage *out)

@@ -10,7 +10,7 @@ int cpu_budget(void);
 /* Tells kinds of processors apart: what is measured, or packed, for one does not hold for another. */
 uint64_t cpu_print(void);
 
-/* Memory that new programs may take without swapping, as the kernel guesses; 0: unknown. */
+/* Memory that new programs may take without swapping, as the kernel guesses, and within the limits of our control groups; 0: unknown. */
 uint64_t memory_available(void);
 
 struct proc_usage {

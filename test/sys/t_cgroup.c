@@ -426,6 +426,45 @@ TEST(quota_without_any_group)
     EXPECT_EQ(cores(), 0);
 }
 
+/* ---- memory ---- */
+
+TEST(memory_v2_is_what_limits_leave)
+{
+    begin_v2("cpu memory");
+    EXPECT_EQ(cgroup_memory(root, self), 0);
+    put(in_root("/a/b/memory.max"), "max\n");
+    put(in_root("/a/b/memory.current"), "5000\n");
+    EXPECT_EQ(cgroup_memory(root, self), 0);
+    put(in_root("/a/memory.max"), "100000\n"); /* of the group around ours */
+    put(in_root("/a/memory.current"), "70000\n");
+    EXPECT_EQ(cgroup_memory(root, self), 30000);
+    put(in_root("/a/memory.stat"), "anon 1\nfile 60000\ninactive_file 20000\nactive_file 40000\n");
+    EXPECT_EQ(cgroup_memory(root, self), 50000); /* pages that are given up first */
+    put(in_root("/a/memory.current"), "130000\n");
+    EXPECT_EQ(cgroup_memory(root, self), 1);
+}
+
+TEST(memory_v1_knows_no_limit_by_a_great_number)
+{
+    begin("5:memory:/m\n4:cpu:/\n");
+    folder("/memory");
+    folder("/memory/m");
+    put(in_root("/memory/memory.limit_in_bytes"), "9223372036854771712\n");
+    put(in_root("/memory/memory.usage_in_bytes"), "1000\n");
+    EXPECT_EQ(cgroup_memory(root, self), 0);
+    put(in_root("/memory/m/memory.limit_in_bytes"), "40000\n");
+    put(in_root("/memory/m/memory.usage_in_bytes"), "30000\n");
+    put(in_root("/memory/m/memory.stat"), "inactive_file 1\ntotal_inactive_file 500\n");
+    EXPECT_EQ(cgroup_memory(root, self), 10500);
+}
+
+TEST(memory_of_this_machine)
+{
+    uint64_t left = memory_available();
+    EXPECT(left > 0);
+    EXPECT(left <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
 /* ---- the real kernel, where it lets us ---- */
 
 static bool is_in_class(int pid, const char *name)
