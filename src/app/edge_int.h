@@ -90,7 +90,7 @@ struct edge_memory { /* of a model's workers, as the master has measured it */
     bool is_measured, is_loaded;
     uint64_t need_bytes, private_bytes, shared_bytes, program_bytes, peak_bytes, load_ns;
     uint64_t budget_bytes; /* of all models */
-    char key[40]; /* what they, and its description, depend on */
+    char key[40];          /* what they, and its description, depend on */
 };
 
 struct edge_model { /* the first thread's book of models */

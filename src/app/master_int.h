@@ -71,10 +71,10 @@ struct residence {
     bool is_busy;     /* as the edge said last */
     uint64_t used_ns; /* the same */
     uint64_t started_ns, ready_ns, sampled_ns;
-    uint64_t wanted_ns, expect_ns;    /* as last decided */
-    uint64_t retry_ns;                /* FAILED, on demand: from then on it may be tried again */
+    uint64_t wanted_ns, expect_ns;     /* as last decided */
+    uint64_t retry_ns;                 /* FAILED, on demand: from then on it may be tried again */
     uint32_t failures, loads, unloads; /* failures: in a row */
-    char why[240];                    /* for people: what became of it last */
+    char why[240];                     /* for people: what became of it last */
 };
 
 /* Instances and threads of a life that are wanted (master_scale.c). */
@@ -263,7 +263,8 @@ void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
 
 /* master_budget.c: which models are in memory */
-void budget_enter(struct master *m, struct life *l); /* a new life with workers: loads it, at once or when there is room, or leaves it asleep */
+/* A new life with workers: loads it, at once or when there is room, or leaves it asleep. */
+void budget_enter(struct master *m, struct life *l);
 void budget_tick(struct master *m, uint64_t now_ns);
 uint64_t budget_next_ns(const struct master *m);
 void budget_edge_is_new(struct master *m); /* it knows nothing of what an earlier one was asked, or asked for */
