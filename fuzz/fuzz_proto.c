@@ -20,7 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         "/v2/models/pair/infer",
                                         "/v2/models/text/infer",
                                         "/v2/models/fixed/infer",
-                                        "/v2/repository/index"};
+                                        "/v2/repository/index",
+                                        "/v2/models/pair/generate",
+                                        "/v2/models/text/generate"};
     if (size < 2)
         return 0;
     char length[16];

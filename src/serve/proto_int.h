@@ -96,6 +96,8 @@ void proto_trace_end(const struct proto_call *c);
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);
+void proto_generate(struct http_req *req, const struct route_match *m, void *arg);
+void proto_generate_stream(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_server(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_live(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_ready(struct http_req *req, const struct route_match *m, void *arg);

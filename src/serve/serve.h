@@ -34,7 +34,7 @@ struct serve_hooks {
     /* Takes a request that must wait until m is loaded: it is handled anew then, or when that has come to nothing. False: it cannot wait. */
     bool (*park)(void *arg, struct http_req *req, struct model_shared *m, uint64_t deadline_ns, struct err *err);
     void (*yielded)(void *arg, struct model_shared *m); /* after serve_yield, LATER: it has no requests any more */
-    void (*log_chosen)(void *arg);                 /* what this process logs has changed: tell the others */
+    void (*log_chosen)(void *arg);                      /* what this process logs has changed: tell the others */
     void *arg;
 };
 

@@ -388,3 +388,14 @@ def test_traces_are_whole_while_written_and_when_the_server_ends(serve):
     s.signal(signal.SIGTERM)
     s.process.wait(20)
     assert len(traces(s)) == load.ok
+
+
+def test_generate(identity):
+    r = identity.post("/v2/models/bytes/generate", {"INPUT0": ["a", "b"], "temperature": 0.1})
+    assert r.json() == {"model_name": "bytes", "model_version": "1", "OUTPUT0": ["a", "b"]}
+    r = identity.post("/v2/models/wide/versions/1/generate_stream", {"INPUT0": list(range(16))})
+    assert r.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert r.body.startswith(b"data: {") and r.body.endswith(b"}\n\n")
+    assert json.loads(r.body[6:])["OUTPUT0"] == list(range(16))
+    r = identity.post("/v2/models/wide/generate_stream", {"INPUT0": [1]})
+    assert r.status == 400 and "unexpected shape" in r.json()["error"]

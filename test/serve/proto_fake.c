@@ -17,6 +17,7 @@
 #define infer_get_bytes   fake_infer_get_bytes
 #include "../../src/serve/proto_cached.c"
 #include "../../src/serve/proto_call.c"
+#include "../../src/serve/proto_generate.c"
 #include "../../src/serve/proto_openapi.c"
 #include "../../src/serve/proto_predict.c"
 #include "../../src/serve/proto_routes.c"
