@@ -85,7 +85,8 @@ def crash():
                 answer = post(port_of(s), "/v2/models/crash/infer", poison)
             after = post(port_of(s), "/v2/models/crash/infer", BODY)
             rows.append([s.name, answer, n.told(), after, state(s)])
-    return ["a crash in the model's code", ["", "that request", "another model's requests", "the model, afterwards", "the server"], rows]
+    return ["a crash in the model's code", ["", "that request", "another model's requests", "the model, afterwards", "the server"], rows,
+            rows[0][2].startswith("0 of") and rows[0][3:] == ["200", "runs on"]]
 
 
 # ---- kill -9 ----
@@ -169,7 +170,8 @@ def killed():
         with s:
             stub = next(p for p in s.pids() if "python" in pathlib.Path(f"/proc/{p}/comm").read_text())
             rows.append(killed_row(s, "py", lambda: stub))
-    return ["kill -9 of a model's process, which serves one client", ["", "requests", "with", "serves again", "longest request", "model's /ready", "the server"], rows]
+    return ["kill -9 of a model's process, which serves one client", ["", "requests", "with", "serves again", "longest request", "model's /ready", "the server"], rows,
+            rows[0][1].startswith("0 of") and rows[0][-1] == "runs on"]
 
 
 # ---- a damaged version ----
@@ -192,7 +194,8 @@ def damaged():
             repaired = post(port_of(s), load, "{}", 60)
             versions = json.loads(get(port_of(s), "/v2/models/mlp784")[1]).get("versions")
             rows.append([s.name, told, serves, f"{repaired}, serves {versions}", state(s)])
-    return ["a new version whose file is cut off", ["", "load says", "a request then", "load of the whole file", "the server"], rows]
+    return ["a new version whose file is cut off", ["", "load says", "a request then", "load of the whole file", "the server"], rows,
+            rows[0][1].startswith("400") and rows[0][2] == "200" and rows[0][3].startswith("200, serves ['2']")]
 
 
 # ---- hostile requests ----
@@ -257,16 +260,20 @@ def hostile():
                 time.sleep(0.2)
                 row += [said, "serves on" if after == "200" else state(s) if s.process.poll() is not None else after]
         rows.append(row)
-    return ["hostile requests, each to a fresh server", ["", "quern answers", "then", "Triton answers", "then"], rows]
+    return ["hostile requests, each to a fresh server", ["", "quern answers", "then", "Triton answers", "then"], rows,
+            all(row[1].startswith("4") and row[2] == "serves on" for row in rows)]
 
 
 def run(_seconds):
     need("taskset", "chrt", "cc")
     install()
-    found = {}
+    found, wrong = {}, []
     for case in (crash, killed, damaged, hostile):
-        title, header, rows = case()
+        title, header, rows, is_right = case()
         print(f"\n{title[0].upper()}{title[1:]}")
         table(header, rows)
         found[title] = {"header": header, "rows": rows}
+        wrong += [] if is_right else [title]
     record("triton-faults", {"cases": found})
+    if wrong:
+        raise RuntimeError(f"quern did not do what it promises: {'; '.join(wrong)}")
