@@ -248,6 +248,7 @@ uint64_t cache_next_ns(const struct master *m);
 void master_write_warm_up(const struct model_config *c, struct json_writer *w); /* nothing, if there is none */
 
 /* master_reload.c */
+bool life_is_wanted(const struct master *m, const struct life *l); /* its version, by the configuration in force */
 enum err_code master_reload(struct master *m, struct err *err);
 void lives_leave(struct master *m, const struct life *news); /* versions no longer wanted, when others are ready */
 

@@ -17,6 +17,11 @@ static const struct model_config *wanted(const struct config *c, const char *nam
     return NULL;
 }
 
+bool life_is_wanted(const struct master *m, const struct life *l)
+{
+    return wanted(&m->snapshot->config, l->config->name, l->config->version) != NULL;
+}
+
 static bool is_of(const struct life *l, const char *name, const char *version)
 {
     return l->state < LIFE_KEPT && strcmp(l->config->name, name) == 0 &&

@@ -263,8 +263,6 @@ def test_explicit_models_come_and_go_by_request(serve, tmp_path):
     assert r.status == 400 and "failed to load 'bad'" in r.json()["error"]
     r = load_model(s, "nowhere")
     assert r.status == 404 and "no such model" in r.json()["error"]
-    r = load_model(s, "m", body=b'{"parameters": {"config": "{}"}}')
-    assert r.status == 501 and "config" in r.json()["error"]
     assert load_model(s, "m", "unload").status == 200
     wait_until(lambda: answer(s) == 404 and not s.pids("worker", "m"), 5, "the end of the model")
     assert load_model(s, "m", "unload").status == 404
@@ -623,6 +621,113 @@ def test_uploads_are_refused_where_loads_are(serve):
     quern.wait_until(lambda: not uploads.exists() or not list(uploads.iterdir()), 5, "nothing kept")
 
 
+def new_pids(server, before):
+    return [p["pid"] for p in server.processes("worker") if p["pid"] and p["pid"] not in before]
+
+
+@pytest.mark.parametrize("who", ["new", "old", "edge"])
+def test_kill_9_while_a_new_version_warms_up(serve, who):
+    model = "models: {{m: {{path: 'builtin:delay', parameters: {{dims: '2', execute_delay_ms: '{}'}}, warm_up: {{a: {{count: 20}}}}}}}}"
+    s = serve(config=model.format(30))
+    with Load(s, echo_of(4), connections=2, reconnect=who == "edge") as load:
+        for k in range(3):
+            before = s.pids("worker")
+            s.write_config(model.format(31 + k))
+            s.reload()
+            (new,) = wait_until(lambda: new_pids(s, before), 5 * SLOW, "the new worker")
+            time.sleep(0.2 * k)
+            for pid in {"new": [new], "old": before, "edge": s.pids("edge")}[who]:
+                quern.kill(pid)
+            wait_until(lambda: len(s.processes("worker")) == 1 and s.pids("worker") and not set(s.pids("worker")) & set(before), 20 * SLOW, "the new one alone")
+    assert load.failures == [] and load.ok > 20
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("who", ["kept", "leaving", "edge"])
+def test_kill_9_on_the_way_back(serve, tmp_path, who):
+    """Who is to serve again, who is to go, or the edge dies at once or a moment after the roll-back was asked for."""
+    put(tmp_path / "m", 1)
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", keep_old: 60s}}}}')
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=3, reconnect=who == "edge") as load:
+        for k, delay in enumerate([0, 0.005, 0.05]):
+            put(tmp_path / "m", k + 2, "iris_names.onnx")
+            s.reload()
+            wait_until(lambda: states(s).get(str(k + 2)) == "ready" and "kept" in states(s).values(), 10 * SLOW, "a version that is kept")
+            by_state = {m["state"]: m["version"] for m in s.status()["models"]}
+            pid_of = {p["version"]: p["pid"] for p in s.processes("worker")}
+            victim = {"kept": pid_of[by_state["kept"]], "leaving": pid_of[by_state["ready"]], "edge": s.pids("edge")[0]}[who]
+            quern.cli("model", "rollback", "m", "--data", s.data)
+            time.sleep(delay)
+            quern.kill(victim)
+            # with its worker dead before it was asked for, the way back may be gone: then the new version goes on
+            wait_until(lambda: versions_or_none(s) in ([by_state["kept"]], [by_state["ready"]]), 10 * SLOW, "one of the two")
+            wait_until(lambda: answer_or_none(s) in (OLD, NEW), 10 * SLOW, "its answers")
+    assert load.failures == [] and load.ok > 50
+
+
+def answer_or_none(server):
+    try:
+        return answer(server)
+    except OSError:
+        return None  # the edge is just being started again
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("stage", ["loading", "canary"])
+def test_roll_back_during_a_roll_out(serve, tmp_path, stage):
+    """Version 1 is kept, 2 serves, and 3 is on its way when somebody rolls back."""
+    canary = ", canary: {percent: 30, for: 1h, max_slower: 1000}" if stage == "canary" else ""
+    text = lambda count, more: f'models: {{m: {{path: "{tmp_path}/m", keep_old: 60s, warm_up: {{w: {{count: {count}, batch_size: 512}}}}{more}}}}}'
+    put(tmp_path / "m", 1)
+    s = serve(config=text(1, ""))
+    check = [("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))]
+    with Load(s, check, connections=3) as load:
+        put(tmp_path / "m", 2, "iris_names.onnx")
+        s.reload()
+        wait_until(lambda: states(s) == {"1": "kept", "2": "ready"}, 10 * SLOW, "the second version")
+        s.write_config(text(3000, canary))
+        put(tmp_path / "m", 3)
+        s.reload()
+        wait_until(lambda: states(s).get("3") == stage, 20 * SLOW, "the third version on its way")
+        r = s.post("/api/models/m/rollback", b"")
+        assert r.status == 200, r
+        if stage == "canary":
+            wait_until(lambda: states(s) == {"1": "kept", "2": "ready"}, 10 * SLOW, "the trial's end")
+            assert "version 3 was tried and sent back" in s.status()["last_error"] and answer(s) == NEW
+        else:
+            wait_until(lambda: answer(s) == OLD, 10 * SLOW, "the first version again")
+            wait_until(lambda: states(s).get("3") == "ready", 60 * SLOW, "the third, which nobody sent back")
+            wait_until(lambda: versions(s) == ["3"], 10 * SLOW, "the third alone")
+    assert load.failures == [] and load.ok > 50
+
+
+def test_a_new_version_that_crashes_in_its_warm_up_leaves_the_old_one(serve):
+    model = "models: {{m: {{path: 'builtin:{}, warm_up: {{a: {{inputs: {{INPUT0: zero}}}}}}}}}}"
+    s = serve(config=model.format("identity', parameters: {dims: '2', datatype: INT32}"))
+    with Load(s, [("/predict", predict_body("m", [7, 1]), expect_prediction([7, 1]))], connections=2) as load:
+        s.write_config(model.format("crash', parameters: {dims: '2', datatype: INT32, on: '0', how: segv}"))
+        s.reload()
+        wait_until(lambda: "not replaced" in s.status()["last_error"], 60 * SLOW, "the reason")
+        assert "gave up after 5 starts" in s.status()["last_error"] and "signal 11" in s.status()["last_error"]
+    assert load.failures == [] and load.ok > 50
+
+
+def test_a_canary_that_crashes_is_sent_back(serve):
+    rules = "percent: 50, for: 1h, min_requests: 20, max_slower: 1000"
+    s = serve(config=canary_config("path: 'builtin:identity', parameters: {dims: '2'}", rules))
+    s.write_config(canary_config("path: 'builtin:crash', parameters: {dims: '2', on: '7', how: abort}", rules))
+    s.reload()
+    wait_until(lambda: has_canary(s), 5, "the canary")
+    end = time.monotonic() + 60
+    while "sent back" not in s.status()["last_error"] and time.monotonic() < end:
+        for k in range(10):
+            s.predict("m", [7, k], {"x-canary": f"u{k}"})
+    assert "requests failed" in s.status()["last_error"]
+    wait_until(lambda: states(s) == {"1": "ready"}, 10, "the old one alone")
+    assert all(s.predict("m", [7, k], {"x-canary": f"u{k}"}).status in (200, 422) for k in range(10))
+
+
 # ---- what outlives a reload, and what does not ----
 
 
@@ -684,7 +789,7 @@ def test_caches_of_models_that_are_gone_go_after_a_week(serve, tmp_path):
             os.utime(data / f"cache/{name}", (time.time() - week,) * 2)
     s = serve(config=f"repository: {{path: {tmp_path}/models, mode: explicit, load: m}}", data=data)
     wait_until(lambda: not (data / "cache/gone").exists(), 20, "the end of the folder")
-    assert "cache of a model that is gone was removed" in s.output()[1]
+    wait_until(lambda: "cache of a model that is gone was removed" in s.output()[1], 5, "the line in the log")
     assert sorted(p.name for p in (data / "cache").iterdir()) == ["m", "recent", "unloaded"]
     assert (outside / "kept").exists()
     assert time.time() - (data / "cache/unloaded").stat().st_mtime < 60, "who is known is not away"
