@@ -312,6 +312,8 @@ static enum err_code read_launch(struct edge *e, struct str text, struct err *er
             json_bool(&r, &e->access_log);
         else if (str_eq_c(key, "record_over_network"))
             json_bool(&r, &e->record_over_network);
+        else if (str_eq_c(key, "base_path") && json_string(&r, &e->arena, &s))
+            e->base_path = arena_str_dup(&e->arena, s);
         else if (str_eq_c(key, "allow_client_shm") && json_bool(&r, &allow_client_shm))
             client_shm_allow(allow_client_shm);
         else if (str_eq_c(key, "data") && json_string(&r, &e->arena, &s))

@@ -411,9 +411,18 @@ static void send_asset(struct http_req *req, const struct asset *a)
                  is_fresh ? 0 : 1);
 }
 
+static void take_base_path(const struct edge *e, struct http_req *req)
+{
+    struct str base = e->base_path, path = req->path;
+    if (base.n == 0 || !str_starts(path, base) || (path.n > base.n && path.p[base.n] != '/'))
+        return;
+    req->path = path.n > base.n ? str_sub(path, base.n, path.n) : STR("/");
+}
+
 void edge_handle(struct http_req *req, void *arg)
 {
     struct edge_thread *t = arg;
+    take_base_path(t->edge, req);
     if (req->method == HTTP_GET_ || req->method == HTTP_HEAD_) {
         const struct asset *a = req->path.n < 64 ? asset_find(req->path) : NULL;
         if (a) {

@@ -126,6 +126,7 @@ struct edge {
     char data[512];
     char address[300]; /* first listening address, for texts */
     struct str listen_json;
+    struct str base_path; /* in front of requests' paths; empty: none */
     bool is_serve, access_log;
     bool record_over_network;
     uint64_t started_at_ms;

@@ -231,6 +231,7 @@ void master_edge_launch(const struct master *m, struct buf *out)
     log_share_write(&w);
     jw_kv_bool(&w, "access_log", c->log.access);
     jw_kv_bool(&w, "record_over_network", c->record_over_network);
+    jw_kv_c(&w, "base_path", c->base_path ? c->base_path : "");
     jw_kv_bool(&w, "allow_client_shm", c->allow_client_shm);
     jw_object_end(&w);
 }

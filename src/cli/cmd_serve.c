@@ -62,6 +62,9 @@ static const char *held_key(const struct config *now, const struct config *next)
         return "listen";
     if (strcmp(now->data, next->data) != 0)
         return "data";
+    if ((now->base_path != NULL) != (next->base_path != NULL) ||
+        (now->base_path && strcmp(now->base_path, next->base_path) != 0))
+        return "base_path";
     if (now->allow_client_shm != next->allow_client_shm)
         return "allow_client_shm";
     if (now->threads != next->threads)

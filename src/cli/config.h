@@ -132,6 +132,7 @@ struct config {
     bool allow_remote;          /* key `allow_unauthenticated_remote`: listen beyond loopback without authentication */
     bool allow_client_shm;      /* clients may register their shared memory for inputs and outputs */
     bool record_over_network;   /* requests may be recorded over TCP */
+    const char *base_path;      /* in front of the protocols' paths, without it they work too; NULL: none */
     const char *data;           /* data directory, absolute */
     int64_t threads;            /* edge threads; 0 = the machine's budget */
     uint64_t drain_timeout_ns;  /* 30s */

@@ -303,9 +303,21 @@ static enum err_code check_model(const struct config *c, const struct model_conf
     return err_remedy(err, "name one of the keys of classes");
 }
 
+/* Compared with decoded paths, byte by byte. */
+static enum err_code check_base_path(const struct config *c, struct err *err)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+    const char *p = c->base_path;
+    if (!p || (p[0] == '/' && p[strlen(p) - 1] != '/' && !strstr(p, "//") && p[strspn(p, allowed)] == '\0'))
+        return ERR_OK;
+    return config_fail(c, err, "base_path", "\"%s\" is not a path like /team/models", p);
+}
+
 enum err_code config_check(struct config *c, struct err *err)
 {
     const struct model_config *models = c->models.items;
+    if (check_base_path(c, err))
+        return err->code;
     for (size_t i = 0; i < c->listen.len; i++)
         if (check_listen(c, i, err))
             return err->code;

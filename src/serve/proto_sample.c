@@ -5,8 +5,9 @@
 #include "model/backend.h"
 #include "serve/proto_int.h"
 
-#define SAMPLE_BYTES_MAX ((size_t)8 << 20)
-#define CURL_BYTES_MAX   ((size_t)64 << 10)
+#define SAMPLE_BYTES_MAX  ((size_t)8 << 20)
+#define CURL_ELEMENTS_MAX 64 /* more do not read well: zero bytes are sent then, where one input allows it */
+#define CURL_BYTES_MAX    ((size_t)64 << 10)
 
 /* Free dimensions other than the rows: long enough for a sequence; pictures need some pixels to pass through their layers. */
 static int64_t sample_dim(const struct tensor_spec *spec)
@@ -178,10 +179,15 @@ void proto_curl(const struct served_info *m, const char *address, struct buf *ou
     struct json_writer w;
     buf_init(&body, CURL_BYTES_MAX);
     jw_init(&w, &body);
-    if (proto_sample_predict(m, PROTO_SAMPLE_SHOWN_MAX, &w) && !body.failed) {
+    bool is_short = proto_sample_predict(m, CURL_ELEMENTS_MAX, &w);
+    if (!is_short && put_raw_curl(m, address, out)) {
+        buf_done(&body);
+        return;
+    }
+    if ((is_short || proto_sample_predict(m, PROTO_SAMPLE_SHOWN_MAX, &w)) && !body.failed) {
         buf_printf(out, "curl -s http://%s/predict -d ", address);
         put_quoted(out, buf_view(&body));
-    } else if (!put_raw_curl(m, address, out)) {
+    } else {
         buf_printf(out, "curl -s http://%s/v2/models/", address);
         put_percent(out, m->name);
     }

@@ -399,3 +399,20 @@ def test_generate(identity):
     assert json.loads(r.body[6:])["OUTPUT0"] == list(range(16))
     r = identity.post("/v2/models/wide/generate_stream", {"INPUT0": [1]})
     assert r.status == 400 and "unexpected shape" in r.json()["error"]
+
+
+def test_a_path_in_front(serve):
+    s = serve(config='base_path: /team/models\nmodels: {wide: {path: "builtin:identity"}}')
+    host, port = s.address
+    with http.InferenceServerClient(f"{host}:{port}/team/models") as c:
+        assert c.is_server_ready() and c.is_model_ready("wide")
+        array = np.ones((1, 3), np.float32)
+        np.testing.assert_array_equal(ask(c, "wide", array).as_numpy("OUTPUT0"), array)
+    assert s.get("/v2/health/live").status == 200
+    assert s.get("/team/models").status == 200 and s.get("/team/models/").status == 200  # the dashboard
+    for path in ("/team/modelsv2", "/team/models2/v2", "/team/v2", "/team/models/team/models/v2"):
+        assert s.get(path).status == 404, path
+    for bad in ("team", "/team/", "/a//b", "/a b"):
+        s.config.write_text(f"base_path: '{bad}'\nmodels: {{wide: 'builtin:identity'}}\n")
+        r = quern.cli("check", s.config)
+        assert r.returncode == quern.EXIT_CONFIG and "base_path" in r.stderr, bad
