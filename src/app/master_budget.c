@@ -323,6 +323,7 @@ static void refuse(struct master *m, struct life *l, const struct budget_model *
     (void)str_copy(l->res.why, sizeof l->res.why, str_c(why.text));
     LOG_WARN("a model that is wanted does not fit", LOG_S("model", l->config->name), LOG_S("error", why.text));
     wants_refused(m, l, &why);
+    l->res.wanted_ns = 0;
     loads_settle(m, l->config->name, why.text);
     m->status_dirty = true;
 }
