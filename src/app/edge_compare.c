@@ -91,7 +91,7 @@ static void verdict(struct edge_compare *c, bool is_same, const char *why)
 
 static void conclude(struct edge_compare *c)
 {
-    char text[400], sources[120] = "";
+    char text[640], sources[120] = "";
     size_t at = 0;
     uint32_t n = 0;
     for (int s = 0; s < SOURCES; s++) {
