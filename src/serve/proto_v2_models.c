@@ -43,6 +43,7 @@ void proto_v2_server(struct http_req *req, const struct route_match *m, void *ar
     (void)arg;
     static const char *const extensions[] = {"classification",
                                              "model_repository",
+                                             "model_repository(unload_dependents)",
                                              "schedule_policy",
                                              "model_configuration",
                                              "binary_tensor_data",

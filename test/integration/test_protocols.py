@@ -1,7 +1,10 @@
 """The protocols' parts beside inference itself: statistics, classification, metrics under Triton's names."""
 
 import json
+import pathlib
+import re
 import signal
+import uuid
 
 import numpy as np
 import pytest
@@ -416,3 +419,71 @@ def test_a_path_in_front(serve):
         s.config.write_text(f"base_path: '{bad}'\nmodels: {{wide: 'builtin:identity'}}\n")
         r = quern.cli("check", s.config)
         assert r.returncode == quern.EXIT_CONFIG and "base_path" in r.stderr, bad
+
+
+# ---- docs/protocols.md is true ----
+
+DOCS = (quern.ROOT / "docs/protocols.md").read_text()
+ENDPOINTS = re.findall(r"^\| `(GET|POST) (/[^`]*)` \| (\d+) \|", DOCS, re.M)
+EXTENSIONS = dict(re.findall(r"^\| `([a-z_()]+)` \| (always|never|with `allow_client_shm: true`) \|$", DOCS, re.M))
+
+
+def test_docs_have_every_path_of_the_sources():
+    sources = [quern.ROOT / "src/serve/proto_routes.c", quern.ROOT / "src/app/edge_api.c"]
+    routes = [r for s in sources for r in re.findall(r'\{HTTP_(GET|POST)_, "(/v2[^"]*)"', s.read_text())]
+    known = {"{m}": "{model}", "{v}": "{version}", "{n}": "{region}", "{r}": "{repository}"}
+    documented = set()
+    for method, path, _ in ENDPOINTS:
+        for short, name in known.items():
+            path = path.replace(short, name)
+        documented.add((method, path))
+    assert len(routes) > 40 and set(routes) == {d for d in documented if d[1].startswith("/v2")}
+
+
+def test_docs_tell_what_every_endpoint_answers(serve, tmp_path):
+    folder = tmp_path / "repo/mlp/1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes((quern.DATA / "mlp.onnx").read_bytes())
+    memory = pathlib.Path("/dev/shm") / f"quern-it-{uuid.uuid4().hex}"
+    s = serve(
+        config=f"""
+allow_client_shm: true
+repository: {{path: {tmp_path / "repo"}, mode: explicit, load: ["wide"]}}
+models: {{wide: {{path: "builtin:identity", parameters: {{dims: "4"}}}}}}
+"""
+    )
+    bodies = {
+        "infer": quern.infer_body([1.0, 2.0, 3.0, 4.0]),
+        "generate": {"INPUT0": [1, 2, 3, 4]},
+        "generate_stream": {"INPUT0": [1, 2, 3, 4]},
+        "register": {"key": memory.name, "byte_size": 64},
+    }
+    try:
+        memory.write_bytes(b"\0" * 64)
+        assert s.post("/v2/systemsharedmemory/region/mine/register", bodies["register"]).status == 200
+        for method, path, status in ENDPOINTS:
+            end = path.rsplit("/", 1)[1]
+            name = "other" if "systemsharedmemory" in path and end == "register" else "mine"
+            model = "mlp" if end in ("load", "unload") else "wide"
+            for short, value in (("{m}", model), ("{v}", "1"), ("{n}", name), ("{r}", "home")):
+                path = path.replace(short, value)
+            if model == "mlp" and not quern.engine()["installed"] and status == "200":
+                continue
+            r = s.request(method, path, bodies.get(end, b"{}") if method == "POST" else b"")
+            assert r.status == int(status), (method, path, r)
+            if r.status >= 400:
+                assert r.json()["error"] and r.json()["code"] == r.status
+            wrong = s.request("DELETE", path)
+            assert wrong.status == 405 and method in wrong.headers["allow"], path
+            if path.endswith("/unregister"):
+                s.post("/v2/systemsharedmemory/region/mine/register", bodies["register"])
+    finally:
+        memory.unlink(missing_ok=True)
+    for path in ("/v2/nothing", "/v2/models/wide/versions/abc", "/v2/models/wide/versions", "/v2/systemsharedmemory"):
+        assert s.get(path).status == 404, path
+    listed = set(s.get("/v2").json()["extensions"])
+    assert len(EXTENSIONS) == 13 and listed == {e for e, when in EXTENSIONS.items() if when != "never"}
+
+
+def test_docs_tell_the_extensions_without_shared_memory(identity):
+    assert set(identity.get("/v2").json()["extensions"]) == {e for e, when in EXTENSIONS.items() if when == "always"}
