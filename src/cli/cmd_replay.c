@@ -10,6 +10,7 @@
 #include "bench/load.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
+#include "cli/show_text.h"
 #include "cli/status.h"
 #include "cli/table.h"
 #include "net/recording.h"
@@ -211,12 +212,6 @@ static void on_answer(void *arg, size_t i, const struct load_answer *a)
 static const double quantiles[] = {0.5, 0.9, 0.95, 0.99, 1};
 static const char *const quantile_names[] = {"p50", "p90", "p95", "p99", "max"};
 
-static const char *time_text(struct arena *a, uint64_t ns)
-{
-    double us = (double)ns / 1e3, v = us / (us >= 1e6 ? 1e6 : us >= 1e3 ? 1e3 : 1);
-    return arena_printf(a, "%.*f %s", v >= 100 ? 0 : v >= 10 ? 1 : 2, v, us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us").p;
-}
-
 static void show_people(struct replay *r, const struct load_result *l, struct buf *out)
 {
     static const char *const heads[] = {"LATENCY", "RECORDED", "REPLAYED"};
@@ -227,9 +222,10 @@ static void show_people(struct replay *r, const struct load_result *l, struct bu
     buf_printf(out, "%s\n\n", r->is_cut ? "; the recording was broken off within the next one" : "");
     table_init(&t, &r->arena, heads, ARRAY_LEN(heads), 6);
     for (size_t i = 0; i < ARRAY_LEN(quantiles); i++)
-        table_row(&t, (const char *const[]){quantile_names[i],
-                                            time_text(&r->arena, histogram_quantile(&r->before, quantiles[i])),
-                                            time_text(&r->arena, histogram_quantile(&r->now, quantiles[i]))});
+        table_row(
+            &t, (const char *const[]){quantile_names[i],
+                                      show_time(&r->arena, (double)histogram_quantile(&r->before, quantiles[i]) / 1e3),
+                                      show_time(&r->arena, (double)histogram_quantile(&r->now, quantiles[i]) / 1e3)});
     table_write(&t, "  ", out);
     buf_printf(out, "\n%zu answered, %zu not; %zu with another status\n", r->answered, r->len - r->answered,
                r->other_status);

@@ -7,6 +7,7 @@
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/leaves.h"
+#include "cli/show_text.h"
 #include "cli/status.h"
 #include "cli/table.h"
 
@@ -25,14 +26,6 @@ struct requests {
     struct err err;
     bool is_json;
 };
-
-/* "41.2 ms" */
-static const char *time_text(struct arena *a, double us)
-{
-    const char *unit = us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us";
-    double v = us / (us >= 1e6 ? 1e6 : us >= 1e3 ? 1e3 : 1);
-    return arena_printf(a, "%.*f %s", v >= 100 ? 0 : v >= 10 ? 1 : 2, v, unit).p;
-}
 
 static const char *number(struct arena *a, double v)
 {
@@ -58,7 +51,7 @@ static void show_stages(struct requests *q, const struct leaves *f)
         return;
     buf_c(&q->out, "\n");
     for (int s = 0; s < STAGES; s++) {
-        buf_printf(&q->out, "  %-8s%10s  ", stages[s], time_text(q->arena, us[s]));
+        buf_printf(&q->out, "  %-8s%10s  ", stages[s], show_time(q->arena, us[s]));
         for (int k = 0; k < (int)(us[s] / all * BAR_WIDTH + 0.5); k++)
             buf_char(&q->out, '#');
         buf_c(&q->out, "\n");
@@ -118,7 +111,7 @@ static void show_run(struct requests *q, const struct leaves *f)
         buf_c(&q->out, requests - 1 > mates ? " and others\n" : "\n");
     }
     if (leaf_number(f, "usual_run_us") > 0)
-        line(q, "usual run", time_text(a, leaf_number(f, "usual_run_us")));
+        line(q, "usual run", show_time(a, leaf_number(f, "usual_run_us")));
     show_worker(q, f);
     if (leaf_number(f, "attempts") > 1)
         line(q, "attempts", number(a, leaf_number(f, "attempts")));
@@ -135,11 +128,11 @@ static void show_admission(struct requests *q, const struct leaves *f)
     if (expected > 0)
         line(q, "ahead",
              arena_printf(a, "%.0f row%s; answer expected after %s", ahead, ahead == 1 ? "" : "s",
-                          time_text(a, expected))
+                          show_time(a, expected))
                  .p);
     else
         line(q, "ahead", ahead > 0 ? arena_printf(a, "%.0f rows", ahead).p : "nothing");
-    line(q, "deadline", time_text(a, leaf_number(f, "admission.deadline_us")));
+    line(q, "deadline", show_time(a, leaf_number(f, "admission.deadline_us")));
     if (leaf_number(f, "admission.priority") > 0)
         line(q, "priority", number(a, leaf_number(f, "admission.priority")));
     if (leaf_text(f, "admission.refused_by")[0])
@@ -154,16 +147,16 @@ static void show_one(struct requests *q, const struct leaves *f)
     struct arena *a = q->arena;
     const char *model = leaf_text(f, "model"), *version = leaf_text(f, "version");
     double sent = leaf_number(f, "stages_us.send");
-    buf_printf(&q->out, "%s  %s%s%s%s  %s: %.0f after %s, %s ago\n\n", leaf_text(f, "id"),
-               model[0] ? model : leaf_text(f, "path"), model[0] ? " " : "", model[0] ? version : "", "",
-               leaf_text(f, "kind"), leaf_number(f, "status"), time_text(a, leaf_number(f, "total_us") + sent),
+    buf_printf(&q->out, "%s  %s%s%s  %s: %.0f after %s, %s ago\n\n", leaf_text(f, "id"),
+               model[0] ? model : leaf_text(f, "path"), model[0] ? " " : "", model[0] ? version : "",
+               leaf_text(f, "kind"), leaf_number(f, "status"), show_time(a, leaf_number(f, "total_us") + sent),
                age(a, leaf_number(f, "at_ms")));
     for (int i = 0; i < (int)leaf_number(f, "why.#"); i++)
-        buf_printf(&q->out, "  %s\n", leaf_text_at(f, "why.%d", i));
+        show_wrapped(&q->out, "  ", "    ", leaf_text_at(f, "why.%d", i));
     if (leaf_text(f, "error")[0])
-        buf_printf(&q->out, "  Error: %s\n", leaf_text(f, "error"));
+        show_wrapped(&q->out, "  Error: ", "    ", leaf_text(f, "error"));
     if (leaf_text(f, "remedy")[0])
-        buf_printf(&q->out, "  Remedy: %s\n", leaf_text(f, "remedy"));
+        show_wrapped(&q->out, "  Remedy: ", "    ", leaf_text(f, "remedy"));
     show_stages(q, f);
     buf_c(&q->out, "\n");
     show_run(q, f);
@@ -224,7 +217,7 @@ static void list_row(struct requests *q, struct table *t, const struct leaves *f
     double batch = leaf_number(f, "batch_rows");
     table_row(t, (const char *const[]){age(a, leaf_number(f, "at_ms")), leaf_text(f, "kind"),
                                        number(a, leaf_number(f, "status")), model[0] ? model : NULL,
-                                       time_text(a, leaf_number(f, "total_us") + leaf_number(f, "stages_us.send")),
+                                       show_time(a, leaf_number(f, "total_us") + leaf_number(f, "stages_us.send")),
                                        main_stage(f), batch > 0 ? number(a, batch) : NULL, leaf_text(f, "id")});
 }
 

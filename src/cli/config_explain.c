@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cli/config_int.h"
+#include "model/backend.h"
 #include "model/repo/repo.h"
 
 #define EXPLAIN_ARENA_MAX ((size_t)4 << 20)
@@ -19,12 +20,15 @@ struct explain {
 };
 
 /* What config.pbtxt can say of a setting of ours, see config_repo.c. */
-static bool is_of_pbtxt(const char *key)
+static bool is_of_pbtxt(const struct explain *x, const char *key)
 {
     static const char *const keys[] = {"backend",          "max_batch",       "instances",        "threads",
                                        "queue_max",        "timeout",         "batching.delay",   "batching.preferred",
                                        "batching.ordered", "priority",        "parameters",       "cache",
                                        "versions",         "ensemble.inputs", "ensemble.outputs", "warm_up"};
+    const struct backend *by_name = x->m->path ? backend_by_path(str_c(x->m->path)) : NULL;
+    if (strcmp(key, "backend") == 0 && by_name && x->m->backend && strcmp(by_name->name, x->m->backend) == 0)
+        return false; /* it would be the same without */
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (strcmp(keys[i], key) == 0)
             return true;
@@ -93,7 +97,7 @@ static void put_origin(struct explain *x, const char *key, bool is_default)
     } else if (line >= 0) {
         jw_kv_c(x->w, "from", "file");
         jw_kv_i64(x->w, "line", line);
-    } else if (!is_default && x->has_pbtxt && is_of_pbtxt(key)) {
+    } else if (!is_default && x->has_pbtxt && is_of_pbtxt(x, key)) {
         jw_kv_c(x->w, "from", "config.pbtxt");
     } else if (why) {
         jw_kv_c(x->w, "from", "inferred");

@@ -1,13 +1,9 @@
 #include "cli/model_show.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/settings.h"
+#include "cli/show_text.h"
 #include "cli/table.h"
-
-#define REASON_COLUMNS 100 /* longer ones go on below */
 
 struct show {
     const struct leaves *f;
@@ -15,13 +11,6 @@ struct show {
     struct buf *out;
     const char *root; /* where config_explain's object lies: "explain." or "" */
 };
-
-static const char *time_text(struct arena *a, double us)
-{
-    const char *unit = us >= 1e6 ? "s" : us >= 1e3 ? "ms" : "us";
-    double v = us / (us >= 1e6 ? 1e6 : us >= 1e3 ? 1e3 : 1);
-    return arena_printf(a, "%.*f %s", v >= 100 ? 0 : v >= 10 ? 1 : 2, v, unit).p;
-}
 
 static const char *bytes_text(struct arena *a, double bytes)
 {
@@ -78,26 +67,6 @@ static void setting_row(struct show *s, struct table *t, int i)
     table_row(t, (const char *const[]){key, is_empty ? "-" : value, from, reason});
 }
 
-/* A long reason on lines of its own, at words. */
-static void wrap(struct buf *out, const char *indent, const char *text)
-{
-    size_t column = 0;
-    buf_c(out, indent);
-    for (const char *p = text; *p;) {
-        size_t n = strcspn(p, " ");
-        if (column > 0 && column + 1 + n > REASON_COLUMNS) {
-            buf_printf(out, "\n%s", indent);
-            column = 0;
-        }
-        buf_printf(out, "%s%.*s", column ? " " : "", (int)n, p);
-        column += n + (column > 0);
-        p += n;
-        while (*p == ' ')
-            p++;
-    }
-    buf_c(out, "\n");
-}
-
 static void show_table(struct show *s)
 {
     static const char *const heads[] = {"SETTING", "VALUE", "FROM", ""};
@@ -125,7 +94,7 @@ static void show_table(struct show *s)
         setting_row(s, &one, i);
         if (strlen(one.cells[3]) > 40) {
             buf_printf(s->out, "\n[%zu] %s = %s\n", ++notes, one.cells[0], one.cells[1]);
-            wrap(s->out, "    ", one.cells[3]);
+            show_wrapped(s->out, "    ", "    ", one.cells[3]);
         }
     }
 }
@@ -185,8 +154,8 @@ static void show_measured(struct show *s)
     for (int i = 0; i < n; i++) {
         double rows = leaf_number_at(s->f, "status.batching.measured.%d.rows", i);
         double ms = leaf_number_at(s->f, "status.batching.measured.%d.ms", i);
-        table_row(&t, (const char *const[]){arena_printf(s->a, "%.0f", rows).p, time_text(s->a, ms * 1e3),
-                                            rows > 0 ? time_text(s->a, ms * 1e3 / rows) : NULL,
+        table_row(&t, (const char *const[]){arena_printf(s->a, "%.0f", rows).p, show_time(s->a, ms * 1e3),
+                                            rows > 0 ? show_time(s->a, ms * 1e3 / rows) : NULL,
                                             ms > 0 ? arena_printf(s->a, "%.2f x", alone_ms * rows / ms).p : NULL});
     }
     buf_c(s->out, "\nMeasured when it was loaded:\n");
@@ -198,7 +167,7 @@ static void show_learned(struct show *s)
     double run = leaf_number(s->f, "status.batching.run_us"), row = leaf_number(s->f, "status.batching.row_us");
     if (run > 0 || row > 0)
         buf_printf(s->out, "\nLearned from runs: one costs %s and %s a row. Admission and deadlines go by it.\n",
-                   time_text(s->a, run), time_text(s->a, row));
+                   show_time(s->a, run), show_time(s->a, row));
 }
 
 static void show_sizes(struct show *s)
@@ -210,7 +179,7 @@ static void show_sizes(struct show *s)
     for (int i = 0; i < n; i++)
         buf_printf(s->out, "%s %.0f x %.0f (%s)", i ? "," : "", leaf_number_at(s->f, "run_sizes.%d.runs", i),
                    leaf_number_at(s->f, "run_sizes.%d.rows", i),
-                   time_text(s->a, leaf_number_at(s->f, "run_sizes.%d.mean_us", i)));
+                   show_time(s->a, leaf_number_at(s->f, "run_sizes.%d.mean_us", i)));
     buf_c(s->out, "\n");
 }
 
@@ -227,7 +196,7 @@ static void show_need(struct show *s)
                bytes_text(s->a, leaf_number(f, "status.memory.peak_bytes")));
     buf_printf(s->out, "Loaded %.0f time%s in %s, unloaded %.0f time%s%s; %.0f requests wait for it to be loaded.\n",
                leaf_number(f, "status.memory.loads"), plural(leaf_number(f, "status.memory.loads")),
-               time_text(s->a, leaf_number(f, "status.memory.load_ms") * 1e3), leaf_number(f, "status.memory.unloads"),
+               show_time(s->a, leaf_number(f, "status.memory.load_ms") * 1e3), leaf_number(f, "status.memory.unloads"),
                plural(leaf_number(f, "status.memory.unloads")),
                leaf_true(f, "status.memory.loaded") ? "" : ", it is not loaded now",
                leaf_number(f, "status.memory.waiting"));
@@ -246,7 +215,7 @@ static void show_scale(struct show *s)
                           leaf_text_at(s->f, "status.scale.measured.%d.instances", i),
                           leaf_text_at(s->f, "status.scale.measured.%d.threads", i),
                           arena_printf(s->a, "%.4g", leaf_number_at(s->f, "status.scale.measured.%d.rows_per_s", i)).p,
-                          time_text(s->a, leaf_number_at(s->f, "status.scale.measured.%d.cpu_us_per_row", i)),
+                          show_time(s->a, leaf_number_at(s->f, "status.scale.measured.%d.cpu_us_per_row", i)),
                           arena_printf(s->a, "%.2f x", leaf_number_at(s->f, "status.scale.measured.%d.spread", i)).p});
     buf_printf(s->out, "\nInstances and threads as they were tried, within %.0f processors, with runs of %.0f rows:\n",
                leaf_number(s->f, "status.scale.budget"), leaf_number(s->f, "status.scale.rows"));
@@ -260,7 +229,7 @@ static void show_memory(struct show *s)
     if (!leaf_true(f, "status.memory.measured") && leaf_number(f, "status.memory_bytes") > 0)
         buf_printf(s->out, "\nMemory: %s measured after loading, which took %s.\n",
                    bytes_text(s->a, leaf_number(f, "status.memory_bytes")),
-                   time_text(s->a, leaf_number(f, "status.load_ms") * 1e3));
+                   show_time(s->a, leaf_number(f, "status.load_ms") * 1e3));
     if (leaf_number(f, "cache.budget_bytes") > 0)
         buf_printf(s->out, "Cache: %s of %s in %.0f answers; %.0f hits, %.0f misses, %.0f dropped for room.\n",
                    bytes_text(s->a, leaf_number(f, "cache.bytes")),
@@ -280,7 +249,7 @@ static void show_workers(struct show *s)
         table_row(&t, (const char *const[]){leaf_text_at(s->f, "workers.%d.instance", i),
                                             leaf_text_at(s->f, "workers.%d.runs", i),
                                             leaf_text_at(s->f, "workers.%d.rows", i),
-                                            time_text(s->a, leaf_number_at(s->f, "workers.%d.busy_ms", i) * 1e3),
+                                            show_time(s->a, leaf_number_at(s->f, "workers.%d.busy_ms", i) * 1e3),
                                             leaf_text_at(s->f, "workers.%d.failures", i)});
     buf_c(s->out, "\n");
     table_write(&t, "  ", s->out);
@@ -309,9 +278,9 @@ static void show_now(struct show *s)
                leaf_number(f, "status.in_flight"));
     if (requests > 0)
         buf_printf(s->out, "Latency p50 %s, p95 %s, p99 %s; quern request --slow --model %s tells why.\n",
-                   time_text(s->a, leaf_number(f, "status.latency_ms.p50") * 1e3),
-                   time_text(s->a, leaf_number(f, "status.latency_ms.p95") * 1e3),
-                   time_text(s->a, leaf_number(f, "status.latency_ms.p99") * 1e3), leaf_text(f, "status.name"));
+                   show_time(s->a, leaf_number(f, "status.latency_ms.p50") * 1e3),
+                   show_time(s->a, leaf_number(f, "status.latency_ms.p95") * 1e3),
+                   show_time(s->a, leaf_number(f, "status.latency_ms.p99") * 1e3), leaf_text(f, "status.name"));
     if (leaf_number(f, "quarantined") > 0)
         buf_printf(s->out, "%.0f inputs that crashed its workers are quarantined.\n", leaf_number(f, "quarantined"));
 }

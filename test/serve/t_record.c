@@ -1,6 +1,8 @@
 /* Recording: who gets which requests, limits, and what is lost. */
 #include "serve/record.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +10,7 @@
 #include "net/recording.h"
 #include "t.h"
 
-static int wakes;
+static _Atomic int wakes;
 
 static void wake(void *arg)
 {
@@ -187,4 +189,39 @@ TEST(only_so_many_record_at_a_time)
     struct record *r = begin("m", 1, 10, 1 << 20);
     EXPECT(r != NULL);
     record_end(r);
+}
+
+/* ---- several threads ---- */
+
+#define NOTES 400
+
+static void *note_many(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < NOTES; i++)
+        note("m");
+    return NULL;
+}
+
+TEST(threads_that_note_do_not_disturb_who_takes_begins_and_ends)
+{
+    pthread_t threads[3];
+    struct recorded x;
+    uint64_t taken = 0;
+    struct record *r = begin("m", 1, 1000000, 1 << 30);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        EXPECT_EQ(pthread_create(&threads[i], NULL, note_many, NULL), 0);
+    for (int i = 0; i < 200; i++) {
+        struct record *other = begin("m", 1, 5, 1 << 20);
+        while (take(r, &x))
+            taken++;
+        record_end(other); /* with whatever it has */
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        EXPECT_EQ(pthread_join(threads[i], NULL), 0);
+    while (take(r, &x))
+        taken++;
+    EXPECT_EQ(taken, ARRAY_LEN(threads) * NOTES);
+    record_end(r);
+    EXPECT(!record_is_on());
 }
