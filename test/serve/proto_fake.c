@@ -10,6 +10,8 @@
 #define serve_model_at    fake_serve_model_at
 #define serve_all_settled fake_serve_all_settled
 #define served_shared     fake_served_shared
+#define serve_awaited     fake_serve_awaited
+#define serve_defer       fake_serve_defer
 #define infer_submit      fake_infer_submit
 #define infer_facts       fake_infer_facts
 #define infer_cancel      fake_infer_cancel
@@ -169,6 +171,21 @@ bool fake_serve_all_settled(const struct serve *s)
 }
 
 /* --- infer ------------------------------------------------------------------------------------------------------------------ */
+
+/* Nothing is loaded on demand. */
+struct served *fake_serve_awaited(const struct serve *s)
+{
+    (void)s;
+    return NULL;
+}
+
+bool fake_serve_defer(struct serve *s, struct http_req *req, struct err *err)
+{
+    (void)s;
+    (void)req;
+    (void)err;
+    return false;
+}
 
 static enum err_code check(const struct infer *i, struct err *err)
 {
