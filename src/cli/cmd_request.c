@@ -119,6 +119,24 @@ static void show_run(struct requests *q, const struct leaves *f)
         line(q, "cache", leaf_text(f, "cache"));
 }
 
+static void show_steps(struct requests *q, const struct leaves *f)
+{
+    static const char *const heads[] = {"STEP", "MODEL", "FROM", "WAITED", "RAN", "RUN ROWS"};
+    int n = (int)leaf_number(f, "steps.#");
+    struct table t;
+    if (n == 0)
+        return;
+    table_init(&t, q->arena, heads, ARRAY_LEN(heads), 60);
+    for (int i = 0; i < n; i++)
+        table_row(&t, (const char *const[]){leaf_text_at(f, "steps.%d.name", i), leaf_text_at(f, "steps.%d.model", i),
+                                            show_time(q->arena, leaf_number_at(f, "steps.%d.from_us", i)),
+                                            show_time(q->arena, leaf_number_at(f, "steps.%d.wait_us", i)),
+                                            show_time(q->arena, leaf_number_at(f, "steps.%d.run_us", i)),
+                                            number(q->arena, leaf_number_at(f, "steps.%d.batch_rows", i))});
+    table_write(&t, "  ", &q->out);
+    buf_c(&q->out, "\n");
+}
+
 static void show_admission(struct requests *q, const struct leaves *f)
 {
     struct arena *a = q->arena;
@@ -159,6 +177,7 @@ static void show_one(struct requests *q, const struct leaves *f)
         show_wrapped(&q->out, "  Remedy: ", "    ", leaf_text(f, "remedy"));
     show_stages(q, f);
     buf_c(&q->out, "\n");
+    show_steps(q, f);
     show_run(q, f);
     show_admission(q, f);
     line(q, "path", leaf_text(f, "path"));

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "serve/facts.h"
 #include "serve/internal_int.h"
 #include "serve/trace.h"
 
@@ -258,6 +259,30 @@ static void keep_outputs(struct step_run *st)
         struct value *v = &run->values[st->step->outputs[w].tensor];
         if (v->from == &st->infer && v->users > 0 && run->err.code == ERR_OK)
             value_keep(run, v);
+    }
+}
+
+static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
+{
+    uint64_t us = to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
+    return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+void ensemble_facts(const struct infer *whole, struct infer_facts *out)
+{
+    const struct ensemble_run *run = whole->ensemble;
+    for (uint32_t n = 0; n < run->e->steps_len && out->steps_len < FACTS_STEPS_MAX; n++) {
+        const struct step_run *st = &run->steps[n];
+        const struct infer *i = &st->infer;
+        if (i->t_submit_ns == 0)
+            continue; /* it did not come to that */
+        struct facts_step *f = &out->steps[out->steps_len++];
+        (void)str_copy(f->name, sizeof f->name, str_c(st->step->name));
+        (void)str_copy(f->model, sizeof f->model, str_c(st->step->model));
+        f->from_us = us_between(whole->t_submit_ns, i->t_submit_ns);
+        f->wait_us = us_between(i->t_submit_ns, i->t_run_ns > 0 ? i->t_run_ns : clock_now_ns());
+        f->run_us = i->t_run_ns > 0 ? us_between(i->t_run_ns, i->t_ran_ns) : 0;
+        f->batch_rows = i->batch_rows;
     }
 }
 

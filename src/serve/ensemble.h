@@ -46,6 +46,9 @@ enum err_code ensemble_describe(const struct ensemble *e, const struct model_des
                                 struct model_desc *out, struct err *err);
 
 /* infer_submit and infer_cancel of a request to an ensemble, and its strings. */
+/* What its steps took, as far as they went. */
+struct infer_facts;
+void ensemble_facts(const struct infer *whole, struct infer_facts *out);
 void ensemble_submit(struct infer *i);
 void ensemble_cancel(struct infer *i);
 bool ensemble_put_bytes(struct infer *i, int k, uint64_t e, struct str s);

@@ -49,6 +49,8 @@ void infer_facts(const struct infer *i, struct infer_facts *out)
                                 .instances = m->info.instances_ready > 0 ? (uint32_t)m->info.instances_ready : 0,
                                 .queue_len = m->waiting - m->parts_waiting + m->splits,
                                 .queue_max = m->shared->limits.queue_max};
+    if (i->ensemble)
+        ensemble_facts(i, out);
     if (!m->has_lane)
         return;
     out->delay_ns = m->shared->limits.batch.delay_ns;

@@ -36,6 +36,8 @@ static void put_infer(const struct infer *i, struct trail_record *r)
     r->is_ensemble = f.is_ensemble;
     memcpy(r->mates, f.mates, sizeof r->mates);
     r->mates_len = f.mates_len;
+    memcpy(r->steps, f.steps, sizeof r->steps);
+    r->steps_len = f.steps_len;
 }
 
 static void put_error(const struct err *err, struct trail_record *r)

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "serve/infer.h"
+#include "serve/facts.h"
 
 #define TRAIL_STAGES    6 /* as enum http_stage */
 #define TRAIL_MATES     4 /* told of one run; as many as a block's header names */
@@ -45,6 +45,8 @@ struct trail_record {
     bool is_inline, is_ensemble;
     char mates[TRAIL_MATES][40];
     uint32_t mates_len;
+    struct facts_step steps[FACTS_STEPS_MAX];
+    uint32_t steps_len;
     uint64_t seq; /* private */
 };
 

@@ -153,6 +153,19 @@ static void say_main_stage(const struct trail_record *r, struct json_writer *w)
         say(w, "Its body has %u bytes.", r->body_bytes);
 }
 
+static void say_steps(const struct trail_record *r, struct json_writer *w)
+{
+    const struct facts_step *longest = NULL;
+    for (uint32_t i = 0; i < r->steps_len; i++) {
+        const struct facts_step *s = &r->steps[i];
+        if (!longest || (uint64_t)s->wait_us + s->run_us > (uint64_t)longest->wait_us + longest->run_us)
+            longest = s;
+    }
+    if (longest)
+        say(w, "The model is an ensemble; its longest step was '%s' (model '%s'): it waited %s and ran %s.",
+            longest->name, longest->model, TIME(longest->wait_us * NS_PER_US), TIME(longest->run_us * NS_PER_US));
+}
+
 static void say_run(const struct trail_record *r, struct json_writer *w)
 {
     if (r->cache == TRAIL_HIT)
@@ -160,7 +173,7 @@ static void say_run(const struct trail_record *r, struct json_writer *w)
     if (r->cache == TRAIL_JOINED)
         say(w, "It waited for an equal request that was running already, and got its answer.");
     if (r->is_ensemble)
-        say(w, "The model is an ensemble: run and queue are those of its members.");
+        say_steps(r, w);
     if (r->batch_rows > 0 && r->rows > r->run_max && r->run_max > 0)
         say(w, "Its %u rows ran in parts of up to %u.", r->rows, r->run_max);
     if (r->batch_requests > 1)
@@ -236,6 +249,23 @@ static void put_run(const struct trail_record *r, struct json_writer *w)
     put_us(w, "usual_run_us", r->usual_run_ns);
 }
 
+static void put_steps(const struct trail_record *r, struct json_writer *w)
+{
+    jw_key(w, "steps");
+    jw_array(w);
+    for (uint32_t i = 0; i < r->steps_len; i++) {
+        jw_object(w);
+        jw_kv_c(w, "name", r->steps[i].name);
+        jw_kv_c(w, "model", r->steps[i].model);
+        jw_kv_u64(w, "from_us", r->steps[i].from_us);
+        jw_kv_u64(w, "wait_us", r->steps[i].wait_us);
+        jw_kv_u64(w, "run_us", r->steps[i].run_us);
+        jw_kv_u64(w, "batch_rows", r->steps[i].batch_rows);
+        jw_object_end(w);
+    }
+    jw_array_end(w);
+}
+
 static void put_admission(const struct trail_record *r, struct json_writer *w)
 {
     static const char *const reasons[] = {"", "deadline", "queue", "state"};
@@ -270,6 +300,8 @@ void trail_put(const struct trail_record *r, struct json_writer *w)
     put_us(w, "usual_us", r->usual_ns);
     put_stages(r, w);
     put_run(r, w);
+    if (r->is_ensemble)
+        put_steps(r, w);
     put_admission(r, w);
     jw_kv_c(w, "cache", caches[r->cache]);
     jw_kv_c(w, "isolation", r->is_ensemble ? "ensemble" : r->is_inline ? "inline" : "process");

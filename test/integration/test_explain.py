@@ -332,3 +332,28 @@ def test_mistakes_of_record_and_replay_are_told(server, tmp_path):
     (tmp_path / "empty.rec").write_bytes(b"quernrec\x01\0\0\0\0\0\0\0")
     r = cli("replay", tmp_path / "empty.rec", "--data", server.data)
     assert r.returncode == EXIT_FAILED and "nothing was recorded" in r.stderr
+
+
+def test_an_ensemble_tells_which_step_took_how_long(serve):
+    s = serve(
+        config="""
+models:
+  quick: {path: "builtin:identity", parameters: {datatype: FP32, dims: "2"}}
+  lazy: {path: "builtin:delay", parameters: {datatype: FP32, dims: "2", execute_delay_ms: "40"}}
+  both:
+    ensemble:
+      inputs: [a]
+      outputs: [c]
+      steps:
+        first: {model: quick, inputs: {INPUT0: a}, outputs: {OUTPUT0: b}}
+        second: {model: lazy, inputs: {INPUT0: b}, outputs: {OUTPUT0: c}}
+"""
+    )
+    assert s.post("/v2/models/both/infer", infer_body([1.0, 2.0], name="a"), {"x-request-id": "both-1"}).status == 200
+    r = explain(s, "both-1")
+    first, second = r["steps"]
+    assert (first["name"], first["model"], second["name"], second["model"]) == ("first", "quick", "second", "lazy")
+    assert second["run_us"] >= 40_000 > first["run_us"]
+    assert second["from_us"] >= first["wait_us"] + first["run_us"]
+    assert any("its longest step was 'second' (model 'lazy')" in w for w in r["why"])
+    assert "second" in show(s, "request", "both-1")

@@ -256,6 +256,27 @@ TEST(a_slow_one_tells_where_its_time_went_and_with_whom_it_ran)
     buf_done(&text);
 }
 
+TEST(an_ensemble_tells_its_longest_step)
+{
+    struct trail_record r = {.id = "e",
+                             .kind = TRAIL_USUAL,
+                             .total_ns = 45 * MS,
+                             .is_ensemble = true,
+                             .steps = {{"resize", "scale", 10, 5, 1000, 1}, {"classify", "cnn", 1020, 30000, 9000, 4}},
+                             .steps_len = 2};
+    (void)trail_add(&r);
+    EXPECT(find("e"));
+    EXPECT(says("its longest step was 'classify' (model 'cnn'): it waited 30.0 ms and ran 9.00 ms."));
+    EXPECT(says("\"steps\":[{\"name\":\"resize\",\"model\":\"scale\",\"from_us\":10,\"wait_us\":5,\"run_us\":1000,"
+                "\"batch_rows\":1},"));
+    r.is_ensemble = false;
+    r.steps_len = 0;
+    (void)trail_add(&r);
+    EXPECT(find("e"));
+    EXPECT(!strstr(text.p, "steps\":"));
+    buf_done(&text);
+}
+
 /* ---- through the API ---- */
 
 #define INFER "{\"inputs\":[{\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\",\"data\":[1,2,3,4]}]}"

@@ -56,6 +56,21 @@ function factsOf(r, processes) {
   return facts;
 }
 
+// Of an ensemble.
+function Steps({ steps }) {
+  if (!steps?.length) return null;
+  return (
+    <ul class="why steps" aria-label="Steps of the ensemble">
+      {steps.map((s) => (
+        <li key={s.name}>
+          <b>{s.name}</b> <span class="muted">({s.model})</span> after {us(s.from_us)}: waited {us(s.wait_us)}, ran {us(s.run_us)} in a run of{' '}
+          {plural(s.batch_rows, 'row')}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 const Details = ({ request: r, processes }) => (
   <div class="request-more">
     <div>
@@ -67,6 +82,7 @@ const Details = ({ request: r, processes }) => (
         {r.remedy && <li>{r.remedy}</li>}
       </ul>
       <Waterfall stages={r.stages_us} />
+      <Steps steps={r.steps} />
     </div>
     <dl class="request-facts">
       {factsOf(r, processes).map(([name, value]) => (
