@@ -41,16 +41,11 @@ void proto_v2_server(struct http_req *req, const struct route_match *m, void *ar
 {
     (void)m;
     (void)arg;
-    static const char *const extensions[] = {"classification",
-                                             "model_repository",
-                                             "model_repository(unload_dependents)",
-                                             "schedule_policy",
-                                             "model_configuration",
-                                             "binary_tensor_data",
-                                             "parameters",
-                                             "statistics",
-                                             "trace",
-                                             "logging"};
+    static const char *const extensions[] = {
+        "classification",  "model_repository",    "model_repository(unload_dependents)",
+        "schedule_policy", "model_configuration", "binary_tensor_data",
+        "parameters",      "statistics",          "trace",
+        "logging"};
     struct json_writer w = begin();
     jw_object(&w);
     jw_kv_c(&w, "name", "quern");

@@ -9,8 +9,10 @@
 #define TEXTS_MAX ((size_t)1 << 20)
 
 /* An open bracket. Braces are ours: those of a message have one in the text too, those of a map's object do not. */
+enum bracket { MESSAGE, MAP, LIST };
+
 struct open {
-    enum { MESSAGE, MAP, LIST } kind;
+    enum bracket kind;
     bool ends_entry;       /* a message that is the value of a map: two braces close it */
     char field[FIELD_MAX]; /* LIST, MAP: whose values these are */
 };
@@ -128,7 +130,7 @@ static bool put_scalar(struct converter *c, enum json_type type)
     return true;
 }
 
-static struct open *push(struct converter *c, int kind)
+static struct open *push(struct converter *c, enum bracket kind)
 {
     if (c->depth == DEPTH_MAX) {
         json_fail(&c->r, ERR_INVALID, "nested more than %d deep", DEPTH_MAX);
