@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "model/backend.h"
 #include "serve/segment.h"
 
 #define WATCH_EVERY_NS  (50 * NS_PER_MS) /* models that load may take more than was thought */
@@ -468,22 +469,29 @@ static size_t gather(struct master *m)
     return n;
 }
 
-/* What the models of a backend share is there once, however many there are. */
+/* Whose programs are the same: models of one engine, and those that need none. */
+static const char *program_of(const struct life *l)
+{
+    const struct backend *b = l->config->backend ? backend_by_name(str_c(l->config->backend)) : NULL;
+    return b && b->engine_open ? b->name : "";
+}
+
+/* That is there once, however many models there are. */
 static uint64_t programs(const struct budget *b, size_t n)
 {
     const char *names[BACKENDS_MAX];
     uint64_t most[BACKENDS_MAX], sum = 0;
     size_t len = 0, k;
     for (size_t i = 0; i < n; i++) {
-        const char *backend = b->lives[i]->config->backend ? b->lives[i]->config->backend : "";
+        const char *program = program_of(b->lives[i]);
         if (b->models[i].phase == BUDGET_ABSENT && b->models[i].wanted_ns == 0)
             continue;
-        for (k = 0; k < len && strcmp(names[k], backend) != 0; k++)
+        for (k = 0; k < len && strcmp(names[k], program) != 0; k++)
             ;
         if (k == BACKENDS_MAX)
             continue;
         if (k == len) {
-            names[len] = backend;
+            names[len] = program;
             most[len++] = 0;
         }
         uint64_t bytes = b->lives[i]->res.memory.program_bytes;
