@@ -83,7 +83,7 @@ static void extend(struct walk *w, size_t from, struct str name)
 static void step(struct walk *w)
 {
     struct level *l = &w->levels[w->depth - 1];
-    struct str key;
+    struct str key = STR("");
     char number[24];
     w->path[l->path_n] = '\0';
     if (l->is_object ? json_key(&w->r, &key) : json_item(&w->r)) {
