@@ -223,7 +223,7 @@ struct copy {
 };
 
 static _Atomic int loaded, most_loaded, running, most_running, unloads, fail_threads;
-static int expected; /* a run waits until so many run, or for a while */
+static int expected; /* a run waits until so many have run at a time, where so many are loaded */
 
 static enum err_code copy_load(const struct backend_load *opt, void **out, struct err *err)
 {
@@ -260,7 +260,7 @@ static enum err_code copy_run(void *instance, struct backend_run *run, struct er
     int n = atomic_fetch_add(&running, 1) + 1, most = atomic_load(&most_running);
     while (n > most && !atomic_compare_exchange_weak(&most_running, &most, n))
         ;
-    for (int i = 0; i < 50 && atomic_load(&most_running) < expected; i++)
+    for (int i = 0; i < 20000 && atomic_load(&loaded) + 1 >= expected && atomic_load(&most_running) < expected; i++)
         (void)nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     run->out[0] = run->in[0];
     run->out[0].data = backend_out_alloc(run, run->in[0].bytes);
