@@ -95,6 +95,18 @@ static enum err_code check_member(const struct graph *g, size_t n)
 
 /* ---- tensors ---- */
 
+/* Before all else: what follows has room for so many. */
+static enum err_code check_counts(const struct graph *g)
+{
+    const struct ensemble_config *e = &g->m->ensemble;
+    if (e->inputs.len > TENSORS_MAX || e->outputs.len > TENSORS_MAX)
+        return fail(g, "", "more than 64 inputs or outputs");
+    for (size_t n = 0; n < g->steps_len; n++)
+        if (g->steps[n].inputs.len > TENSORS_MAX || g->steps[n].outputs.len > TENSORS_MAX)
+            return fail_step(g, n, "", "more than 64 inputs or outputs");
+    return ERR_OK;
+}
+
 static enum err_code check_source(const struct graph *g, size_t n, const char *tensor)
 {
     char text[400];
@@ -134,8 +146,6 @@ static enum err_code check_wires(const struct graph *g, size_t n)
     char text[300];
     if (s->inputs.len == 0 || s->outputs.len == 0)
         return fail_step(g, n, "", s->inputs.len == 0 ? "no input gets a tensor" : "no output is taken");
-    if (s->inputs.len > TENSORS_MAX || s->outputs.len > TENSORS_MAX)
-        return fail_step(g, n, "", "more than 64 inputs or outputs");
     for (size_t i = 0; i < s->outputs.len; i++) {
         for (size_t k = 0; k < i; k++)
             if (strcmp(out[i].value, out[k].value) == 0)
@@ -260,6 +270,8 @@ enum err_code config_check_ensemble(const struct config *c, const struct model_c
         return fail(&g, "", "a model has a path or a backend, or it is an ensemble, not both");
     if (g.steps_len == 0 || g.steps_len > STEPS_MAX)
         return fail(&g, "steps", "an ensemble has 1 to 32 steps");
+    if (check_counts(&g))
+        return err->code;
     for (size_t n = 0; n < g.steps_len; n++)
         if (check_member(&g, n) || check_wires(&g, n))
             return err->code;
