@@ -59,8 +59,10 @@ TEST(thread_rests_for_a_part_of_what_is_queued)
         start(&r, (struct rig_opt){.queue_max = 30});
         EXPECT_EQ(serve_rest_ns(r.serve, rig_now_ns), 0);
         submit(&r, cases[i].blocks);
-        EXPECT_EQ(serve_rest_ns(r.serve, rig_now_ns), 0); /* nobody runs them */
         struct exec_block running = rig_claim(&r);
+        atomic_store(&r.worker_map.shm->waiting, 2);
+        EXPECT_EQ(serve_rest_ns(r.serve, rig_now_ns), 0); /* an instance sleeps */
+        atomic_store(&r.worker_map.shm->waiting, 0);
         EXPECT_NEAR((double)serve_rest_ns(r.serve, rig_now_ns) / 1e3, (double)cases[i].us, 1);
         finish(&r, &running, cases[i].blocks);
     }
