@@ -728,6 +728,79 @@ def test_a_canary_that_crashes_is_sent_back(serve):
     assert all(s.predict("m", [7, k], {"x-canary": f"u{k}"}).status in (200, 422) for k in range(10))
 
 
+def damage(chance, folder):
+    """One of the things that copying by hand does to a model's folder."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    if not files:
+        return
+    victim = chance.choice(files)
+    data = bytearray(victim.read_bytes())
+    what = chance.randrange(7)
+    if what == 0:
+        victim.write_bytes(data[: chance.randrange(len(data) + 1)])
+    elif what == 1 and data:
+        for _ in range(3):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        victim.write_bytes(data)
+    elif what == 2:
+        victim.unlink()
+    elif what == 3:
+        victim.unlink()
+        victim.mkdir()
+    elif what == 4:
+        victim.unlink()
+        victim.symlink_to(victim)
+    elif what == 5:
+        victim.write_bytes(data + data[: len(data) // 2])
+    else:
+        victim.rename(victim.with_name(f"{victim.name}.part"))
+
+
+@pytest.mark.onnx
+def test_torn_copies_of_folders_with_versions_warm_up_and_ensembles(serve, tmp_path):
+    """Whole folders, damaged by chance: what is asked for loads or says why not, a neighbour notices nothing, and the whole copy loads at last."""
+    chance = random.Random(11)
+    whole, repo = tmp_path / "whole", tmp_path / "models"
+    put(whole / "m", 1)
+    put(whole / "m", 2, "iris_names.onnx")
+    (whole / "m/warmup").mkdir()
+    (whole / "m/warmup/flower").write_bytes(bytes(16))
+    (whole / "m/config.pbtxt").write_text("""name: "m"
+platform: "onnxruntime_onnx"
+version_policy { specific { versions: [ 1, 2 ] } }
+model_warmup { name: "w" batch_size: 1 inputs { key: "X" value { data_type: TYPE_FP32 dims: [ 4 ] input_data_file: "flower" } } }
+""")
+    (whole / "e/1").mkdir(parents=True)
+    (whole / "e/config.pbtxt").write_text("""platform: "ensemble"
+input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] }
+ensemble_scheduling { step { model_name: "m" model_version: 2 input_map { key: "X" value: "x" } output_map { key: "output_probability" value: "y" } } }
+""")
+    put(repo / "n", 1)
+    s = serve(config=f"repository: {{path: {repo}, mode: explicit, load: n}}")
+    answers = {200: 0, "other": 0}
+    with Load(s, [("/predict", predict_body("n", FLOWER), expect_prediction(OLD))], connections=1) as load:
+        for k in range(30):
+            for name in ("m", "e"):
+                shutil.rmtree(repo / name, ignore_errors=True)
+                shutil.copytree(whole / name, repo / name)
+            for _ in range(1 + k % 3):
+                damage(chance, repo / chance.choice(["m", "m", "e"]))
+            r = load_model(s, "e")
+            answers[200 if r.status == 200 else "other"] += 1
+            if r.status != 200:
+                assert r.status in (400, 404, 503) and len(r.json()["error"]) > 30, r
+            load_model(s, "e", "unload", b'{"parameters": {"unload_dependents": true}}')
+    assert load.failures == [] and load.ok > 20
+    assert answers["other"] > 5, "nothing was damaged"
+    for name in ("m", "e"):
+        shutil.rmtree(repo / name, ignore_errors=True)
+        shutil.copytree(whole / name, repo / name)
+    r = load_model(s, "e")
+    assert r.status == 200, r
+    assert len(s.predict("e", FLOWER).json()["data"]["prediction"]) == 3 and versions(s, "m") == ["1", "2"]
+
+
 # ---- what outlives a reload, and what does not ----
 
 
