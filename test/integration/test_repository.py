@@ -867,3 +867,50 @@ def test_caches_of_models_that_are_gone_go_after_a_week(serve, tmp_path):
     assert (outside / "kept").exists()
     assert time.time() - (data / "cache/unloaded").stat().st_mtime < 60, "who is known is not away"
     assert answer(s) == OLD
+
+
+# ---- what contradicts itself ----
+
+
+def test_where_quern_yaml_and_config_pbtxt_differ_the_first_counts_and_the_second_is_named(tmp_path):
+    put(tmp_path / "models/a", 1)
+    put(tmp_path / "models/a", 2)
+    (tmp_path / "models/a/config.pbtxt").write_text("""
+name: "another"
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+instance_group { count: 3 }
+version_policy { all {} }
+dynamic_batching { max_queue_delay_microseconds: 100 preferred_batch_size: 4 default_queue_policy { max_queue_size: 7 } }
+model_warmup { inputs { key: "X" value { zero_data: true dims: [ 4 ] data_type: TYPE_FP32 } } }
+response_cache { enable: true }
+parameters { key: "k" value { string_value: "v" } }
+""")
+    config = tmp_path / "quern.yaml"
+    config.write_text(f"""
+repository: {{path: {tmp_path}/models}}
+models:
+  a:
+    max_batch: 4
+    instances: 3
+    versions: [2]
+    queue_max: 9
+    batching: {{delay: 2ms, preferred: [2]}}
+    warm_up: {{mine: {{}}}}
+    cache: 1MiB
+    parameters: {{}}
+""")
+    r = quern.cli("check", config)
+    assert r.returncode == 0, r.stderr
+    notes = [line.split("config.pbtxt: ")[1] for line in r.stdout.splitlines() if line.startswith("a: config.pbtxt: ")]
+    said = {n.split(" (")[0] for n in notes}
+    assert said == {"name", "max_batch_size", "version_policy", "max_queue_delay_microseconds", "preferred_batch_size", "max_queue_size", "model_warmup", "parameters"}, notes
+    assert all(n.endswith(" has no effect here") for n in notes)
+    for line in ["max_batch: 4\n", "instances: 3\n", "queue_max: 9\n", "delay: 2ms\n", "preferred: [2]\n", "cache: 1MiB\n"]:
+        assert line in r.stdout, line
+    config.write_text(f"repository: {{path: {tmp_path}/models}}\nmodels: {{a: {{version: '1', versions: [2]}}}}\n")
+    r = quern.cli("check", config)
+    assert r.returncode == quern.EXIT_CONFIG and "version and versions contradict each other" in r.stderr
+    config.write_text(f"repository: {{path: {tmp_path}/models}}\nmodels: {{a: {{path: '{tmp_path}/models/a', backend: tflite}}}}\n")
+    r = quern.cli("check", config)
+    assert "platform (quern.yaml says otherwise)" in r.stdout
