@@ -44,10 +44,10 @@ struct http_req {
     void *on_cancel_arg;
     /* For the access log, set by handlers that know: */
     struct str log_model, log_series; /* the model's name; name/version */
-    uint64_t stage_ns[6];       /* see enum http_stage */
-    struct trace *trace_record; /* serve/trace.h; ends when the answer has left; NULL: none */
-    uint64_t trail;             /* a record of it is kept under this number; 0: none */
-    bool answered;              /* private */
+    uint64_t stage_ns[6];             /* see enum http_stage */
+    struct trace *trace_record;       /* serve/trace.h; ends when the answer has left; NULL: none */
+    uint64_t trail;                   /* a record of it is kept under this number; 0: none */
+    bool answered;                    /* private */
 };
 
 /* Stage times of a request, ns, shown in logs and metrics. */
