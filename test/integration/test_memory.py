@@ -63,7 +63,8 @@ def test_models_that_come_and_go_by_reload_leave_nothing(serve):
 def test_models_that_come_and_go_by_request_leave_nothing(serve, tmp_path):
     (tmp_path / "m/1").mkdir(parents=True)
     shutil.copy(quern.DATA / "iris.onnx", tmp_path / "m/1/model.onnx")
-    s = serve(config=f"repository: {{path: {tmp_path}, mode: explicit}}")
+    # As many as said: the process that would try how many pay comes at its own time.
+    s = serve(config=f"repository: {{path: {tmp_path}, mode: explicit}}\nmodels: {{m: {{instances: 1, threads: 1}}}}")
 
     def cycle():
         assert s.post("/v2/repository/models/m/load", b"").status == 200
