@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/status.h"
-#include "cli/status_memory.h"
+#include "cli/status_models.h"
 #include "cli/table.h"
 
 #define CRASHES_SHOWN 10
@@ -111,6 +111,7 @@ static void show_people(const struct status *s, const char *data, struct arena *
     show_processes(s, a, out);
     if (s->memory.n > 0)
         status_memory_show(s->memory, a, cell, out);
+    status_models_show(s->models, s->last_error, a, cell, out);
     show_crashes(s, a, out);
 }
 

@@ -164,6 +164,10 @@ static void read_root(struct json_reader *r, struct arena *a, struct status *out
             read_processes(r, a, out);
         else if (str_eq_c(key, "memory"))
             take_raw(r, a, &out->memory);
+        else if (str_eq_c(key, "models"))
+            take_raw(r, a, &out->models);
+        else if (str_eq_c(key, "last_error"))
+            take_text(r, a, &out->last_error);
         else if (str_eq_c(key, "crashes"))
             read_crashes(r, a, out);
         else

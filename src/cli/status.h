@@ -33,6 +33,8 @@ struct status {
     struct status_process *processes;
     size_t processes_len;
     struct str memory; /* JSON, see cli/status_memory.h */
+    struct str models; /* JSON, see cli/status_models.h */
+    struct str last_error;
     struct status_crash *crashes;
     size_t crashes_len;
     bool is_running;

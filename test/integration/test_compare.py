@@ -57,6 +57,7 @@ def test_a_version_that_answers_the_same_takes_over(serve, tmp_path):
     told = model(s, "2")["compared"]
     assert told.startswith("same: max difference ") and "(5 made-up requests); tolerance 0.001" in told, told
     assert "agrees with the version before" in s.output()[1]
+    assert "ready  compared with the one before: same: max difference" in quern.cli("status", "--data", s.data).stdout
 
 
 @pytest.mark.onnx
@@ -70,6 +71,8 @@ def test_require_leaves_the_old_version_and_tells_how_far_apart_they_are(serve, 
         s.reload()
         wait_until(lambda: "sent back" in s.status()["last_error"], 10 * SLOW, "the verdict")
         assert "version 2 was compared with the version before and sent back, the old one goes on: output 'y' has the shape" in s.status()["last_error"]
+        shown = quern.cli("status", "--data", s.data).stdout
+        assert "Last: model m: version 2 was compared with the version before and sent back" in shown, shown
         s.reload()
         time.sleep(0.3)
         assert versions(s) == ["1"], "it is not taken again until it changes"
