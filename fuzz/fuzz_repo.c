@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "cli/config.h"
 #include "model/warmup.h"
+#include "sys/tree.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,9 +32,8 @@ static void folder(const char *name)
 
 static void leave(void)
 {
-    char command[100];
-    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
-    CHECK(system(command) == 0);
+    struct err err;
+    CHECK(tree_remove(dir, &err) == ERR_OK);
 }
 
 static void begin(void)

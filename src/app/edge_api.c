@@ -438,7 +438,8 @@ void edge_handle(struct http_req *req, void *arg)
 static const struct route api_routes[] = {
     {HTTP_GET_, "/api/status", get_status, "Models, processes and crash reports as JSON"},
     {HTTP_GET_, "/api/history", get_history, "Requests and latency of the last 15 minutes, a value a second"},
-    {HTTP_GET_, "/api/models/{model}", edge_get_model, "A model's settings: their values, where they come from, and why"},
+    {HTTP_GET_, "/api/models/{model}", edge_get_model,
+     "A model's settings: their values, where they come from, and why"},
     {HTTP_GET_, "/api/record", edge_get_record, "Requests and answers of a model as they come, for quern record"},
     {HTTP_POST_, "/api/reload", post_reload, "Reads the configuration again, as SIGHUP does"},
     {HTTP_POST_, "/v2/repository/models/{model}/load", edge_post_load, "Loads a model, in repository mode explicit"},

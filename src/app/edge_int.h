@@ -107,8 +107,8 @@ struct edge_model { /* the first thread's book of models */
     struct edge_memory memory;
     uint64_t loads, unloads;
     uint64_t ready_at_ms;
-    char *scale;   /* JSON: how instances and threads were chosen; NULL: not told */
     char *explain; /* JSON: where its settings come from; NULL: not told */
+    char *scale;   /* JSON: how instances and threads were chosen; NULL: not told */
 };
 
 #define EDGE_MODELS_MAX 1024

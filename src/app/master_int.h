@@ -160,12 +160,12 @@ struct master {
     char last_error[600]; /* of a reload, for the status */
     struct watch *watch;  /* master_watch.c */
     uint64_t next_scan_ns, next_cache_ns;
-    bool is_auto_reload;       /* a reload by the watch: models whose files are not settled stay as they are */
-    struct rejected *rejected; /* master_rollback.c */
+    bool is_auto_reload;         /* a reload by the watch: models whose files are not settled stay as they are */
+    struct rejected *rejected;   /* master_rollback.c */
     struct overrides *overrides; /* master_overrides.c */
-    struct loads *loads;       /* master_loads.c */
-    struct budget *budget;     /* master_budget.c */
-    struct wants *wants;       /* master_wants.c */
+    struct loads *loads;         /* master_loads.c */
+    struct budget *budget;       /* master_budget.c */
+    struct wants *wants;         /* master_wants.c */
     struct channel_msg msg;
 };
 
@@ -268,22 +268,23 @@ void loads_settle(struct master *m, const char *name, const char *reason); /* re
 void budget_enter(struct master *m, struct life *l);
 void budget_tick(struct master *m, uint64_t now_ns);
 uint64_t budget_next_ns(const struct master *m);
-void budget_edge_is_new(struct master *m); /* it knows nothing of what an earlier one was asked, or asked for */
-void budget_changed(struct master *m);                    /* look again */
-bool budget_is_yielding(const struct life *l);            /* the edge was asked to let go of it and has not answered */
+void budget_edge_is_new(struct master *m);     /* it knows nothing of what an earlier one was asked, or asked for */
+void budget_changed(struct master *m);         /* look again */
+bool budget_is_yielding(const struct life *l); /* the edge was asked to let go of it and has not answered */
 void budget_yielded(struct master *m, struct life *l, bool is_busy);
 bool life_is_on_demand(const struct life *l);
 enum err_code budget_unload(struct master *m, const char *name, struct err *err); /* an operator wants it unloaded */
-void budget_write(const struct master *m, struct json_writer *w);       /* for the status */
-void budget_write_life(const struct life *l, struct json_writer *w);    /* for the edge */
+void budget_write(const struct master *m, struct json_writer *w);                 /* for the status */
+void budget_write_life(const struct life *l, struct json_writer *w);              /* for the edge */
 
 /* master_wants.c: what the edge says of who waits and what is used */
 void wants_on_message(struct master *m, enum channel_type type, struct str payload);
 void wants_by_request(struct master *m, const char *name);    /* an operator wants it loaded */
 bool wants_has(const struct master *m, const struct life *l); /* ... and it is not yet */
-void wants_mark(struct master *m, uint64_t now_ns);    /* sets res.wanted_ns of all lives */
-uint64_t wants_together(const struct master *m, const struct life *l); /* bytes of other members that it is wanted with */
-void wants_expect(struct master *m);                                  /* tells the edge when they will be ready */
+void wants_mark(struct master *m, uint64_t now_ns);           /* sets res.wanted_ns of all lives */
+uint64_t wants_together(const struct master *m,
+                        const struct life *l); /* bytes of other members that it is wanted with */
+void wants_expect(struct master *m);           /* tells the edge when they will be ready */
 void wants_refused(struct master *m, struct life *l, const struct err *why);
 void wants_forget(struct master *m);
 uint64_t wants_next_ns(const struct master *m); /* when one of them is over */

@@ -118,7 +118,8 @@ static void swap_back(struct master *m, struct life *old)
     struct life *news = cause_of(m, old);
     old->state = LIFE_READY;
     old->is_wanted_back = false;
-    old->is_leaving = !life_is_wanted(m, old); /* when another comes that the configuration wants, which may be on its way */
+    old->is_leaving =
+        !life_is_wanted(m, old); /* when another comes that the configuration wants, which may be on its way */
     life_changed(m, old);
     forget_rejected(m, old->config->name);
     if (!news)

@@ -95,10 +95,10 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     struct setting_list versions; /* const char *: which of a folder are served: "all", "latest:N", or numbers */
     struct setting_list labels;   /* struct setting_pair: names for versions */
     /* found out, not in the table: */
-    const char *origin;         /* the file or folder that path came from; NULL for built-ins */
-    const char *problem;        /* a model of a repository that cannot be served, with the reason; NULL: none */
-    struct setting_list notes;  /* const char *: what its config.pbtxt says without effect here */
-    const char *warm_up_folder; /* files of warm_up lie in it */
+    const char *origin;          /* the file or folder that path came from; NULL for built-ins */
+    const char *problem;         /* a model of a repository that cannot be served, with the reason; NULL: none */
+    struct setting_list notes;   /* const char *: what its config.pbtxt says without effect here */
+    const char *warm_up_folder;  /* files of warm_up lie in it */
     const char *override_config; /* a config.pbtxt that stands over quern.yaml, see config_override.h; NULL: none */
 };
 

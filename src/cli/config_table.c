@@ -244,13 +244,15 @@ const struct setting config_table[] = {
                  .help = "Addresses to listen on, HOST:PORT or [IPv6]:PORT. Port 0 is the system's choice."),
     SETTING_BOOL("allow_unauthenticated_remote", struct config, allow_remote, .def = "false",
                  .help = "Listen on addresses that other machines can reach although nobody is asked who they are."),
-    SETTING_STR("base_path", struct config, base_path, .min = 2, .max = 100,
-                .help = "Path that clients put in front, such as `/team/models`: what follows is read as if it stood alone. "
-                        "Without it requests are answered too."),
+    SETTING_STR(
+        "base_path", struct config, base_path, .min = 2, .max = 100,
+        .help = "Path that clients put in front, such as `/team/models`: what follows is read as if it stood alone. "
+                "Without it requests are answered too."),
     SETTING_BOOL("allow_client_shm", struct config, allow_client_shm, .def = "false",
-                 .help = "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
-                         "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
-                         "memory read and written that the user of quern may read and write."),
+                 .help =
+                     "Clients on this machine may register POSIX shared memory by its name and have tensors read from "
+                     "it and written to it, see docs/protocols.md. Whoever can send requests can have any shared "
+                     "memory read and written that the user of quern may read and write."),
     SETTING_BOOL("record_over_network", struct config, record_over_network, .def = "false",
                  .help = "`quern record` may ask for requests and answers, which may be private, at the addresses of "
                          "`listen` too, and not only at the socket in the data directory."),
