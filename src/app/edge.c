@@ -179,6 +179,7 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         break;
     case EDGE_NEWS_DRAIN:
         edge_record_end_all(t);
+        edge_demand_news(t, n);
         server_drain(t->server, on_thread_drained, t);
         break;
     }

@@ -163,13 +163,13 @@ static void handle_again(struct edge_parked *p, const struct err *why)
     serve_set_refusal(t->serve, NULL);
 }
 
-/* All that wait for the model now. What is handled may wait anew, or take others with it (their connection closes): the walk begins anew each time. */
+/* All that wait for the model (NULL: for any) now. What is handled may wait anew, or take others with it (their connection closes): the walk begins anew each time. */
 static void handle_all(struct edge_thread *t, const struct model_shared *m, const struct err *why)
 {
     uint64_t last = t->parked_seq;
     struct edge_parked *p = t->parked_first;
     while (p) {
-        if (p->shared == m && p->seq <= last) {
+        if ((!m || p->shared == m) && p->seq <= last) {
             handle_again(p, why);
             p = t->parked_first;
         } else {
@@ -242,7 +242,8 @@ bool edge_park(void *arg, struct http_req *req, struct model_shared *m, uint64_t
     struct edge_thread *t = arg;
     uint64_t now_ns = clock_now_ns();
     uint32_t before = count(t->edge, m, 1); /* it is wanted, even if this one cannot wait */
-    const char *why = before >= m->limits.queue_max         ? "and as many requests wait for it as may (queue_max)"
+    const char *why = atomic_load(&t->edge->draining)       ? "and this server is about to end"
+                      : before >= m->limits.queue_max       ? "and as many requests wait for it as may (queue_max)"
                       : is_hopeless(m, deadline_ns, now_ns) ? "and will not be within the request's time limit"
                                                             : NULL;
     if (why) {
@@ -271,6 +272,9 @@ void edge_demand_news(struct edge_thread *t, const struct edge_news *n)
         err_set(&err, ERR_UNAVAILABLE, "%s", n->reason);
         err_remedy(&err, "%s", n->labels);
         handle_all(t, n->shared, &err);
+    } else if (n->kind == EDGE_NEWS_DRAIN) {
+        err_set(&err, ERR_UNAVAILABLE, "the model is not loaded, and this server is about to end");
+        handle_all(t, NULL, &err);
     } else if (n->kind == EDGE_NEWS_RETIRE || n->state == SERVED_READY || n->state == SERVED_FAILED) {
         handle_all(t, n->shared, NULL);
     }

@@ -184,7 +184,7 @@ void loads_settle(struct master *m, const char *name, const char *reason)
         err_set(&err, ERR_INVALID, "failed to load '%.100s': %.200s", name, reason);
     } else {
         for (const struct life *l = m->lives; l; l = l->next)
-            if (l->state == LIFE_LOADING && strcmp(l->config->name, name) == 0)
+            if ((l->state == LIFE_LOADING || wants_has(m, l)) && strcmp(l->config->name, name) == 0)
                 return;
         overrides_settle(m, name, true);
     }
@@ -250,6 +250,7 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, const
     (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
     enum err_code code = master_reload(m, err); /* a model that fails at once, or is not there, is answered in it */
     if (!code) {
+        wants_by_request(m, name);
         loads_settle(m, name, NULL);
         return ERR_OK;
     }
@@ -260,6 +261,29 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, const
         if (l->waiters[i].id == id)
             l->waiters[i--] = l->waiters[--l->waiters_len];
     return code;
+}
+
+/* Models on demand can be loaded before they are asked for, and unloaded, in every mode. */
+static enum err_code demand(struct master *m, uint64_t id, const char *name, bool is_load, struct err *err)
+{
+    struct loads *l = loads_of(m);
+    if (!is_load)
+        return budget_unload(m, name, err);
+    if (l->waiters_len == WAITERS_MAX)
+        return err_set(err, ERR_BUSY, "%d models are being loaded", WAITERS_MAX);
+    l->waiters[l->waiters_len].id = id;
+    (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
+    wants_by_request(m, name);
+    loads_settle(m, name, NULL);
+    return ERR_OK;
+}
+
+static bool is_on_demand(const struct master *m, const char *name)
+{
+    for (const struct life *l = m->lives; l; l = l->next)
+        if (l->state < LIFE_KEPT && life_is_on_demand(l) && strcmp(l->config->name, name) == 0)
+            return m->snapshot->config.repository.mode != REPOSITORY_EXPLICIT;
+    return false;
 }
 
 static enum err_code unload_one(struct master *m, const char *name, struct err *err)
@@ -333,9 +357,10 @@ void loads_on_message(struct master *m, enum channel_type type, struct str paylo
         return;
     }
     bool is_load = type == CHANNEL_LOAD;
-    enum err_code code = !is_explicit(m, is_load ? "load" : "unload", &err) ? err.code
-                         : is_load                                          ? load(m, id, name, folder, &err)
-                                                                            : unload(m, name, with_members, &err);
+    enum err_code code = is_on_demand(m, name) && folder[0] == '\0'           ? demand(m, id, name, is_load, &err)
+                         : !is_explicit(m, is_load ? "load" : "unload", &err) ? err.code
+                         : is_load                                            ? load(m, id, name, folder, &err)
+                                                                              : unload(m, name, with_members, &err);
     if (code || !is_load)
         answer(m, id, &err);
     overrides_sweep(m, folder);

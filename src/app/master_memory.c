@@ -17,6 +17,7 @@
 #define FILE_BYTES_MAX   4096
 #define SANE_BYTES_MAX   (UINT64_C(1) << 50)
 #define SANE_LOAD_NS_MAX (24 * 3600 * NS_PER_S)
+#define PEAK_FORGET      16
 #define BASE_BYTES       (UINT64_C(4) << 20) /* of a worker, whatever it loads */
 
 uint64_t memory_need(const struct life *l)
@@ -189,7 +190,7 @@ static bool measure(const struct life *l, struct model_memory *out)
     return true;
 }
 
-/* Of one residence the most counts: a model that needed it once will need it again. */
+/* Of one residence the most counts: a model that needed it once will need it again. Peaks differ from load to load: the greatest is forgotten slowly. */
 void memory_measure(const struct master *m, struct life *l)
 {
     struct residence *r = &l->res;
@@ -199,6 +200,8 @@ void memory_measure(const struct master *m, struct life *l)
     bool is_first = r->sampled_ns < r->ready_ns;
     r->sampled_ns = clock_now_ns();
     found.load_ns = r->ready_ns - r->started_ns;
+    if (before.is_known)
+        found.peak_bytes = max_of(found.peak_bytes, before.peak_bytes - before.peak_bytes / PEAK_FORGET);
     if (!is_first) {
         found.private_bytes = max_of(found.private_bytes, before.private_bytes);
         found.shared_bytes = max_of(found.shared_bytes, before.shared_bytes);

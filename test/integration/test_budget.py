@@ -455,6 +455,16 @@ def test_cycles_leave_nothing_behind(serve):
         assert max(grown) < 2048, f"KiB that master and edge grew by in {cycles} cycles: {grown}"
 
 
+def test_stopping_waits_for_no_load(serve):
+    s = serve(config=config(models(["a"], load_ms=20_000)))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, s, "a")
+        wait_until(lambda: workers(s), 5, "it loads")
+        s.signal(signal.SIGTERM)
+        assert waiting.result()[0].status == 503
+    assert s.process.wait(5) == 0
+
+
 def test_status_shows_it(serve):
     s = serve(config=config(models(["a", "b"], load_ms=10), 64 + 2 * SLACK_MIB))
     assert ask(s, "a")[0].status == 200
