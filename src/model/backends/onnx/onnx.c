@@ -195,7 +195,7 @@ static bool make_entry(struct onnx_model *m, struct onnx_cache *cache, struct st
 {
     struct err trouble = {0};
     AUTO_FD lock = onnx_cache_lock(cache);
-    (void)lock; /* given back at the end */
+    (void)lock;                /* given back at the end */
     if (onnx_cache_has(cache)) /* another instance was faster */
         return true;
     bool is_kept = make_session(m, bytes, cache, &trouble) == ERR_OK && onnx_cache_keep(cache);
