@@ -13,7 +13,8 @@
 #include "serve/proto.h"
 #include "serve/record.h"
 
-#define BACKLOG_MAX ((size_t)256 << 10) /* waiting for the client; the rest waits in the record's queue */
+#define BACKLOG_MAX                                                                                                    \
+    ((size_t)256 << 10) /* waiting for the client, or one larger frame; the rest waits in the record's queue */
 
 struct edge_record {
     struct edge_record *next;
@@ -82,15 +83,23 @@ static void on_gone(struct http_req *req, void *arg)
 /* False: the client is gone. */
 static bool send_taken(struct edge_record *x)
 {
-    struct buf *frame;
-    while (http_stream_backlog(x->req) < BACKLOG_MAX && (frame = record_take(x->record)) != NULL) {
+    for (;;) {
+        size_t n = record_next_bytes(x->record), waits = http_stream_backlog(x->req);
+        if (n == 0 || (waits > 0 && waits + n > BACKLOG_MAX))
+            return true;
+        struct buf *frame = record_take(x->record);
         bool ok = http_stream_write(x->req, buf_view(frame));
         buf_done(frame);
         free(frame);
         if (!ok)
             return false;
     }
-    return true;
+}
+
+/* For the end, which must not be what is too much. */
+static bool has_room(struct edge_record *x)
+{
+    return http_stream_backlog(x->req) < BACKLOG_MAX;
 }
 
 void edge_record_pump(struct edge_thread *t)
@@ -98,7 +107,7 @@ void edge_record_pump(struct edge_thread *t)
     for (struct edge_record *x = t->records, *next; x; x = next) {
         next = x->next;
         bool ok = send_taken(x);
-        if (!ok || record_is_complete(x->record))
+        if (!ok || (record_is_complete(x->record) && has_room(x)))
             end(x, ok);
     }
 }
@@ -106,8 +115,8 @@ void edge_record_pump(struct edge_thread *t)
 void edge_record_end_all(struct edge_thread *t)
 {
     while (t->records) {
-        (void)send_taken(t->records);
-        end(t->records, true);
+        bool ok = send_taken(t->records);
+        end(t->records, ok && has_room(t->records));
     }
 }
 

@@ -52,9 +52,17 @@ void recording_put_head(struct buf *out)
 
 void recording_put(const struct recorded *x, struct buf *out)
 {
+    recording_put_parts(x, NULL, 0, out);
+}
+
+void recording_put_parts(const struct recorded *x, const struct str *parts, size_t parts_len, struct buf *out)
+{
     struct str texts[TEXTS];
+    size_t n = recording_bytes(x) - 4;
     texts_of(x, texts);
-    put_u32(out, (uint32_t)(recording_bytes(x) - 4));
+    for (size_t i = 0; i < parts_len; i++)
+        n += parts[i].n;
+    put_u32(out, (uint32_t)n);
     put_u32(out, RECORDING_EXCHANGE);
     put_u64(out, x->at_ns);
     put_u64(out, x->took_ns);
@@ -63,6 +71,8 @@ void recording_put(const struct recorded *x, struct buf *out)
         put_u32(out, (uint32_t)texts[i].n);
     for (int i = 0; i < TEXTS; i++)
         buf_str(out, texts[i]);
+    for (size_t i = 0; i < parts_len; i++)
+        buf_str(out, parts[i]);
 }
 
 void recording_put_json(enum recording_kind kind, struct str json, struct buf *out)

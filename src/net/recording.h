@@ -36,6 +36,8 @@ size_t recording_bytes(const struct recorded *x);
 bool recording_is_sound(const struct recorded *x);
 void recording_put_head(struct buf *out);
 void recording_put(const struct recorded *x, struct buf *out);
+/* The same with the answer in parts; x->answer is empty. Size: recording_bytes and the parts. */
+void recording_put_parts(const struct recorded *x, const struct str *parts, size_t parts_len, struct buf *out);
 void recording_put_json(enum recording_kind kind, struct str json, struct buf *out);
 
 struct recording_reader {

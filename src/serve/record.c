@@ -17,6 +17,7 @@ struct frame {
 
 struct record {
     bool is_used;
+    uint64_t turn; /* tells it from what used its place before */
     struct record_options o;
     char model[256];
     uint64_t began_ns;
@@ -27,7 +28,16 @@ struct record {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct record records[RECORDS_MAX];
+static uint64_t turns;
 static _Atomic int running;
+
+static struct frame *frame_free(struct frame *f)
+{
+    if (f)
+        buf_done(&f->bytes);
+    free(f);
+    return NULL;
+}
 
 struct record *record_begin(const struct record_options *o)
 {
@@ -38,12 +48,20 @@ struct record *record_begin(const struct record_options *o)
             r = &records[i];
     if (r) {
         atomic_fetch_add(&running, 1); /* before the time is taken: whoever comes later keeps its body */
-        *r = (struct record){.is_used = true, .o = *o, .began_ns = clock_now_ns()};
+        *r = (struct record){.is_used = true, .turn = ++turns, .o = *o, .began_ns = clock_now_ns()};
         (void)str_copy(r->model, sizeof r->model, o->model);
         r->last = &r->first;
     }
     pthread_mutex_unlock(&lock);
     return r;
+}
+
+size_t record_next_bytes(struct record *r)
+{
+    pthread_mutex_lock(&lock);
+    size_t n = r->first ? r->first->bytes.len : 0;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 struct buf *record_take(struct record *r)
@@ -94,8 +112,7 @@ void record_end(struct record *r)
     pthread_mutex_unlock(&lock);
     while (f) {
         struct frame *next = f->next;
-        buf_done(&f->bytes);
-        free(f);
+        (void)frame_free(f);
         f = next;
     }
 }
@@ -116,44 +133,66 @@ static bool is_wanted(struct record *r, const struct http_req *req, struct str m
     return r->o.one_in <= 1 || rand_below(r->o.one_in) == 0;
 }
 
-static void push(struct record *r, struct recorded *x, const struct str *parts, size_t parts_len)
+/* Copied before the lock is taken: others need not wait for it. NULL: too large for the memory that there is. */
+static struct frame *copy_of(const struct recorded *x, size_t n, const struct str *parts, size_t parts_len)
 {
-    size_t n = recording_bytes(x);
-    for (size_t i = 0; i < parts_len; i++)
-        n += parts[i].n;
-    if (n > RECORDING_FRAME_MAX) {
-        r->too_large++;
-        return;
-    }
-    if (r->queued_bytes + n > RECORD_QUEUE_BYTES || !recording_is_sound(x)) {
-        r->lost++;
-        return;
-    }
     struct frame *f = calloc(1, sizeof *f);
-    char *answer = malloc(n); /* the format wants it in one piece */
-    CHECK(f && answer);
-    for (size_t i = 0; i < parts_len; i++) {
-        memcpy(answer + x->answer.n, parts[i].p, parts[i].n);
-        x->answer.n += parts[i].n;
-    }
-    x->answer.p = answer;
+    if (!f)
+        return NULL;
     buf_init(&f->bytes, n);
-    recording_put(x, &f->bytes);
-    free(answer);
-    x->answer = (struct str){0};
-    *r->last = f;
-    r->last = &f->next;
-    r->queued_bytes += f->bytes.len;
-    r->bytes += f->bytes.len;
-    r->recorded++;
-    r->o.wake(r->o.arg);
+    recording_put_parts(x, parts, parts_len, &f->bytes);
+    if (!f->bytes.failed)
+        return f;
+    buf_done(&f->bytes);
+    free(f);
+    return NULL;
+}
+
+/* Takes the frame. NULL: there was no memory for it. */
+static void push(struct record *r, uint64_t turn, struct frame *f)
+{
+    pthread_mutex_lock(&lock);
+    bool is_there = r->is_used && r->turn == turn && !is_full(r);
+    if (is_there && (!f || r->queued_bytes + f->bytes.len > RECORD_QUEUE_BYTES)) {
+        r->lost++;
+    } else if (is_there) {
+        *r->last = f;
+        r->last = &f->next;
+        r->queued_bytes += f->bytes.len;
+        r->bytes += f->bytes.len;
+        r->recorded++;
+        r->o.wake(r->o.arg);
+        f = NULL;
+    }
+    pthread_mutex_unlock(&lock);
+    (void)frame_free(f);
+}
+
+struct wanted {
+    bool is_wanted;
+    uint64_t turn, began_ns;
+};
+
+/* Whether record i takes it; counts what it does not take for its size, or because it would spoil the file. */
+static struct wanted ask(int i, const struct http_req *req, const struct recorded *x, size_t n)
+{
+    struct record *r = &records[i];
+    pthread_mutex_lock(&lock);
+    struct wanted w = {is_wanted(r, req, x->model), r->turn, r->began_ns};
+    bool is_large = n > RECORDING_FRAME_MAX, is_late = r->queued_bytes + n > RECORD_QUEUE_BYTES;
+    if (w.is_wanted && is_large)
+        r->too_large++;
+    else if (w.is_wanted && (is_late || !recording_is_sound(x)))
+        r->lost++;
+    w.is_wanted = w.is_wanted && !is_large && !is_late && recording_is_sound(x);
+    pthread_mutex_unlock(&lock);
+    return w;
 }
 
 void record_note(struct http_req *req, struct str model, struct str version, int status, struct str type,
                  struct str header_length, const struct str *parts, size_t parts_len)
 {
-    uint64_t now = clock_now_ns();
-    struct recorded x = {.took_ns = now - req->t_start_ns,
+    struct recorded x = {.took_ns = clock_now_ns() - req->t_start_ns,
                          .status = status,
                          .id = str_c(req->id),
                          .model = model,
@@ -164,11 +203,14 @@ void record_note(struct http_req *req, struct str model, struct str version, int
                          .body = req->body,
                          .answer_type = type,
                          .answer_header_length = header_length};
-    pthread_mutex_lock(&lock);
-    for (int i = 0; i < RECORDS_MAX; i++)
-        if (is_wanted(&records[i], req, model)) {
-            x.at_ns = req->t_start_ns > records[i].began_ns ? req->t_start_ns - records[i].began_ns : 0;
-            push(&records[i], &x, parts, parts_len);
-        }
-    pthread_mutex_unlock(&lock);
+    size_t n = recording_bytes(&x);
+    for (size_t i = 0; i < parts_len; i++)
+        n += parts[i].n;
+    for (int i = 0; i < RECORDS_MAX; i++) {
+        struct wanted w = ask(i, req, &x, n);
+        if (!w.is_wanted)
+            continue;
+        x.at_ns = req->t_start_ns > w.began_ns ? req->t_start_ns - w.began_ns : 0;
+        push(&records[i], w.turn, copy_of(&x, n, parts, parts_len));
+    }
 }

@@ -27,6 +27,8 @@ struct record;
 struct record *record_begin(const struct record_options *o);
 /* The next frame; NULL: none now. The caller's, for buf_done and free. */
 struct buf *record_take(struct record *r);
+/* Bytes of the next frame; 0: none now. */
+size_t record_next_bytes(struct record *r);
 /* All that was asked for was recorded, and taken. */
 bool record_is_complete(struct record *r);
 /* {"recorded", "seen", "lost", "too_large"} */

@@ -357,3 +357,29 @@ models:
     assert second["from_us"] >= first["wait_us"] + first["run_us"]
     assert any("its longest step was 'second' (model 'lazy')" in w for w in r["why"])
     assert "second" in show(s, "request", "both-1")
+
+
+def test_large_bodies_are_recorded_whole_even_when_they_come_faster_than_they_leave(serve, tmp_path):
+    n = 400_000  # floats: 1.6 MB in, 1.6 MB out, above what a stream may have waiting
+    s = serve(config=f'models: {{big: {{path: "builtin:identity", parameters: {{datatype: FP32, dims: "{n}"}}}}}}')
+    out = tmp_path / "big.rec"
+    p = record(s, "--out", out, "--limit", 12, model="big")
+    wait_recording(out)
+    head = json.dumps(
+        {
+            "inputs": [{"name": "INPUT0", "shape": [1, n], "datatype": "FP32", "parameters": {"binary_data_size": 4 * n}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": len(head), "Content-Type": "application/octet-stream"}
+    bodies = [head + bytes([i + 1, 2, 3, 4]) * n for i in range(12)]
+    with s.client() as c:
+        for body in bodies:
+            assert c.request("POST", "/v2/models/big/infer", body, headers).body.endswith(body[-4 * n :])
+    assert p.wait(20) == EXIT_FINE, p.stderr.read()
+    content = out.read_bytes()
+    for body in bodies:
+        assert content.count(body[len(head) :]) == 2  # in the request and in its answer
+    r = cli("replay", out, "--tolerance", "0", "--speed", "max", "--json", "--data", s.data)
+    got = json.loads(r.stdout)
+    assert r.returncode == EXIT_FINE and (got["compared"], got["different"]) == (12, 0)
