@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -383,3 +384,27 @@ def test_large_bodies_are_recorded_whole_even_when_they_come_faster_than_they_le
     r = cli("replay", out, "--tolerance", "0", "--speed", "max", "--json", "--data", s.data)
     got = json.loads(r.stdout)
     assert r.returncode == EXIT_FINE and (got["compared"], got["different"]) == (12, 0)
+
+
+def test_who_records_and_does_not_read_costs_traffic_nothing(serve):
+    n = 400_000
+    s = serve(config=f'models: {{big: {{path: "builtin:identity", parameters: {{datatype: FP32, dims: "{n}"}}}}}}')
+    body = json.dumps(infer_body([0.0], name="INPUT0"))
+    head = json.dumps(
+        {
+            "inputs": [{"name": "INPUT0", "shape": [1, n], "datatype": "FP32", "parameters": {"binary_data_size": 4 * n}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": len(head)}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy:
+        lazy.connect(str(s.data / "run/edge.sock"))
+        lazy.sendall(b"GET /api/record?model=big HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" in lazy.recv(100)
+        with s.client() as c:
+            for _ in range(50):  # 160 MB in all
+                assert c.request("POST", "/v2/models/big/infer", head + bytes(4 * n), headers).status == 200
+        (edge,) = [p for p in s.api()["processes"] if p["role"] == "edge"]
+        assert edge["rss_bytes"] < 200 << 20  # 64 MiB wait at most
+    assert s.post("/v2/models/big/infer", body).status == 400  # it goes on, without the one who left
+    assert s.pids("edge") == [edge["pid"]]
