@@ -402,7 +402,7 @@ def test_who_records_and_does_not_read_costs_traffic_nothing(serve):
         lazy.sendall(b"GET /api/record?model=big HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200" in lazy.recv(100)
         with s.client() as c:
-            for _ in range(50):  # 160 MB in all
+            for _ in range(80):  # 256 MB in all
                 assert c.request("POST", "/v2/models/big/infer", head + bytes(4 * n), headers).status == 200
         (edge,) = [p for p in s.api()["processes"] if p["role"] == "edge"]
         assert edge["rss_bytes"] < 200 << 20  # 64 MiB wait at most
