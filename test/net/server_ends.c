@@ -124,7 +124,7 @@ TEST(slow_reader_gets_all)
 {
     struct rig r;
     rig_init(&r);
-    r.limits.send_timeout_ns = 100 * NS_PER_MS;
+    r.limits.send_timeout_ns = 300 * NS_PER_MS;
     rig_start(&r);
     int fd = rig_connect_unix(&r);
     rig_send(&r, fd, GET("/big/2000000") GET("/hello"));
