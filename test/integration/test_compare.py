@@ -209,3 +209,11 @@ def test_load_by_request_hears_the_reason(serve, tmp_path):
     r = s.post("/v2/repository/models/m/load", b"")
     assert r.status == 400 and "has the shape" in r.json()["error"], r
     assert versions(s) == ["1"] and json.loads(s.post("/v2/repository/index", b"").body)[0]["state"] == "READY"
+
+
+def test_a_drain_does_not_wait_for_the_comparison(serve):
+    s = slow_pair(serve)
+    began = time.monotonic()
+    s.close()
+    assert time.monotonic() - began < 5 * SLOW
+    assert s.process.returncode == 0
