@@ -8,7 +8,7 @@
 #include "sys/cpu.h"
 
 #define KIND          "batching"
-#define LAYOUT        1
+#define LAYOUT        2
 #define PROBE_NS      (20 * NS_PER_MS)  /* most time that looking for batching may cost at load */
 #define PROBE_KEPT_NS (200 * NS_PER_MS) /* the same where the next start need not look again */
 #define MEASURE_NS    (20 * NS_PER_MS)  /* and measuring what batches gain */
@@ -16,6 +16,7 @@
 struct learned {
     uint32_t tries;   /* of the search which rows may share, that ran out of time */
     uint8_t is_whole; /* that search did not */
+    uint32_t noisy;   /* measurements on a machine that was not calm */
     uint8_t is_calm;  /* the measurement is to be believed */
     uint8_t has_batch_dim, may_share;
     uint32_t most_rows; /* before measuring */
@@ -60,6 +61,7 @@ static void find_sharing(const struct backend *b, void *instance, struct model_d
     l->is_whole = clock_now_ns() - start_ns < budget_ns;
     l->tries++;
     l->is_calm = false;
+    l->noisy = l->measures_len = 0;
     l->has_batch_dim = d->has_batch_dim;
     l->may_share = d->may_share;
     l->most_rows = d->max_batch;
@@ -69,7 +71,10 @@ static void find_sharing(const struct backend *b, void *instance, struct model_d
 static void find_gain(const struct backend *b, void *instance, const struct backend_load *opt, struct model_desc *d,
                       struct learned *l)
 {
+    d->measures_len = l->measures_len;
+    memcpy(d->measures, l->measures, sizeof d->measures);
     l->is_calm = backend_measure_batching(b, instance, d, opt->max_batch > 0, MEASURE_NS);
+    l->noisy += !l->is_calm;
     l->max_batch = d->max_batch;
     l->measures_len = d->measures_len;
     memcpy(l->measures, d->measures, sizeof l->measures);
@@ -108,7 +113,7 @@ void learned_batching(const struct backend *b, void *instance, const struct back
         take_sharing(&l, d);
     else
         find_sharing(b, instance, d, PROBE_KEPT_NS, &l);
-    if (l.is_calm) {
+    if (l.is_calm || l.noisy >= LEARNED_TRIES) {
         take_gain(&l, d);
         return;
     }

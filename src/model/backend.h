@@ -83,7 +83,8 @@ void backend_probe_batching(const struct backend *b, void *instance, struct mode
 
 /* How long runs of 1, 2, 4, 8 ... rows take, for models whose rows may share runs: sets d->measures, and, unless is_configured, d->max_batch to the size
  * beyond which throughput no longer rises, 1 when runs together gain nothing; the numbers go into batch_reason. After the probe, where it ran. budget_ns
- * bounds the time; a model whose runs take long gets more, within reason. False: runs of one size differed, the machine was not calm enough to keep the verdict. */
+ * bounds the time; a model whose runs take long gets more, within reason. False: runs of one size differed, the machine was not calm enough to keep the verdict.
+ * d->measures as it comes in: what was measured on days that were not calm; the shortest times count. */
 bool backend_measure_batching(const struct backend *b, void *instance, struct model_desc *d, bool is_configured,
                               uint64_t budget_ns);
 

@@ -36,10 +36,15 @@ static const struct backend script = {.name = "script", .extensions = extensions
 static struct model_desc d;
 static bool is_calm;
 
+static struct model_measure before[2];
+static uint32_t before_len;
+
 static void measure(uint64_t (*cost)(uint32_t rows), uint32_t max_batch, bool is_configured)
 {
     struct err err;
     memset(&d, 0, sizeof d);
+    d.measures_len = before_len;
+    memcpy(d.measures, before, sizeof before);
     d.inputs_len = d.outputs_len = 1;
     (void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("x"));
     (void)str_copy(d.outputs[0].name, sizeof d.outputs[0].name, STR("y"));
@@ -274,4 +279,27 @@ TEST(what_was_not_measured_is_calm)
 {
     measure(constant, 1, true);
     EXPECT(is_calm);
+}
+
+/* Today two rows cost as much as one; on another day one row took half as long. */
+TEST(the_shortest_time_of_all_days_counts)
+{
+    before_len = 2;
+    before[0] = (struct model_measure){.rows = 1, .ns = 50 * NS_PER_US};
+    before[1] = (struct model_measure){.rows = 2, .ns = 900 * NS_PER_US};
+    measure(constant, 2, false);
+    EXPECT_EQ(d.measures_len, 2);
+    EXPECT_EQ(d.measures[0].ns, 50000);
+    EXPECT_EQ(d.measures[1].ns, 100000);
+    EXPECT_EQ(d.max_batch, 2);
+}
+
+TEST(times_of_other_sizes_do_not_count)
+{
+    before_len = 2;
+    before[0] = (struct model_measure){.rows = 3, .ns = 1};
+    before[1] = (struct model_measure){.rows = 7, .ns = 1};
+    measure(constant, 2, false);
+    EXPECT_EQ(d.measures[0].ns, 100000);
+    EXPECT_EQ(d.measures[1].ns, 100000);
 }
