@@ -6,7 +6,7 @@
 #include "model/tensor.h"
 #include "model/warmup.h"
 
-#define NAMES_MAX 8000 /* the description goes to the worker in one message */
+#define NAMES_MAX 5000 /* the description goes to the worker, and twice to the edge, in one message with all else */
 
 static const char *keep(struct arena *a, const char *text)
 {
