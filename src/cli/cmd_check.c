@@ -187,9 +187,11 @@ static bool has_problem(const struct config *c)
 int cmd_check(const struct args *args, master_run_fn *run)
 {
     (void)run;
-    const char *file = args->pos_len ? args->pos[0] : "quern.yaml";
     struct config c;
     struct err err = {0};
+    const char *file = cli_config_file(args, &err);
+    if (!file)
+        return cli_fail(&err, EXIT_USAGE);
     if (config_load(&c, file, &err))
         return refuse(args, &err);
     int code = explain(args, &c, file);

@@ -186,7 +186,9 @@ int cmd_serve(const struct args *a, master_run_fn *run)
 
 int cmd_up(const struct args *a, master_run_fn *run)
 {
-    const char *file = args_get(a, "config");
-    struct build b = {.args = a, .file = file ? file : "quern.yaml"};
+    struct err err = {0};
+    struct build b = {.args = a, .file = cli_config_file(a, &err)};
+    if (!b.file)
+        return cli_fail(&err, EXIT_USAGE);
     return start(&b, run);
 }

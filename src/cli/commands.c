@@ -36,6 +36,11 @@
     {                                                                                                                  \
         .name = "access-log", .key = "log.access"                                                                      \
     }
+#define OPTION_CONFIG                                                                                                  \
+    {                                                                                                                  \
+        .name = "config", .letter = 'c', .value = "FILE",                                                              \
+        .help = "The configuration. Default: quern.yaml in the current folder.", .complete = "FILE"                    \
+    }
 #define OPTION_URL                                                                                                     \
     {                                                                                                                  \
         .name = "url", .value = "URL",                                                                                 \
@@ -66,26 +71,15 @@ static const struct arg_example serve_examples[] = {
     {"quern serve builtin:identity --isolation inline", "No model at all, to try things out and to measure."},
     {0}};
 
-static const struct arg_option up_options[] = {{.name = "config",
-                                                .letter = 'c',
-                                                .value = "FILE",
-                                                .help = "The configuration. Default: quern.yaml in the current folder.",
-                                                .complete = "FILE"},
-                                               OPTION_LISTEN,
-                                               OPTION_THREADS,
-                                               OPTION_DATA,
-                                               OPTION_LOG_FORMAT,
-                                               OPTION_LOG_LEVEL,
-                                               OPTION_ACCESS,
-                                               OPTION_DRAIN,
-                                               OPTION_REMOTE,
-                                               {0}};
+static const struct arg_option up_options[] = {
+    OPTION_CONFIG,    OPTION_LISTEN, OPTION_THREADS, OPTION_DATA,   OPTION_LOG_FORMAT,
+    OPTION_LOG_LEVEL, OPTION_ACCESS, OPTION_DRAIN,   OPTION_REMOTE, {0}};
 static const struct arg_example up_examples[] = {
     {"quern up -c /etc/quern/quern.yaml", "Runs what the file describes."},
     {"kill -HUP $(quern status --json | jq .master_pid)", "Reads the file again; an invalid one changes nothing."},
     {0}};
 
-static const struct arg_option json_options[] = {OPTION_JSON, {0}};
+static const struct arg_option check_options[] = {OPTION_CONFIG, OPTION_JSON, {0}};
 static const struct arg_example check_examples[] = {
     {"quern check quern.yaml", "What would run, with which settings, and what is missing."}, {0}};
 
@@ -95,6 +89,7 @@ static const struct arg_example status_examples[] = {
     {"quern status --json --data /var/lib/quern | jq '.processes[].pid'", "For scripts."},
     {0}};
 
+static const struct arg_option engine_options[] = {OPTION_JSON, {0}};
 static const struct arg_example engine_examples[] = {
     {"quern engine install onnxruntime",
      "Fetches the engine for ONNX models with pip, checked by its hash; needs no root."},
@@ -270,20 +265,23 @@ const struct command cli_commands[] = {
      .run = cmd_serve},
     {.name = "up",
      .summary = "run everything that a configuration describes",
-     .usage = "[OPTION]... [-c FILE]",
+     .usage = "[OPTION]... [FILE]",
      .about =
-         "Runs the platform by a configuration (see docs/reference.md). Options stand above the file. SIGHUP reads "
-         "it again; SIGTERM and SIGINT drain and end.",
+         "Runs the platform by a configuration (see docs/reference.md); FILE and -c FILE are the same. Options stand "
+         "above the file. SIGHUP reads it again; SIGTERM and SIGINT drain and end.",
      .options = up_options,
      .examples = up_examples,
+     .args_max = 1,
+     .complete = "FILE",
      .run = cmd_up},
     {.name = "check",
      .summary = "explain a configuration without running it",
      .usage = "[--json] [FILE]",
      .about =
-         "Reads the file (default: quern.yaml) as `up` does, and shows every setting in force, each model with its "
-         "file, backend and engine. An error is told with its file, line and column, and ends with code 3.",
-     .options = json_options,
+         "Reads the file (default: quern.yaml; -c FILE is the same) as `up` does, and shows every setting in force, "
+         "each model with its file, backend and engine. An error is told with its file, line and column, and ends "
+         "with code 3.",
+     .options = check_options,
      .examples = check_examples,
      .args_max = 1,
      .complete = "FILE",
@@ -306,7 +304,7 @@ const struct command cli_commands[] = {
          "  ls            what is known and what is installed\n"
          "  install NAME  fetches the pinned version, checks its hash, puts it into place\n"
          "  verify NAME   checks the hash of an installed engine, and that it loads",
-     .options = json_options,
+     .options = engine_options,
      .examples = engine_examples,
      .args_min = 1,
      .args_max = 2,
@@ -451,6 +449,16 @@ int cli_print(struct buf *out)
         return EXIT_FINE;
     (void)fprintf(stderr, "quern: cannot write the output: %s\n", is_too_much ? "there is too much" : strerror(why));
     return EXIT_FAILED;
+}
+
+const char *cli_config_file(const struct args *a, struct err *err)
+{
+    const char *option = args_get(a, "config");
+    if (!option || a->pos_len == 0)
+        return option ? option : a->pos_len ? a->pos[0] : "quern.yaml";
+    (void)err_set(err, ERR_INVALID, "quern %s: two configurations: %s and %s", a->command->name, option, a->pos[0]);
+    err_remedy(err, "name one, with -c or without");
+    return NULL;
 }
 
 int cli_fail(const struct err *err, int code)

@@ -24,6 +24,9 @@ int cmd_completion(const struct args *a, master_run_fn *run);
 int cmd_help(const struct args *a, master_run_fn *run);
 int cmd_reference(const struct args *a, master_run_fn *run);
 
+/* The configuration that a command is about: FILE or -c FILE, else quern.yaml; NULL with an error when both are given. */
+const char *cli_config_file(const struct args *a, struct err *err);
+
 #define CLI_OUTPUT_MAX ((size_t)16 << 20)
 
 /* The text to standard output; EXIT_FAILED with a message when it cannot be written. Frees the buf. */

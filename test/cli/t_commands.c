@@ -44,6 +44,8 @@ TEST(cli_wrong_command_lines_end_with_2_and_a_hint)
          "quern: --isolation: expected one of process, inline, got \"inlien\"", "did you mean \"inline\"?"},
         {"serve builtin:identity --drain-timeout 30",
          "quern: --drain-timeout: expected a time from 0s to 1h, got \"30\"", "write a number with its unit"},
+        {"check a -c b", "quern check: two configurations: b and a", "name one, with -c or without"},
+        {"up --config=b a", "quern up: two configurations: b and a", "name one, with -c or without"},
         {"check a b", "quern check: too many arguments, from \"b\" on", ""},
         {"engine", "quern engine: something is missing", ""},
         {"engine instal onnxruntime", "quern engine: expected ls, install NAME or verify NAME", ""},
@@ -107,6 +109,24 @@ TEST(cli_serve_and_up_end_with_3_on_a_bad_configuration)
     EXPECT_EQ(cli_launch.count, 0);
     EXPECT_EQ(run_cli("serve builtin:identity --listen 0.0.0.0:80 --allow-unauthenticated-remote")->code, EXIT_FINE);
     EXPECT_EQ(cli_launch.count, 1);
+}
+
+TEST(cli_a_configuration_is_named_with_and_without_an_option)
+{
+    static const char *const lines[] = {"check other.yaml", "check -c other.yaml", "check --config other.yaml --json",
+                                        "up other.yaml",    "up -c other.yaml",    "up --config=other.yaml"};
+    enter();
+    put_file(".", "other.yaml", "models: {other: builtin:identity}\n");
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        const struct cli_result *r = run_cli(lines[i]);
+        EXPECT_CSTR(r->err, "");
+        EXPECT_EQ(r->code, EXIT_FINE);
+        if (i < 3)
+            EXPECT_HAS(r->out, "other");
+        else
+            EXPECT_CSTR(cli_launch.models[0].name, "other");
+    }
+    EXPECT_EQ(cli_launch.count, 3);
 }
 
 TEST(cli_up_options_stand_above_the_file)
