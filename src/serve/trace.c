@@ -244,7 +244,8 @@ static void put_elements(struct buf *out, const struct trace_tensor *x, uint64_t
     struct json_writer w;
     if (x->dtype != DT_BYTES) {
         jw_init(&w, out);
-        jw_numbers(&w, dtype_json(x->dtype), x->data, (size_t)n);
+        jw_numbers(&w, x->dtype == DT_BOOL ? JSON_U8 : dtype_json(x->dtype), x->data,
+                   (size_t)n); /* tools read numbers */
         return;
     }
     buf_char(out, '[');
@@ -257,22 +258,31 @@ static void put_elements(struct buf *out, const struct trace_tensor *x, uint64_t
     buf_char(out, ']');
 }
 
-static void put_tensor(struct json_writer *w, const struct trace_tensor *x, struct str elements, uint64_t left_out)
+static void put_shape(struct json_writer *w, const char *key, const int64_t *dims, int ndim)
 {
     char shape[24 * TENSOR_DIMS_MAX];
     size_t n = 0;
-    for (int i = 0; i < x->ndim; i++) {
+    for (int i = 0; i < ndim; i++) {
         if (i > 0)
             shape[n++] = ',';
-        n += num_format_i64(x->dims[i], shape + n);
+        n += num_format_i64(dims[i], shape + n);
     }
+    jw_kv_str(w, key, (struct str){shape, n});
+}
+
+/* The shape is that of the data: tools that read it put the two together. */
+static void put_tensor(struct json_writer *w, const struct trace_tensor *x, struct str elements, uint64_t left_out)
+{
+    const int64_t cut = TRACE_ELEMENTS_MAX;
     jw_object(w);
     jw_kv_c(w, "name", x->name);
     jw_kv_str(w, "data", elements);
-    jw_kv_str(w, "shape", (struct str){shape, n});
+    put_shape(w, "shape", left_out > 0 ? &cut : x->dims, left_out > 0 ? 1 : x->ndim);
     jw_kv_c(w, "dtype", dtype_name(x->dtype));
-    if (left_out > 0)
+    if (left_out > 0) {
         jw_kv_u64(w, "left_out", left_out);
+        put_shape(w, "full_shape", x->dims, x->ndim);
+    }
     jw_object_end(w);
 }
 

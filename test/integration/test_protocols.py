@@ -259,6 +259,7 @@ models:
   wide: {path: "builtin:identity", parameters: {datatype: FP32, dims: "4"}}
   inline: {path: "builtin:identity", isolation: inline}
   words: {path: "builtin:identity", parameters: {datatype: BYTES, dims: "1"}}
+  flags: {path: "builtin:identity", parameters: {datatype: BOOL, dims: "2"}}
   cached: {path: "builtin:identity", cache: 1MiB}
   both:
     ensemble:
@@ -372,11 +373,17 @@ def test_traces(serve):
         c.update_trace_settings(settings={k: None for k in ("trace_level", "trace_rate", "log_frequency")})
         assert c.get_trace_settings()["trace_level"] == ["OFF"]
         ask(c, "wide", array)
+        # Truth values are numbers, as tools read them.
+        c.update_trace_settings("flags", {"trace_level": ["TENSORS"], "trace_rate": "1"})
+        t = http.InferInput("INPUT0", [1, 2], "BOOL").set_data_from_numpy(np.array([[True, False]]))
+        c.infer("flags", [t])
+        quern.wait_until(lambda: len(traces(s)) == 12, 5, "the twelfth")
+        assert [x["data"] for x in traces(s)[max(traces(s))]["tensors"]] == ["1,0", "1,0"]
         # Text inputs are left out, text outputs are not.
         c.update_trace_settings("words", {"trace_level": ["TENSORS"], "trace_rate": "1"})
         t = http.InferInput("INPUT0", [1, 1], "BYTES").set_data_from_numpy(np.array([[b'a "b"']], np.object_))
         c.infer("words", [t])
-        quern.wait_until(lambda: len(traces(s)) == 12, 5, "the twelfth")
+        quern.wait_until(lambda: len(traces(s)) == 13, 5, "the thirteenth")
         assert [x["data"] for x in traces(s)[max(traces(s))]["tensors"]] == ['"a "b""']
 
 

@@ -247,7 +247,7 @@ TEST(trace_of_a_large_tensor_is_cut_and_says_so)
     EXPECT_EQ(list(folder), 1);
     struct str s = content(folder, files[0], &items);
     EXPECT_EQ(items, 3);
-    EXPECT(str_contains(s, STR("\"left_out\":2048")));
+    EXPECT(str_contains(s, STR("\"shape\":\"1024\",\"dtype\":\"FP32\",\"left_out\":2048,\"full_shape\":\"3072\"")));
 }
 
 TEST(trace_members_come_with_their_ensemble)
