@@ -106,7 +106,7 @@ def budget():
     need = max(m["need_bytes"] for m in found["models"])
     peak = max(m["peak_bytes"] for m in found["models"])
     program = max(m["program_bytes"] for m in found["models"])
-    limit, waits = 2 * need + max(need, peak) + program, []  # room for three, one of which is loading
+    limit, waits = 2 * need + peak + (peak - need) // 8 + program, []  # room for three, one of which is loading
     with up(name, budget_config(limit), keep_data=True) as s:
         watch = Watch(s)
         watch.start()

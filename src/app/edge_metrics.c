@@ -183,7 +183,6 @@ static void model_gauges(struct edge *e, const struct edge_model *m)
     count_to(e, &family_unloads, labels, m->unloads);
 }
 
-/* Server counters are kept by the servers themselves; a scrape brings the series up to them. */
 static void counter_to(struct edge *e, const struct metric_family *f, uint64_t value)
 {
     static const char *const none[] = {NULL};

@@ -428,6 +428,13 @@ static void sample(struct master *m, uint64_t now_ns)
 
 /* ---- deciding ---- */
 
+/* What loading takes beyond what stays differs from load to load (how far batches are tried depends on the time that they take): an eighth more. */
+static uint64_t peak_to_reserve(const struct life *l)
+{
+    uint64_t peak = l->res.memory.peak_bytes, need = memory_need(l);
+    return peak > need ? peak + (peak - need) / 8 : peak;
+}
+
 static struct budget_model describe(const struct master *m, const struct life *l)
 {
     const struct residence *r = &l->res;
@@ -437,7 +444,7 @@ static struct budget_model describe(const struct master *m, const struct life *l
         .is_busy = r->is_busy && l->state != LIFE_KEPT,
         .is_guess = !r->memory.is_known && l->config->memory_bytes == 0,
         .need_bytes = memory_need(l),
-        .peak_bytes = r->memory.peak_bytes,
+        .peak_bytes = peak_to_reserve(l),
         .together_bytes = wants_together(m, l),
         .load_ns = r->memory.load_ns,
         .wanted_ns = r->wanted_ns,
