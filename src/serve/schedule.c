@@ -52,7 +52,7 @@ static uint64_t start_of(uint64_t tag, uint64_t now_ns)
 
 uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a)
 {
-    uint64_t tag = s->tags[tag_slot(a)];
+    uint64_t tag = atomic_load_explicit(&s->tags->tag[tag_slot(a)], memory_order_relaxed);
     uint64_t slack = a->deadline_ns > a->now_ns ? a->deadline_ns - a->now_ns : 0;
     uint32_t level = a->priority > 0 ? a->priority - 1 : 0;
     return start_of(tag, a->now_ns) + level * SCHEDULE_AGE_NS + (slack < SCHEDULE_AGE_NS ? slack : SCHEDULE_AGE_NS);
@@ -60,9 +60,13 @@ uint64_t schedule_order(const struct schedule *s, const struct schedule_ask *a)
 
 void schedule_charge(struct schedule *s, const struct schedule_ask *a, uint32_t batch, int instances)
 {
-    uint64_t *tag = &s->tags[tag_slot(a)];
+    _Atomic uint64_t *tag = &s->tags->tag[tag_slot(a)];
     double share = s->cost.a_ns * a->rows / (batch > 0 ? batch : 1) + s->cost.b_ns * a->rows;
-    *tag = start_of(*tag, a->now_ns) + (uint64_t)(share / (instances > 0 ? instances : 1));
+    uint64_t cost = (uint64_t)(share / (instances > 0 ? instances : 1)), before;
+    before = atomic_load_explicit(tag, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(tag, &before, start_of(before, a->now_ns) + cost,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
 }
 
 uint64_t schedule_finish(const struct schedule *s, uint64_t now_ns, double rows_ahead, uint32_t rows, uint32_t batch,

@@ -9,11 +9,14 @@
  * - priorities (1 most urgent) are AGE apart: a request of priority 2 overtakes later ones of priority 1 after AGE, so nobody starves, and the bound is known.
  * - within one priority the earlier deadline goes first, as far as it is nearer than AGE.
  *
+ * Tags are of all edge threads together: a client with connections on several threads has one share, and blocks of all lanes stand in one order.
+ *
  * Cost. Runs of n rows take about a + b n; a and b are learned from runs (exponentially forgetting least squares). From them comes the predicted finish of
  * a new request, and with it the early refusal of what cannot be in time, and the Retry-After that it is told. */
 #ifndef SERVE_SCHEDULE_H
 #define SERVE_SCHEDULE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,9 +33,14 @@ void cost_learn(struct cost *c, uint32_t rows, uint64_t run_ns);
 /* ns of one run; 0 before anything was learned. */
 double cost_run_ns(const struct cost *c, double rows);
 
+struct schedule_tags {
+    _Atomic uint64_t tag[SCHEDULE_CLIENTS];
+};
+
+/* Of one thread. */
 struct schedule {
     struct cost cost;
-    uint64_t tags[SCHEDULE_CLIENTS];
+    struct schedule_tags *tags; /* borrowed; any thread may have the same */
 };
 
 struct schedule_ask {

@@ -95,6 +95,7 @@ static struct served *add(struct serve *s, struct model_shared *shared)
     CHECK(m);
     m->serve = s;
     m->shared = model_shared_ref(shared);
+    m->schedule.tags = &m->shared->tags;
     m->next_deadline_ns = UINT64_MAX;
     m->info = (struct served_info){
         .name = shared->name,

@@ -45,6 +45,7 @@ struct model_shared {
     struct model_desc desc;
     bool is_described;
     struct quarantine quarantine;
+    struct schedule_tags tags;
     _Atomic int threads_draining;
     _Atomic uint64_t cost_a_ns, cost_b_ns; /* learned: a run of n rows takes about a + b n */
     _Atomic(const struct model_desc *)

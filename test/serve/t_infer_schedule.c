@@ -121,6 +121,33 @@ TEST(two_clients_that_flood_get_the_same_share)
     rig_done(&r);
 }
 
+/* What a client has asked for on one edge thread counts on the others, and workers take blocks in the order of all lanes. */
+TEST(a_flood_on_one_thread_is_one_on_all)
+{
+    enum { FLOOD = 10 };
+    struct err err;
+    struct exec_block b;
+    rig_init(&r, &(struct rig_opt){.max_batch = 1, .queue_max = 500, .lanes = 2});
+    struct serve *second = rig_thread(&r, 1);
+    order_len = 0;
+    learn(2);
+    for (int n = 0; n < FLOOD; n++)
+        (void)ask(n, 1, 0, 0);
+    if (serve_model(second, STR("m"), STR(""), &r.model, &err))
+        FAIL("%s", err.text);
+    learn(2);
+    struct req *same = ask(FLOOD, 1, 0, 0), *other = ask(FLOOD + 1, 2, 0, 0);
+    while (exec_claim(&r.worker, &b)) {
+        EXPECT(exec_run(&r.worker, &b));
+        EXPECT(serve_collect(b.lane == 0 ? r.serve : second));
+    }
+    EXPECT_EQ(order_len, FLOOD + 2);
+    EXPECT_EQ(place_of(other), 1); /* as urgent as the flood's first one */
+    EXPECT_EQ(place_of(same), FLOOD + 1);
+    serve_free(second);
+    rig_done(&r);
+}
+
 TEST(the_nearer_deadline_is_answered_first)
 {
     start(1, 100, NULL);

@@ -1,16 +1,21 @@
 /* Order and cost as pure functions. */
 #include "serve/schedule.h"
 
+#include <pthread.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "t.h"
 
 #define NOW (1000 * NS_PER_S)
 
 static struct schedule s;
+static struct schedule_tags tags;
 
 static void start(void)
 {
-    s = (struct schedule){0};
+    memset(&tags, 0, sizeof tags);
+    s = (struct schedule){.tags = &tags};
 }
 
 /* Runs of 1 ms and 0.1 ms a row. */
@@ -118,6 +123,32 @@ TEST(a_client_that_floods_comes_behind_the_one_that_asks_once)
     }
     EXPECT(take(ask(2, 1, 30000)) < last - 10 * NS_PER_MS);
     EXPECT_NEAR((double)(last - NOW - SCHEDULE_AGE_NS), 99 * (1e6 / 16 + 1e5), 1e6);
+}
+
+#define THREADS 4
+#define CHARGES 5000
+
+static void *charge_many(void *arg)
+{
+    struct schedule mine = s; /* each thread learns by itself; the tags are of all */
+    struct schedule_ask a = ask(7, 1, 30000);
+    for (int i = 0; i < CHARGES; i++)
+        schedule_charge(&mine, &a, 1, 1);
+    return arg;
+}
+
+TEST(charges_of_all_threads_count)
+{
+    pthread_t t[THREADS];
+    start();
+    s.cost = (struct cost){.n = 10, .a_ns = 1000, .b_ns = 500};
+    struct schedule_ask a = ask(7, 1, 30000);
+    uint64_t before = schedule_order(&s, &a);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT_EQ(pthread_create(&t[i], NULL, charge_many, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT_EQ(pthread_join(t[i], NULL), 0);
+    EXPECT_EQ(schedule_order(&s, &a) - before, UINT64_C(1500) * THREADS * CHARGES);
 }
 
 TEST(a_clients_own_flood_does_not_delay_what_it_calls_urgent)
