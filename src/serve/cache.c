@@ -1,6 +1,7 @@
 #include "serve/cache.h"
 
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,13 +12,13 @@
 #define ENTRY_SHARE 4     /* no entry takes more than this part of the budget */
 
 struct cache_entry {
-    struct cache_key key;
+    struct hash128 hash;
+    size_t head_len, key_len, value_at;
     struct cache_entry *chain;         /* of its bucket */
     struct cache_entry *newer, *older; /* by last use */
     uint32_t refs;                     /* behind the cache's lock once it was put */
-    size_t bytes, body_len;
-    char type[64], header[24];
-    char data[]; /* the key's body, then the answer's */
+    size_t bytes;
+    alignas(CACHE_VALUE_ALIGN) char data[]; /* the key: head and parts; then the value */
 };
 
 struct cache {
@@ -28,19 +29,49 @@ struct cache {
     struct cache_flight *flights[LANE_THREADS_MAX];
 };
 
-struct cache_key cache_key_of(struct str body, uint64_t form)
+#define MIX UINT64_C(0x9E3779B97F4A7C15)
+
+struct cache_key cache_key_of(struct str head, const struct str *parts, size_t parts_len)
 {
-    return (struct cache_key){hash128(body.p, body.n, hash_seed() ^ (form * 0x9E3779B97F4A7C15u)), form, body};
+    struct hash128 sum = hash128(head.p, head.n, hash_seed());
+    for (size_t i = 0; i < parts_len; i++) {
+        struct hash128 h = hash128(parts[i].p, parts[i].n, hash_seed() + i + 1);
+        sum.lo = sum.lo * MIX ^ h.lo;
+        sum.hi = sum.hi * MIX ^ h.hi;
+    }
+    return (struct cache_key){sum, head, parts, parts_len};
 }
 
-static bool same_hash(const struct cache_key *a, const struct cache_key *b)
+static size_t key_bytes(const struct cache_key *key)
 {
-    return a->hash.lo == b->hash.lo && a->hash.hi == b->hash.hi;
+    size_t n = key->head.n;
+    for (size_t i = 0; i < key->parts_len; i++)
+        n += key->parts[i].n;
+    return n;
 }
 
-static bool same_key(const struct cache_key *a, const struct cache_key *b)
+static bool same_hash(struct hash128 a, struct hash128 b)
 {
-    return same_hash(a, b) && a->form == b->form && str_eq(a->body, b->body);
+    return a.lo == b.lo && a.hi == b.hi;
+}
+
+static bool same_keys(const struct cache_key *a, const struct cache_key *b)
+{
+    bool is_same = same_hash(a->hash, b->hash) && a->parts_len == b->parts_len && str_eq(a->head, b->head);
+    for (size_t i = 0; i < a->parts_len && is_same; i++)
+        is_same = str_eq(a->parts[i], b->parts[i]);
+    return is_same;
+}
+
+static bool is_key_of(const struct cache_entry *e, const struct cache_key *key)
+{
+    const char *at = e->data + e->head_len;
+    if (!str_eq((struct str){e->data, e->head_len}, key->head) || e->key_len != key_bytes(key))
+        return false;
+    for (size_t i = 0; i < key->parts_len; at += key->parts[i++].n)
+        if (!str_eq((struct str){at, key->parts[i].n}, key->parts[i]))
+            return false;
+    return true;
 }
 
 struct cache *cache_new(uint64_t budget_bytes)
@@ -64,9 +95,9 @@ void cache_free(struct cache *c)
 
 /* ---- entries, all behind the lock ---- */
 
-static struct cache_entry **bucket(struct cache *c, const struct cache_key *key)
+static struct cache_entry **bucket(struct cache *c, struct hash128 hash)
 {
-    return &c->buckets[key->hash.lo & (BUCKETS - 1)];
+    return &c->buckets[hash.lo & (BUCKETS - 1)];
 }
 
 static void use_unlink(struct cache *c, struct cache_entry *e)
@@ -91,7 +122,7 @@ static void drop_ref(struct cache_entry *e)
 
 static void evict(struct cache *c, struct cache_entry *e)
 {
-    struct cache_entry **at = bucket(c, &e->key);
+    struct cache_entry **at = bucket(c, e->hash);
     while (*at != e)
         at = &(*at)->chain;
     *at = e->chain;
@@ -102,10 +133,10 @@ static void evict(struct cache *c, struct cache_entry *e)
     drop_ref(e);
 }
 
-static struct cache_entry *find_hash(struct cache *c, const struct cache_key *key)
+static struct cache_entry *find_hash(struct cache *c, struct hash128 hash)
 {
-    struct cache_entry *e = *bucket(c, key);
-    while (e && !same_hash(&e->key, key))
+    struct cache_entry *e = *bucket(c, hash);
+    while (e && !same_hash(e->hash, hash))
         e = e->chain;
     return e;
 }
@@ -113,58 +144,62 @@ static struct cache_entry *find_hash(struct cache *c, const struct cache_key *ke
 struct cache_entry *cache_get(struct cache *c, const struct cache_key *key)
 {
     pthread_mutex_lock(&c->lock);
-    struct cache_entry *e = find_hash(c, key);
+    struct cache_entry *e = find_hash(c, key->hash);
     if (e) {
         e->refs++;
         use_unlink(c, e);
         use_push(c, e);
     }
     pthread_mutex_unlock(&c->lock);
-    if (!e || same_key(&e->key, key)) /* compared outside the lock: bodies are large */
+    if (!e || is_key_of(e, key)) /* compared outside the lock: inputs are large */
         return e;
     cache_entry_unref(c, e);
     return NULL;
 }
 
-struct cache_entry *cache_entry_new(const struct cache_key *key, struct str content_type, struct str header_length,
-                                    const struct str *parts, size_t parts_len)
+struct cache_entry *cache_entry_new(const struct cache_key *key, size_t value_bytes)
 {
-    size_t body_len = 0;
-    for (size_t i = 0; i < parts_len; i++)
-        body_len += parts[i].n;
-    size_t bytes = sizeof(struct cache_entry) + key->body.n + body_len;
-    struct cache_entry *e = malloc(bytes);
+    size_t key_len = key_bytes(key), value_at = ROUND_UP(key_len, CACHE_VALUE_ALIGN);
+    size_t bytes = ROUND_UP(sizeof(struct cache_entry) + value_at + value_bytes, CACHE_VALUE_ALIGN);
+    struct cache_entry *e = aligned_alloc(CACHE_VALUE_ALIGN, bytes);
     if (!e)
         return NULL;
-    memset(e, 0, sizeof *e);
-    e->refs = 1;
-    e->bytes = bytes;
-    e->body_len = body_len;
-    (void)str_copy(e->type, sizeof e->type, content_type);
-    (void)str_copy(e->header, sizeof e->header, header_length);
+    *e = (struct cache_entry){.hash = key->hash,
+                              .head_len = key->head.n,
+                              .key_len = key_len,
+                              .value_at = value_at,
+                              .refs = 1,
+                              .bytes = bytes};
     char *at = e->data;
-    if (key->body.n > 0)
-        memcpy(at, key->body.p, key->body.n);
-    e->key = *key;
-    e->key.body.p = at;
-    at += key->body.n;
-    for (size_t i = 0; i < parts_len; at += parts[i++].n)
-        if (parts[i].n > 0)
-            memcpy(at, parts[i].p, parts[i].n);
+    memcpy(at, key->head.p, key->head.n);
+    at += key->head.n;
+    for (size_t i = 0; i < key->parts_len; at += key->parts[i++].n)
+        if (key->parts[i].n > 0)
+            memcpy(at, key->parts[i].p, key->parts[i].n);
     return e;
+}
+
+void *cache_entry_value(struct cache_entry *e)
+{
+    return e->data + e->value_at;
+}
+
+uint64_t cache_entry_max(const struct cache *c)
+{
+    return c->budget / ENTRY_SHARE;
 }
 
 void cache_put(struct cache *c, struct cache_entry *e)
 {
-    if (e->bytes > c->budget / ENTRY_SHARE)
+    if (e->bytes > cache_entry_max(c))
         return;
     pthread_mutex_lock(&c->lock);
-    struct cache_entry *old = find_hash(c, &e->key);
+    struct cache_entry *old = find_hash(c, e->hash);
     if (old)
         evict(c, old); /* another thread was as fast, or its hash collides: the newer one stays */
     while (c->oldest && c->bytes + e->bytes > c->budget)
         evict(c, c->oldest);
-    struct cache_entry **at = bucket(c, &e->key);
+    struct cache_entry **at = bucket(c, e->hash);
     e->chain = *at;
     *at = e;
     e->refs++;
@@ -181,21 +216,6 @@ void cache_entry_unref(struct cache *c, struct cache_entry *e)
     pthread_mutex_unlock(&c->lock);
 }
 
-struct str cache_entry_type(const struct cache_entry *e)
-{
-    return str_c(e->type);
-}
-
-struct str cache_entry_header(const struct cache_entry *e)
-{
-    return str_c(e->header);
-}
-
-struct str cache_entry_body(const struct cache_entry *e)
-{
-    return (struct str){e->data + e->key.body.n, e->body_len};
-}
-
 void cache_look(struct cache *c, struct cache_look *out)
 {
     pthread_mutex_lock(&c->lock);
@@ -208,7 +228,7 @@ void cache_look(struct cache *c, struct cache_look *out)
 struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key)
 {
     struct cache_flight *f = c->flights[thread];
-    while (f && !same_key(&f->key, key))
+    while (f && !same_keys(&f->key, key))
         f = f->next;
     return f;
 }

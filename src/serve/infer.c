@@ -450,11 +450,23 @@ bool infer_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
     return true;
 }
 
+static struct str kept_bytes(const struct infer *i, int k, uint64_t e)
+{
+    const struct infer_tensor *t = &i->out[k];
+    struct bytes_ref ref;
+    if ((e + 1) * sizeof ref > t->bytes)
+        return STR("");
+    memcpy(&ref, t->data + e * sizeof ref, sizeof ref);
+    return (struct str){(const char *)i->kept + ref.off, ref.len};
+}
+
 struct str infer_get_bytes(const struct infer *i, int k, uint64_t e)
 {
     const struct infer_tensor *t = &i->out[k];
     const struct lane_block *b = i->block;
     struct bytes_ref ref;
+    if (i->kept)
+        return kept_bytes(i, k, e);
     if (i->ensemble)
         return ensemble_get_bytes(i, k, e);
     if (!b || (e + 1) * sizeof ref > t->bytes)

@@ -72,6 +72,7 @@ struct infer {
     uint32_t ahead_rows;  /* waiting or running when it came; for a refused one: those that would have run before it */
     uint64_t expected_ns; /* from its arrival to its answer, as it was predicted; 0: nothing was ahead, or not known */
     enum infer_refusal refusal;
+    const unsigned char *kept; /* out lies in a cache: what its strings count from. NULL: in a block */
     /* private to serve */
     struct infer *next, *prev;
     struct lane_block *block;

@@ -1,4 +1,5 @@
-/* Private to serve/proto_*.c: how a call uses its model's cache. */
+/* Private to serve/proto_*.c: how a call uses its model's cache. The inputs of such a call are decoded before it is submitted, into memory of its own, and
+ * are the key; what is kept are the output tensors. So it does not matter how a request wrote its tensors, nor in which form it wants its answer. */
 #ifndef SERVE_PROTO_CACHED_H
 #define SERVE_PROTO_CACHED_H
 
@@ -6,12 +7,15 @@
 
 struct model_shared;
 
-/* True: the call was answered, or waits for an equal one's answer; do not touch it afterwards. */
+/* True: the call was answered, or waits for an equal one's results; do not touch it afterwards. */
 bool proto_cached_submit(struct proto_call *c);
-/* The call's good answer is about to leave: keeps a copy for those that wait and those that come. */
-void proto_cached_keep(struct proto_call *c, struct str content_type, const struct http_header *extra, size_t extra_len,
-                       const struct str *parts, size_t parts_len);
-/* A call that led others has been answered, and is gone; its flight was closed before. err: why it had no good answer. */
+/* proto_decode into the key: element e, in ascending order, of input k, which are strings. */
+ATTR_MUST_USE bool proto_cached_put_bytes(struct proto_call *c, int k, struct str s);
+/* The call's results are good: keeps a copy for those that wait and those that come. Before it is answered. */
+void proto_cached_keep(struct proto_call *c);
+/* A call that led others has been answered, and is gone; its flight was closed before. err: why it had no results. */
 void proto_cached_end(struct model_shared *m, struct cache_flight *f, const struct err *err);
+/* Counts an answer from the cache that leaves now. */
+void proto_cached_count(const struct proto_call *c, uint64_t now_ns);
 
 #endif

@@ -153,6 +153,8 @@ static void on_done(struct infer *i)
     struct model_shared *m = served_shared(i->model); /* lives on while we are in done() */
     struct err err = i->err;
     cache_flight_close(m->cache, c->req->thread, f);
+    if (err.code == ERR_OK)
+        proto_cached_keep(c);
     answer(c);
     proto_cached_end(m, f, &err);
 }
@@ -229,12 +231,22 @@ void proto_call_respond(struct proto_call *c, struct str content_type, const str
                         size_t extra_len, const struct str *parts, size_t parts_len)
 {
     uint64_t now_ns = clock_now_ns();
+    struct str header_length = extra_len > 0 ? extra[0].value : STR("");
+    struct http_header more[2];
     c->req->stage_ns[STAGE_ENCODE] = now_ns - c->t_encode_ns;
-    count_success(c, now_ns);
-    proto_trail_note(c, NULL, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, now_ns);
-    if (c->flight)
-        proto_cached_keep(c, content_type, extra, extra_len, parts, parts_len);
-    proto_call_record(c, 200, content_type, extra_len > 0 ? extra[0].value : STR(""), parts, parts_len);
+    if (UNLIKELY(c->cached != TRAIL_NO_CACHE)) {
+        proto_cached_count(c, now_ns);
+        proto_trail_note(c, NULL, c->cached, now_ns);
+        more[0] = (struct http_header){STR("x-quern-cache"), c->cached == TRAIL_HIT ? STR("hit") : STR("joined")};
+        if (extra_len > 0)
+            more[1] = extra[0];
+        extra = more;
+        extra_len = extra_len > 0 ? 2 : 1;
+    } else {
+        count_success(c, now_ns);
+        proto_trail_note(c, NULL, c->flight ? TRAIL_MISS : TRAIL_NO_CACHE, now_ns);
+    }
+    proto_call_record(c, 200, content_type, header_length, parts, parts_len);
     http_respond(c->req, 200, content_type, extra, extra_len, parts, parts_len);
 }
 

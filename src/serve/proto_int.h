@@ -46,7 +46,9 @@ struct proto_call {
     struct cache_waiter waiter;        /* it waits for another */
     uint64_t t_decode_ns, t_encode_ns; /* when they began; 0: not yet */
     struct str client_id;              /* the id in the request, for its trace; empty: none */
-    bool is_uncacheable;               /* the answer depends on more than the body */
+    struct proto_keyed *keyed;         /* proto_cached.c; NULL: no cache */
+    bool is_keying;                    /* inputs are being read into the key, not into a batch */
+    enum trail_cache cached;           /* whence its answer comes: TRAIL_HIT, TRAIL_JOINED; else TRAIL_NO_CACHE */
     void *protocol;                    /* the protocol's own state */
     struct json_reader reader;         /* large, last, not zeroed */
 };
@@ -70,6 +72,8 @@ struct buf *proto_scratch(int which);
 enum err_code proto_read_elements(struct proto_call *c, int k, struct json_reader *r, struct err *err);
 /* infer.decode: fills all inputs from their sources. */
 enum err_code proto_decode(struct infer *i, struct err *err);
+/* Fills one input, which is given. */
+enum err_code proto_decode_input(struct proto_call *c, int k, struct err *err);
 /* One output as an array: flat, or nested by dims (ndim 0: a scalar) from element `from` on. */
 void proto_write_flat(const struct infer *i, int k, struct json_writer *w);
 void proto_write_nested(const struct infer *i, int k, uint64_t from, const int64_t *dims, int ndim,
@@ -93,6 +97,7 @@ void proto_trail_note(const struct proto_call *c, const struct err *err, enum tr
 void proto_trace_begin(struct proto_call *c);
 void proto_trace_inputs(const struct proto_call *c);
 void proto_trace_end(const struct proto_call *c);
+
 /* Handlers of the other files. */
 void proto_predict(struct http_req *req, const struct route_match *m, void *arg);
 void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg);

@@ -4,7 +4,7 @@
 
 #include "base/base64.h"
 #include "base/clock.h"
-#include "serve/proto_int.h"
+#include "serve/proto_cached.h"
 
 static uint64_t element_count(const struct infer_tensor *t)
 {
@@ -43,6 +43,11 @@ static bool read_base64(struct proto_call *c, struct json_reader *r, struct str 
     return true;
 }
 
+static bool put_bytes(struct proto_call *c, int k, uint64_t e, struct str s)
+{
+    return UNLIKELY(c->is_keying) ? proto_cached_put_bytes(c, k, s) : infer_put_bytes(&c->infer, k, e, s);
+}
+
 static bool put_string(struct proto_call *c, int k, struct json_reader *r, uint64_t e, uint64_t count)
 {
     struct str s;
@@ -50,8 +55,7 @@ static bool put_string(struct proto_call *c, int k, struct json_reader *r, uint6
         return json_fail(r, ERR_INVALID, "more than the %llu elements of the shape", (unsigned long long)count);
     if (!(json_peek(r) == JSON_OBJECT ? read_base64(c, r, &s) : json_string(r, c->req->arena, &s)))
         return false;
-    return infer_put_bytes(&c->infer, k, e, s) ||
-           json_fail(r, ERR_TOO_LARGE, "the strings do not fit in a batch block");
+    return put_bytes(c, k, e, s) || json_fail(r, ERR_TOO_LARGE, "the strings do not fit in a batch block");
 }
 
 /* Strings, nested in any way. */
@@ -137,7 +141,7 @@ static enum err_code read_binary_strings(struct proto_call *c, int k, struct err
                            "incomplete string data for inference input '%s' for model '%s', expecting string of length "
                            "%u but only %zu bytes available",
                            name, model, n, rest.n);
-        if (!infer_put_bytes(&c->infer, k, e, str_sub(rest, 0, n)))
+        if (!put_bytes(c, k, e, str_sub(rest, 0, n)))
             return err_set(err, ERR_TOO_LARGE, "the strings of input '%s' do not fit in a batch block", name);
         rest = str_sub(rest, n, rest.n);
     }
@@ -209,7 +213,7 @@ static enum err_code read_region(struct proto_call *c, int k, struct err *err)
     return check_bools(t, (const char *)t->data, c->desc->inputs[k].name, err);
 }
 
-static enum err_code decode_input(struct proto_call *c, int k, struct err *err)
+enum err_code proto_decode_input(struct proto_call *c, int k, struct err *err)
 {
     switch (c->source[k].kind) {
     case PROTO_ABSENT:
@@ -233,7 +237,7 @@ enum err_code proto_decode(struct infer *i, struct err *err)
     struct proto_call *c = i->owner;
     c->t_decode_ns = clock_now_ns();
     for (uint32_t k = 0; k < c->desc->inputs_len; k++)
-        if (decode_input(c, (int)k, err) != ERR_OK)
+        if (proto_decode_input(c, (int)k, err) != ERR_OK)
             return err->code;
     proto_trace_inputs(c);
     return ERR_OK;

@@ -106,7 +106,6 @@ static bool find_part(struct proto_call *c, struct client_shm_part *p)
         return json_fail(r, ERR_INVALID,
                          "'shared_memory_byte_size' must be specified along with "
                          "'shared_memory_region', and be more than 0");
-    c->is_uncacheable = true;
     if (client_shm_find(p, &err) == ERR_OK)
         return true;
     json_fail(r, err.code, "%s", err.text);

@@ -144,14 +144,18 @@ def test_texts_truths_and_an_inline_model(client, region):
     np.testing.assert_array_equal(r.as_numpy("OUTPUT0"), a)
 
 
-def test_a_cache_does_not_take_a_region_for_its_content(client, region):
+def test_a_cache_keeps_what_was_in_a_region_not_its_name(server, client, region):
     source = region(16)
     client.register_system_shared_memory("in", source.key, 16)
-    for k in range(3):
+    for k in (0, 1, 2, 0, 1, 2):
         a = np.full((1, 4), k, np.float32)
         shm.set_shared_memory_region(source, [a])
         r = client.infer("cached", [shm_input("INPUT0", [1, 4], "FP32", ("in", 16))])
         np.testing.assert_array_equal(r.as_numpy("OUTPUT0"), a)
+    r = server.post("/v2/models/cached/infer", quern.infer_body([2.0] * 4))
+    assert r.headers["x-quern-cache"] == "hit" and r.json()["outputs"][0]["data"] == [2.0] * 4
+    s = server.get("/v2/models/cached/stats").json()["model_stats"][0]["inference_stats"]
+    assert (s["cache_hit"]["count"], s["cache_miss"]["count"]) == (4, 3)
 
 
 def test_what_is_not_there_or_does_not_fit(server, client, region):

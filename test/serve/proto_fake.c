@@ -17,6 +17,9 @@
 #define infer_cancel      fake_infer_cancel
 #define infer_put_bytes   fake_infer_put_bytes
 #define infer_get_bytes   fake_infer_get_bytes
+#define infer_check       fake_infer_check
+#define cache_key_of      fake_cache_key_of
+#define cache_members     fake_cache_members
 #include "../../src/serve/proto_cached.c"
 #include "../../src/serve/proto_call.c"
 #include "../../src/serve/proto_generate.c"
@@ -43,7 +46,8 @@ struct served {
 
 bool fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
 const char *fake_run_fails;
-size_t fake_away;
+size_t fake_away, fake_cache_bytes;
+bool fake_hash_is_constant;
 
 static struct served models[6];
 static bool is_set_up;
@@ -148,8 +152,11 @@ void fake_infer_facts(const struct infer *i, struct infer_facts *out)
 struct model_shared *fake_served_shared(const struct served *m)
 {
     static struct stats stats[ARRAY_LEN(models)];
-    ((struct model_shared *)(uintptr_t)&m->shared)->stats = &stats[m - models];
-    return (struct model_shared *)(uintptr_t)&m->shared;
+    struct model_shared *shared = (struct model_shared *)(uintptr_t)&m->shared;
+    shared->stats = &stats[m - models];
+    if (fake_cache_bytes > 0 && !shared->cache)
+        shared->cache = cache_new(fake_cache_bytes);
+    return shared;
 }
 
 size_t fake_serve_models_len(const struct serve *s)
@@ -203,6 +210,29 @@ static enum err_code check(const struct infer *i, struct err *err)
             return err_set(err, ERR_INVALID, "rows of input '%s'", want->name);
     }
     return ERR_OK;
+}
+
+enum err_code fake_infer_check(const struct infer *i, struct err *err)
+{
+    return check(i, err);
+}
+
+bool fake_cache_members(const struct infer *i, uint64_t **w)
+{
+    (void)i;
+    (void)w;
+    return true;
+}
+
+#undef cache_key_of
+struct cache_key cache_key_of(struct str head, const struct str *parts, size_t parts_len);
+
+struct cache_key fake_cache_key_of(struct str head, const struct str *parts, size_t parts_len)
+{
+    struct cache_key key = cache_key_of(head, parts, parts_len);
+    if (fake_hash_is_constant)
+        key.hash = (struct hash128){1, 2};
+    return key;
 }
 
 /* Lays the inputs out, each with a gap behind it that a sanitizer does not see but the poison does. */
@@ -323,7 +353,7 @@ struct str fake_infer_get_bytes(const struct infer *i, int k, uint64_t e)
 {
     struct bytes_ref ref;
     memcpy(&ref, i->out[k].data + e * sizeof ref, sizeof ref);
-    return (struct str){(const char *)in_area + ref.off, ref.len};
+    return (struct str){(const char *)(i->kept ? i->kept : in_area) + ref.off, ref.len};
 }
 
 /* --- http ------------------------------------------------------------------------------------------------------------------- */
@@ -336,9 +366,12 @@ void fake_http_respond(struct http_req *req, int status, struct str content_type
     last.status = status;
     (void)str_copy(last.content_type, sizeof last.content_type, content_type);
     for (size_t i = 0; i < extra_len; i++) {
-        bool is_retry = str_eq_c(extra[i].name, "Retry-After");
-        (void)str_copy(is_retry ? last.retry_after : last.infer_header,
-                       is_retry ? sizeof last.retry_after : sizeof last.infer_header, extra[i].value);
+        if (str_eq_c(extra[i].name, "Retry-After"))
+            (void)str_copy(last.retry_after, sizeof last.retry_after, extra[i].value);
+        else if (str_eq_c(extra[i].name, "x-quern-cache"))
+            (void)str_copy(last.cache, sizeof last.cache, extra[i].value);
+        else
+            (void)str_copy(last.infer_header, sizeof last.infer_header, extra[i].value);
     }
     size_t n = 0;
     for (size_t i = 0; i < parts_len; i++)

@@ -15,7 +15,8 @@ struct fake_answer {
     char content_type[64];
     char infer_header[32]; /* Inference-Header-Content-Length, or "" */
     char retry_after[8];
-    char *body; /* NUL behind it */
+    char cache[8]; /* x-quern-cache, or "" */
+    char *body;    /* NUL behind it */
     size_t body_len;
     int done_calls;
     size_t copied;    /* bytes that http_body_copy brought */
@@ -41,6 +42,8 @@ extern bool fake_is_settled;       /* serve_all_settled */
 extern bool fake_client_leaves;    /* on_cancel while the call waits */
 extern size_t fake_away;           /* so many bytes of a body that may be deferred are away */
 extern const char *fake_run_fails; /* text of an ERR_BACKEND error of the run */
+extern size_t fake_cache_bytes;    /* budget of each model's cache; 0: none. Set before a model's first request */
+extern bool fake_hash_is_constant; /* all inputs have one hash */
 void fake_free(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* Answers kept: what is found again, what is not, who goes when memory is short; and equal requests that wait for one run. */
+/* Results kept: what is found again, what is not, who goes when memory is short; and equal requests that wait for one run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,89 +6,127 @@
 #include "serve/cache.h"
 #include "t.h"
 
-static struct cache_entry *put(struct cache *c, const struct cache_key *key, const char *answer)
+/* A key of one part, whose head is its length and a number. */
+struct made {
+    uint64_t head[2];
+    struct str part;
+    struct cache_key key;
+};
+
+static struct cache_key *make(struct made *m, const char *part, uint64_t number)
 {
-    struct str parts[] = {str_c(answer), STR("!")};
-    struct cache_entry *e = cache_entry_new(key, STR("text/x"), STR("17"), parts, 2);
-    EXPECT(e != NULL);
+    m->part = str_c(part);
+    m->head[0] = m->part.n;
+    m->head[1] = number;
+    m->key = cache_key_of((struct str){(const char *)m->head, sizeof m->head}, &m->part, 1);
+    return &m->key;
+}
+
+static struct cache_entry *put(struct cache *c, const struct cache_key *key, const char *value)
+{
+    struct cache_entry *e = cache_entry_new(key, strlen(value) + 1);
+    EXPECT(e != NULL && (uintptr_t)cache_entry_value(e) % CACHE_VALUE_ALIGN == 0);
+    memcpy(cache_entry_value(e), value, strlen(value) + 1);
     cache_put(c, e);
     return e;
 }
 
-static void expect_hit(struct cache *c, const struct cache_key *key, const char *answer)
+static void expect_hit(struct cache *c, const struct cache_key *key, const char *value)
 {
     struct cache_entry *e = cache_get(c, key);
     if (!e)
-        FAIL("no answer where '%s' was kept", answer);
-    EXPECT_STR(cache_entry_body(e), answer);
-    EXPECT_STR(cache_entry_type(e), "text/x");
-    EXPECT_STR(cache_entry_header(e), "17");
+        FAIL("nothing where '%s' was kept", value);
+    EXPECT_CSTR((char *)cache_entry_value(e), value);
     cache_entry_unref(c, e);
 }
 
-TEST(only_the_same_bytes_in_the_same_form_are_found)
+TEST(only_the_same_bytes_with_the_same_head_are_found)
 {
     struct cache *c = cache_new(1 << 20);
-    struct cache_key a = cache_key_of(STR("body"), 1), b = cache_key_of(STR("bodY"), 1),
-                     d = cache_key_of(STR("body"), 2);
-    EXPECT(cache_get(c, &a) == NULL);
-    cache_entry_unref(c, put(c, &a, "one"));
-    expect_hit(c, &a, "one!");
-    EXPECT(cache_get(c, &b) == NULL);
-    EXPECT(cache_get(c, &d) == NULL);
+    struct made a, b, d;
+    make(&a, "body", 1);
+    make(&b, "bodY", 1);
+    make(&d, "body", 2);
+    EXPECT(cache_get(c, &a.key) == NULL);
+    cache_entry_unref(c, put(c, &a.key, "one"));
+    expect_hit(c, &a.key, "one");
+    EXPECT(cache_get(c, &b.key) == NULL);
+    EXPECT(cache_get(c, &d.key) == NULL);
     cache_free(c);
 }
 
 TEST(a_collision_of_the_hash_is_a_miss)
 {
+    static const char *const texts[] = {"good", "evil", "goo", "goodd", ""};
     struct cache *c = cache_new(1 << 20);
-    struct cache_key good = cache_key_of(STR("good"), 1), evil = cache_key_of(STR("evil"), 1);
-    evil.hash = good.hash;
-    cache_entry_unref(c, put(c, &evil, "poison"));
-    EXPECT(cache_get(c, &good) == NULL);
-    cache_entry_unref(c, put(c, &good, "cure"));
-    expect_hit(c, &good, "cure!");
-    EXPECT(cache_get(c, &evil) == NULL);
+    struct made m[ARRAY_LEN(texts)];
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        make(&m[i], texts[i], 1);
+        m[i].key.hash = (struct hash128){7, 7};
+    }
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        cache_entry_unref(c, put(c, &m[i].key, texts[i]));
+        for (size_t j = 0; j < ARRAY_LEN(texts); j++)
+            if (j == i)
+                expect_hit(c, &m[j].key, texts[j]);
+            else
+                EXPECT(cache_get(c, &m[j].key) == NULL);
+    }
+    cache_free(c);
+}
+
+TEST(every_part_counts_and_so_does_where_it_ends)
+{
+    struct cache *c = cache_new(1 << 20);
+    uint64_t ends[3][2] = {{2, 1}, {1, 2}, {2, 1}};
+    struct str parts[3][2] = {{STR("ab"), STR("c")}, {STR("a"), STR("bc")}, {STR("ab"), STR("d")}};
+    struct cache_key key[3];
+    for (int i = 0; i < 3; i++) {
+        key[i] = cache_key_of((struct str){(const char *)ends[i], sizeof ends[i]}, parts[i], 2);
+        key[i].hash = (struct hash128){1, 1};
+    }
+    cache_entry_unref(c, put(c, &key[0], "0"));
+    expect_hit(c, &key[0], "0");
+    EXPECT(cache_get(c, &key[1]) == NULL && cache_get(c, &key[2]) == NULL);
     cache_free(c);
 }
 
 TEST(what_was_not_asked_for_longest_goes_first_and_the_budget_holds)
 {
-    struct cache *c = cache_new(4000);
+    struct cache *c = cache_new(8000);
     struct cache_look look;
-    char bodies[40][24];
-    struct cache_key keys[40];
-    for (int i = 0; i < 40; i++) {
-        (void)snprintf(bodies[i], sizeof bodies[i], "body %d", i);
-        keys[i] = cache_key_of(str_c(bodies[i]), 1);
-        cache_entry_unref(c, put(c, &keys[i], "answer"));
-        expect_hit(c, &keys[0], "answer!"); /* asked for all the time */
+    char texts[60][24];
+    struct made m[60];
+    for (int i = 0; i < 60; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "input %d", i);
+        make(&m[i], texts[i], 1);
+        cache_entry_unref(c, put(c, &m[i].key, "answer"));
+        expect_hit(c, &m[0].key, "answer"); /* asked for all the time */
         cache_look(c, &look);
-        EXPECT(look.bytes <= 4000);
+        EXPECT(look.bytes <= 8000);
     }
-    EXPECT(look.entries > 1 && look.entries < 40);
-    EXPECT_EQ(look.entries + look.evictions, 40);
-    EXPECT(cache_get(c, &keys[1]) == NULL);
-    expect_hit(c, &keys[39], "answer!");
+    EXPECT(look.entries > 1 && look.entries < 60);
+    EXPECT_EQ(look.entries + look.evictions, 60);
+    EXPECT(cache_get(c, &m[1].key) == NULL);
+    expect_hit(c, &m[59].key, "answer");
     char large[2000];
     memset(large, 'x', sizeof large - 1);
     large[sizeof large - 1] = '\0';
-    cache_entry_unref(c, put(c, &keys[1], large)); /* more than its share: not kept */
-    EXPECT(cache_get(c, &keys[1]) == NULL);
+    EXPECT(sizeof large >= cache_entry_max(c));
+    cache_entry_unref(c, put(c, &m[1].key, large)); /* more than its share: not kept */
+    EXPECT(cache_get(c, &m[1].key) == NULL);
     cache_free(c);
 }
 
 TEST(an_entry_in_use_outlives_its_eviction)
 {
-    struct cache *c = cache_new(2000);
-    struct cache_key a = cache_key_of(STR("a"), 1);
-    struct cache_entry *e = put(c, &a, "kept");
-    for (uint64_t form = 2; form < 40; form++) {
-        struct cache_key other = cache_key_of(STR("b"), form);
-        cache_entry_unref(c, put(c, &other, "new"));
-    }
-    EXPECT(cache_get(c, &a) == NULL);
-    EXPECT_STR(cache_entry_body(e), "kept!");
+    struct cache *c = cache_new(4000);
+    struct made a, other;
+    struct cache_entry *e = put(c, make(&a, "a", 1), "kept");
+    for (uint64_t number = 2; number < 40; number++)
+        cache_entry_unref(c, put(c, make(&other, "b", number), "new"));
+    EXPECT(cache_get(c, &a.key) == NULL);
+    EXPECT_CSTR((char *)cache_entry_value(e), "kept");
     cache_entry_unref(c, e);
     cache_free(c);
 }
@@ -96,13 +134,15 @@ TEST(an_entry_in_use_outlives_its_eviction)
 TEST(flights_are_found_joined_and_left)
 {
     struct cache *c = cache_new(1 << 20);
-    struct cache_key a = cache_key_of(STR("a"), 1), b = cache_key_of(STR("b"), 1), evil = b;
-    evil.hash = a.hash;
-    struct cache_flight *f = cache_flight_begin(c, 0, &a), *g = cache_flight_begin(c, 0, &b);
+    struct made a, b, evil;
+    make(&a, "a", 1);
+    make(&b, "b", 1);
+    make(&evil, "c", 1)->hash = a.key.hash;
+    struct cache_flight *f = cache_flight_begin(c, 0, &a.key), *g = cache_flight_begin(c, 0, &b.key);
     struct cache_waiter w[3];
-    EXPECT(cache_flight_find(c, 0, &a) == f && cache_flight_find(c, 0, &b) == g);
-    EXPECT(cache_flight_find(c, 1, &a) == NULL);
-    EXPECT(cache_flight_find(c, 0, &evil) == NULL);
+    EXPECT(cache_flight_find(c, 0, &a.key) == f && cache_flight_find(c, 0, &b.key) == g);
+    EXPECT(cache_flight_find(c, 1, &a.key) == NULL);
+    EXPECT(cache_flight_find(c, 0, &evil.key) == NULL);
     for (int i = 0; i < 3; i++)
         cache_flight_join(f, &w[i]);
     cache_flight_leave(&w[1]);
@@ -111,7 +151,7 @@ TEST(flights_are_found_joined_and_left)
     cache_flight_leave(&w[0]);
     EXPECT(f->first == NULL && f->last == NULL);
     cache_flight_close(c, 0, f);
-    EXPECT(cache_flight_find(c, 0, &a) == NULL && cache_flight_find(c, 0, &b) == g);
+    EXPECT(cache_flight_find(c, 0, &a.key) == NULL && cache_flight_find(c, 0, &b.key) == g);
     cache_flight_close(c, 0, g);
     free(f);
     free(g);
