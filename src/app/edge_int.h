@@ -82,8 +82,8 @@ struct edge_thread {
     uint64_t parked_seq;
     uv_timer_t parked_tick;
     struct edge_record *records; /* recordings that are asked for on this thread */
-    struct http_req *reloading; /* waits for the master's answer */
-    struct map series;          /* edge_series_key -> struct model_shared *, for metrics; borrowed */
+    struct http_req *reloading;  /* waits for the master's answer */
+    struct map series;           /* edge_series_key -> struct model_shared *, for metrics; borrowed */
 };
 
 struct edge_memory { /* of a model's workers, as the master has measured it */
