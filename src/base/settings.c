@@ -375,6 +375,8 @@ enum err_code settings_parse_places(const char *name, struct str yaml, const str
             (void)err_set(err, ERR_INVALID, "%s:%u:%u: expected lines of the form \"key: value\"", name, root->line,
                           root->column);
     }
+    if (places && err->code == ERR_OK && settings_places_index(places, a))
+        (void)no_memory(&b);
     arena_done(&nodes);
     return err->code;
 }
@@ -427,20 +429,6 @@ enum err_code settings_load(const char *path, const struct setting *table, void 
                             struct err *err)
 {
     return settings_load_places(path, table, out, size, a, NULL, err);
-}
-
-const struct setting_place *settings_place(const struct setting_places *places, const char *path)
-{
-    for (struct str p = str_c(path);;) {
-        for (size_t i = 0; i < places->len; i++)
-            if (str_eq(places->items[i].path, p))
-                return &places->items[i];
-        ptrdiff_t dot = str_rchr(p, '.'), bracket = str_rchr(p, '[');
-        ptrdiff_t cut = dot > bracket ? dot : bracket;
-        if (cut < 0)
-            return NULL;
-        p.n = (size_t)cut;
-    }
 }
 
 struct setting_found settings_find(const struct setting *table, const char *key)

@@ -104,6 +104,8 @@ struct setting_place {
 struct setting_places {
     struct setting_place *items; /* in the order of the file */
     size_t len;
+    uint32_t *index; /* private: hash table of 1 + position in items, 0: free; a power of two in size */
+    size_t index_cap;
 };
 
 /* Fills *out (of `size` bytes) with defaults, then with the file's content. */
@@ -119,6 +121,8 @@ enum err_code settings_load_places(const char *path, const struct setting *table
                                    struct arena *a, struct setting_places *places, struct err *err);
 /* The place of a path, or of the nearest one around it ("models.iris" for "models.iris.path"); NULL: none. */
 const struct setting_place *settings_place(const struct setting_places *places, const char *path);
+/* One more, that stood nowhere in the file: line 0. */
+void settings_place_add(struct setting_places *places, const char *path, struct arena *a);
 /* Defaults only. */
 void settings_defaults(const struct setting *table, void *out, size_t size, struct arena *a);
 /* The line of a table for a dotted key; "models.*.threads", or any name in place of the star, for one in a map. setting NULL: none. */

@@ -1,5 +1,5 @@
 /* Inside of base/settings: YAML text to a tree of nodes (settings_tree.c), nodes to structs by tables (settings.c), one scalar
- * to one member and back (settings_value.c), tables to documents (settings_show.c). */
+ * to one member and back (settings_value.c), where each key stood (settings_place.c), tables to documents (settings_show.c). */
 #ifndef BASE_SETTINGS_INT_H
 #define BASE_SETTINGS_INT_H
 
@@ -33,6 +33,8 @@ bool settings_is_scalar(enum setting_kind kind);
 /* A foreign text for an error: in quotes, cut, without control characters. */
 #define SETTINGS_QUOTED_MAX 64
 const char *settings_quote(struct str s, char out[SETTINGS_QUOTED_MAX]);
+/* Makes settings_place quick, once all places are there. Of two with one path (paths are cut) the first counts. */
+enum err_code settings_places_index(struct setting_places *places, struct arena *a);
 /* The member that a table's line describes. */
 void *settings_field(const struct setting *s, void *out);
 const void *settings_field_const(const struct setting *s, const void *values);

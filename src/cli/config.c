@@ -172,12 +172,7 @@ static enum err_code set_models(struct config *c, const char *key, const char *v
 /* So that it can be told that the command line said so: a place without a line. */
 static void note_set(struct config *c, const char *key)
 {
-    struct setting_places *p = &c->places;
-    struct setting_place *more = arena_array(&c->arena, struct setting_place, p->len + 1);
-    if (p->len)
-        memcpy(more, p->items, p->len * sizeof *more);
-    more[p->len] = (struct setting_place){.path = str_c(arena_cstr(&c->arena, str_c(key)))};
-    *p = (struct setting_places){more, p->len + 1};
+    settings_place_add(&c->places, key, &c->arena);
 }
 
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err)

@@ -336,6 +336,33 @@ TEST(settings_places_lead_back_to_the_file)
     EXPECT(!settings_place(&places, "colour"));
 }
 
+TEST(settings_places_of_many_keys)
+{
+    static const struct setting many[] = {
+        SETTING_MAP("units", struct cfg, units, unit_table, struct unit_cfg, .max = 2000, .help = "Units."), {0}};
+    struct cfg c = {0};
+    struct setting_places places;
+    struct buf yaml;
+    char path[64];
+    buf_init(&yaml, 1 << 20);
+    arena_init(&arena, 4096, 8 << 20);
+    buf_c(&yaml, "units:\n");
+    for (int i = 0; i < 2000; i++)
+        buf_printf(&yaml, "  u%d: {path: p, copies: 2}\n", i);
+    EXPECT(!settings_place(&(struct setting_places){0}, "units"));
+    EXPECT_EQ(settings_parse_places("q.yaml", buf_view(&yaml), many, &c, sizeof c, &arena, &places, &err), ERR_OK);
+    for (int i = 0; i < 2000; i++) {
+        (void)snprintf(path, sizeof path, "units.u%d.copies", i);
+        const struct setting_place *p = settings_place(&places, path);
+        EXPECT(p && p->line == (uint32_t)i + 2 && str_eq_c(p->path, path));
+    }
+    EXPECT_EQ(settings_place(&places, "units.u2000.copies")->line, 2);
+    settings_place_add(&places, "units.*.copies", &arena);
+    EXPECT_STR(settings_place(&places, "units.*.copies")->path, "units.*.copies");
+    EXPECT_EQ(settings_place(&places, "units.u1999.copies")->line, 2001);
+    buf_done(&yaml);
+}
+
 TEST(settings_set_one_value_from_text)
 {
     struct cfg c;
