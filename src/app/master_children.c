@@ -165,6 +165,7 @@ void child_start(struct master *m, struct child *c)
 
 void child_signal_drain(struct master *m, struct child *c)
 {
+    c->waits_for_stem = false; /* or it would still start when the stem is ready */
     c->waits_for_stem = false;
     if (c->pid == 0) {
         set_state(m, c, CHILD_STOPPED);
