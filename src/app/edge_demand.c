@@ -118,9 +118,8 @@ static void push(struct edge_parked *p)
 }
 
 /* Takes it out and lets go of it; the request is the caller's. */
-static struct http_req *take(struct edge_parked *p)
+static struct http_req *take(struct edge_thread *t, struct edge_parked *p)
 {
-    struct edge_thread *t = p->thread;
     struct http_req *req = p->req;
     if (p->prev)
         p->prev->next = p->next;
@@ -145,19 +144,18 @@ static void on_cancel(struct http_req *req, void *arg)
     struct metric *counted = p->shared->outcome[OUTCOME_CANCELLED];
     if (counted)
         metric_add(counted, p->thread->index, 1);
-    (void)take(p);
+    (void)take(p->thread, p);
     err_set(&err, ERR_CANCELLED, "the client went away");
     http_respond_err(req, &err);
 }
 
 /* As if it had just come; with why, its waiting was in vain. */
-static void handle_again(struct edge_parked *p, const struct err *why)
+static void handle_again(struct edge_thread *t, struct edge_parked *p, const struct err *why)
 {
-    struct edge_thread *t = p->thread;
     struct metric *counted = why ? p->shared->outcome[OUTCOME_REJECTED] : NULL;
     if (counted)
         metric_add(counted, t->index, 1);
-    struct http_req *req = take(p);
+    struct http_req *req = take(t, p);
     serve_set_refusal(t->serve, why);
     edge_handle(req, t);
     serve_set_refusal(t->serve, NULL);
@@ -170,7 +168,7 @@ static void handle_all(struct edge_thread *t, const struct model_shared *m, cons
     struct edge_parked *p = t->parked_first;
     while (p) {
         if ((!m || p->shared == m) && p->seq <= last) {
-            handle_again(p, why);
+            handle_again(t, p, why);
             p = t->parked_first;
         } else {
             p = p->next;
@@ -217,7 +215,7 @@ static void expire(struct edge_thread *t)
         set_late(&err, p->shared, now_ns,
                  p->deadline_ns <= now_ns ? "and was not within the request's time limit"
                                           : "and will not be within the request's time limit");
-        handle_again(p, &err);
+        handle_again(t, p, &err);
         p = t->parked_first;
     }
 }
