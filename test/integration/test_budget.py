@@ -375,8 +375,8 @@ def test_members_of_an_ensemble_are_loaded_together(serve):
 
 
 def test_an_ensemble_that_can_never_fit_says_so(serve):
-    all_models = {**models(["a", "b"], load_ms=10, parameters={"dims": "2"}), "pair": ensemble(["a", "b"])}
-    s = serve(config=config(all_models, 20 + 2 * SLACK_MIB))
+    members = models(["a", "b"], load_ms=10, memory=f"{20 + SLACK_MIB}MiB", parameters={"dims": "2"})
+    s = serve(config=config({**members, "pair": ensemble(["a", "b"])}, 20 + 2 * SLACK_MIB))
     for name in ("a", "b"):  # their needs are known then
         assert s.post(f"/v2/models/{name}/infer", json.dumps(infer_body([1.0, 2.0])).encode()).status == 200
     r = s.post("/v2/models/pair/infer", json.dumps(infer_body([1.0, 2.0], name="x")).encode())
