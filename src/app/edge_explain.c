@@ -133,6 +133,8 @@ static void put_cache(struct json_writer *w, const struct model_shared *sh, cons
     jw_kv_u64(w, "budget_bytes", look.budget_bytes);
     jw_kv_u64(w, "entries", look.entries);
     jw_kv_u64(w, "evictions", look.evictions);
+    jw_kv_u64(w, "checks", look.checks);
+    jw_kv_u64(w, "differed", look.differed);
     jw_kv_u64(w, "hits", s->count[STATS_HIT]);
     jw_kv_u64(w, "misses", s->count[STATS_MISS]);
     jw_object_end(w);

@@ -235,6 +235,11 @@ static void show_memory(struct show *s)
                    bytes_text(s->a, leaf_number(f, "cache.bytes")),
                    bytes_text(s->a, leaf_number(f, "cache.budget_bytes")), leaf_number(f, "cache.entries"),
                    leaf_number(f, "cache.hits"), leaf_number(f, "cache.misses"), leaf_number(f, "cache.evictions"));
+    if (leaf_number(f, "cache.differed") > 0)
+        buf_printf(s->out,
+                   "       The model answers the same input differently (%.0f of %.0f checks): switch the cache off, "
+                   "unless any of its answers will do.\n",
+                   leaf_number(f, "cache.differed"), leaf_number(f, "cache.checks"));
 }
 
 static void show_workers(struct show *s)

@@ -10,6 +10,8 @@
 
 #define BUCKETS     4096u /* a power of two */
 #define ENTRY_SHARE 4     /* no entry takes more than this part of the budget */
+#define CHECK_FIRST 32    /* the first check comes soon, later ones cost next to nothing */
+#define CHECK_EVERY 4096
 
 struct cache_entry {
     struct hash128 hash;
@@ -24,6 +26,7 @@ struct cache_entry {
 struct cache {
     pthread_mutex_t lock;
     uint64_t budget, bytes, entries, evictions;
+    _Atomic uint64_t found, checks, differed;
     struct cache_entry *newest, *oldest;
     struct cache_entry *buckets[BUCKETS];
     struct cache_flight *flights[LANE_THREADS_MAX];
@@ -219,8 +222,20 @@ void cache_entry_unref(struct cache *c, struct cache_entry *e)
 void cache_look(struct cache *c, struct cache_look *out)
 {
     pthread_mutex_lock(&c->lock);
-    *out = (struct cache_look){c->bytes, c->budget, c->entries, c->evictions};
+    *out = (struct cache_look){c->bytes, c->budget, c->entries, c->evictions, c->checks, c->differed};
     pthread_mutex_unlock(&c->lock);
+}
+
+bool cache_check_is_due(struct cache *c)
+{
+    uint64_t n = atomic_fetch_add_explicit(&c->found, 1, memory_order_relaxed) + 1;
+    return n == CHECK_FIRST || n % CHECK_EVERY == 0;
+}
+
+bool cache_check_note(struct cache *c, bool has_differed)
+{
+    (void)atomic_fetch_add_explicit(&c->checks, 1, memory_order_relaxed);
+    return has_differed && atomic_fetch_add_explicit(&c->differed, 1, memory_order_relaxed) == 0;
 }
 
 /* ---- flights ---- */

@@ -39,8 +39,14 @@ void cache_entry_unref(struct cache *c, struct cache_entry *e);
 /* Its memory, which stays where it is; not to be written after cache_put. */
 void *cache_entry_value(struct cache_entry *e);
 
+/* Whether what was found is to be run all the same, to see that the model still says so. Asked once for each time that something was found. */
+bool cache_check_is_due(struct cache *c);
+/* What came of it. True: the first time that it differed. */
+bool cache_check_note(struct cache *c, bool has_differed);
+
 struct cache_look {
     uint64_t bytes, budget_bytes, entries, evictions;
+    uint64_t checks, differed;
 };
 void cache_look(struct cache *c, struct cache_look *out);
 
@@ -55,7 +61,8 @@ struct cache_flight {
     struct cache_key key; /* its bytes are the leader's, which lives as long as the flight is listed */
     struct cache_flight *next;
     struct cache_waiter *first, *last;
-    struct cache_entry *entry; /* the results, once there are some */
+    struct cache_entry *entry;  /* the results, once there are some */
+    struct cache_entry *before; /* what was kept already, when this run is to check it */
 };
 
 struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key);

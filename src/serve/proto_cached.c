@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
+#include "serve/cache_check.h"
 #include "serve/cache_members.h"
 #include "serve/serve.h"
 #include "serve/shared.h"
@@ -200,12 +202,17 @@ static bool make_key(struct proto_call *c, const struct model_shared *m)
 /* ---- answers ---- */
 
 /* What is kept: the tensors, then their bytes. Strings are references that count from here. */
+static void point_at(struct infer *i, struct cache_entry *e)
+{
+    i->out = cache_entry_value(e);
+    i->kept = cache_entry_value(e);
+}
+
 static void answer_from(struct proto_call *c, struct cache_entry *e, enum trail_cache how)
 {
     struct infer *i = &c->infer;
     uint64_t now = clock_now_ns(), *stage = c->req->stage_ns;
-    i->out = cache_entry_value(e);
-    i->kept = cache_entry_value(e);
+    point_at(i, e);
     i->err.code = ERR_OK;
     c->cached = how;
     c->t_encode_ns = now;
@@ -243,7 +250,7 @@ bool proto_cached_submit(struct proto_call *c)
         return false;
     const struct cache_key *key = &c->keyed->key;
     struct cache_entry *e = cache_get(cache, key);
-    if (e) {
+    if (e && !cache_check_is_due(cache)) {
         answer_from(c, e, TRAIL_HIT);
         cache_entry_unref(cache, e);
         return true;
@@ -251,8 +258,11 @@ bool proto_cached_submit(struct proto_call *c)
     struct cache_flight *f = cache_flight_find(cache, c->req->thread, key);
     if (!f) {
         c->flight = cache_flight_begin(cache, c->req->thread, key);
+        c->flight->before = e;
         return false;
     }
+    if (e)
+        cache_entry_unref(cache, e);
     cache_flight_join(f, &c->waiter);
     c->req->on_cancel = on_wait_cancel;
     c->req->on_cancel_arg = c;
@@ -330,8 +340,31 @@ static bool has_same_members(const struct proto_call *c)
     return memcmp(before, now, n) == 0;
 }
 
+/* The same input has run again. */
+static void check_again(const struct proto_call *c)
+{
+    struct infer kept = {.model = c->infer.model};
+    point_at(&kept, c->flight->before);
+    int k = cache_check_differs(&kept, &c->infer, c->desc->outputs_len);
+    if (cache_check_note(served_shared(c->infer.model)->cache, k >= 0))
+        LOG_WARN("a model with a cache answers the same input differently", LOG_S("model", c->info->name),
+                 LOG_S("version", c->info->version), LOG_S("output", c->desc->outputs[k].name),
+                 LOG_S("remedy", "switch its cache off, unless any of its answers will do"));
+}
+
+bool proto_cached_recall(struct proto_call *c)
+{
+    struct cache_entry *e = c->flight->before;
+    if (!e || c->infer.err.code == ERR_CANCELLED)
+        return false;
+    answer_from(c, e, TRAIL_HIT);
+    return true;
+}
+
 void proto_cached_keep(struct proto_call *c)
 {
+    if (c->flight->before)
+        check_again(c);
     struct model_shared *m = served_shared(c->infer.model);
     struct cache_flight *f = c->flight;
     uint32_t n = c->desc->outputs_len;
@@ -364,11 +397,12 @@ static void fail_waiter(struct proto_call *c, const struct err *err)
 
 void proto_cached_end(struct model_shared *m, struct cache_flight *f, const struct err *err)
 {
+    struct cache_entry *e = f->entry ? f->entry : f->before;
     while (f->first) {
         struct proto_call *c = call_of(f->first);
         cache_flight_leave(&c->waiter);
-        if (f->entry)
-            answer_from(c, f->entry, TRAIL_JOINED);
+        if (e)
+            answer_from(c, e, TRAIL_JOINED);
         else if (is_shared_fate(err->code))
             fail_waiter(c, err);
         else
@@ -376,5 +410,7 @@ void proto_cached_end(struct model_shared *m, struct cache_flight *f, const stru
     }
     if (f->entry)
         cache_entry_unref(m->cache, f->entry);
+    if (f->before)
+        cache_entry_unref(m->cache, f->before);
     free(f);
 }

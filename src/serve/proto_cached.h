@@ -13,6 +13,8 @@ bool proto_cached_submit(struct proto_call *c);
 ATTR_MUST_USE bool proto_cached_put_bytes(struct proto_call *c, int k, struct str s);
 /* The call's results are good: keeps a copy for those that wait and those that come. Before it is answered. */
 void proto_cached_keep(struct proto_call *c);
+/* The call led others and has no results: true when it was answered with what was kept before it ran. */
+bool proto_cached_recall(struct proto_call *c);
 /* A call that led others has been answered, and is gone; its flight was closed before. err: why it had no results. */
 void proto_cached_end(struct model_shared *m, struct cache_flight *f, const struct err *err);
 /* Counts an answer from the cache that leaves now. */

@@ -155,7 +155,8 @@ static void on_done(struct infer *i)
     cache_flight_close(m->cache, c->req->thread, f);
     if (err.code == ERR_OK)
         proto_cached_keep(c);
-    answer(c);
+    if (err.code == ERR_OK || !proto_cached_recall(c))
+        answer(c);
     proto_cached_end(m, f, &err);
 }
 

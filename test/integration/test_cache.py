@@ -227,3 +227,17 @@ models:
     s.reload()
     quern.wait_until(lambda: ask_whole()[0]["score"] == [[3.0]], 10, "the member's new life")
     assert ask_whole() == ({"label": [["dog"]], "score": [[3.0]]}, "hit")
+
+
+@pytest.mark.onnx
+def test_a_model_that_draws_random_numbers_is_told(serve):
+    s = serve(config=f'models: {{random: {{path: "{quern.DATA}/bad_random.onnx", cache: 1MiB}}}}')
+    dims = s.get("/v2/models/random").json()["inputs"][0]["shape"]
+    x = [0.5] * (dims[-1] if dims[-1] > 0 else 1)
+    answers = [s.predict("random", [x]) for _ in range(34)]
+    assert {r.status for r in answers} == {200}
+    assert [cache_of(r) for r in answers] == [None] + ["hit"] * 31 + [None, "hit"]
+    assert answers[31].json()["data"] == answers[0].json()["data"] != answers[33].json()["data"]
+    cache = s.get("/api/models/random").json()["models"][0]["cache"]
+    assert (cache["checks"], cache["differed"]) == (1, 1)
+    quern.wait_until(lambda: "answers the same input differently" in "".join(map(str, s.output())), 5, "the warning")

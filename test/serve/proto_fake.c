@@ -1,25 +1,27 @@
 /* Compiles the protocols' files with the functions they call replaced by those below. */
-#define http_respond      fake_http_respond
-#define http_respond_json fake_http_respond_json
-#define http_respond_err  fake_http_respond_err
-#define http_body_fetch   fake_http_body_fetch
-#define http_body_copy    fake_http_body_copy
-#define serve_model       fake_serve_model
-#define served_info       fake_served_info
-#define serve_models_len  fake_serve_models_len
-#define serve_model_at    fake_serve_model_at
-#define serve_all_settled fake_serve_all_settled
-#define served_shared     fake_served_shared
-#define serve_awaited     fake_serve_awaited
-#define serve_defer       fake_serve_defer
-#define infer_submit      fake_infer_submit
-#define infer_facts       fake_infer_facts
-#define infer_cancel      fake_infer_cancel
-#define infer_put_bytes   fake_infer_put_bytes
-#define infer_get_bytes   fake_infer_get_bytes
-#define infer_check       fake_infer_check
-#define cache_key_of      fake_cache_key_of
-#define cache_members     fake_cache_members
+#define http_respond        fake_http_respond
+#define http_respond_json   fake_http_respond_json
+#define http_respond_err    fake_http_respond_err
+#define http_body_fetch     fake_http_body_fetch
+#define http_body_copy      fake_http_body_copy
+#define serve_model         fake_serve_model
+#define served_info         fake_served_info
+#define serve_models_len    fake_serve_models_len
+#define serve_model_at      fake_serve_model_at
+#define serve_all_settled   fake_serve_all_settled
+#define served_shared       fake_served_shared
+#define serve_awaited       fake_serve_awaited
+#define serve_defer         fake_serve_defer
+#define infer_submit        fake_infer_submit
+#define infer_facts         fake_infer_facts
+#define infer_cancel        fake_infer_cancel
+#define infer_put_bytes     fake_infer_put_bytes
+#define infer_get_bytes     fake_infer_get_bytes
+#define infer_check         fake_infer_check
+#define cache_key_of        fake_cache_key_of
+#define cache_members       fake_cache_members
+#define cache_check_differs fake_cache_check_differs
+#include "../../src/serve/cache_check.c"
 #include "../../src/serve/proto_cached.c"
 #include "../../src/serve/proto_call.c"
 #include "../../src/serve/proto_generate.c"
@@ -48,6 +50,7 @@ bool fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
 const char *fake_run_fails;
 size_t fake_away, fake_cache_bytes;
 bool fake_hash_is_constant;
+int64_t fake_drift;
 
 static struct served models[6];
 static bool is_set_up;
@@ -157,6 +160,11 @@ struct model_shared *fake_served_shared(const struct served *m)
     if (fake_cache_bytes > 0 && !shared->cache)
         shared->cache = cache_new(fake_cache_bytes);
     return shared;
+}
+
+struct cache *fake_cache_of_iris(void)
+{
+    return models[2].shared.cache;
 }
 
 size_t fake_serve_models_len(const struct serve *s)
@@ -285,6 +293,7 @@ static void compute(struct infer *i, struct infer_tensor *out)
         const float *x = (const float *)(const void *)in[0].data;
         for (int64_t r = 0; r < rows; r++) {
             label[r] = x[4 * r] > -1e9F && x[4 * r] < 1e9F ? (int64_t)x[4 * r] : -1;
+            label[r] += fake_drift;
             memcpy(p + 3 * r, x + 4 * r, 12);
         }
     } else if (i->model == &models[3]) {

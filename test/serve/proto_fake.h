@@ -43,7 +43,9 @@ extern bool fake_client_leaves;    /* on_cancel while the call waits */
 extern size_t fake_away;           /* so many bytes of a body that may be deferred are away */
 extern const char *fake_run_fails; /* text of an ERR_BACKEND error of the run */
 extern size_t fake_cache_bytes;    /* budget of each model's cache; 0: none. Set before a model's first request */
+extern int64_t fake_drift;         /* added to iris' label: it is not the same function any more */
 extern bool fake_hash_is_constant; /* all inputs have one hash */
 void fake_free(void);
+struct cache *fake_cache_of_iris(void);
 
 #endif

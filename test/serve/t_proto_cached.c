@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto_fake.h"
+#include "serve/cache.h"
 #include "t.h"
 
 #define IRIS   "/v2/models/iris/infer"
@@ -145,6 +146,52 @@ TEST(errors_are_not_kept)
     expect(fake_post("/predict", good), true, "\"prediction\":1");
     for (size_t i = 0; i < 2 * ARRAY_LEN(bad); i++)
         EXPECT_EQ(fake_post("/predict", bad[i / 2])->status, 400);
+}
+
+/* The 32nd time that something is found it runs all the same. */
+TEST(a_model_that_answers_differently_is_noticed)
+{
+    static const char *const body = "{\"modelId\": \"iris\", \"features\": [5, 1.5, 2, 3]}";
+    struct cache_look look;
+    fake_cache_bytes = BUDGET;
+    for (int turn = 0; turn < 32; turn++)
+        expect(fake_post("/predict", body), turn > 0, "\"prediction\":5");
+    fake_drift = 1;
+    expect(fake_post("/predict", body), false, "\"prediction\":6");
+    cache_look(fake_cache_of_iris(), &look);
+    EXPECT_EQ(look.checks, 1);
+    EXPECT_EQ(look.differed, 1);
+    expect(fake_post("/predict", body), true, "\"prediction\":6"); /* the newer one is kept */
+}
+
+TEST(a_model_that_answers_the_same_passes_the_check)
+{
+    static const char *const body = "{\"modelId\": \"iris\", \"features\": [5, 1.5, 2, 3]}";
+    struct cache_look look;
+    fake_cache_bytes = BUDGET;
+    for (int turn = 0; turn < 100; turn++)
+        expect(fake_post("/predict", body), turn != 0 && turn != 32, "\"prediction\":5");
+    cache_look(fake_cache_of_iris(), &look);
+    EXPECT_EQ(look.checks, 1);
+    EXPECT_EQ(look.differed, 0);
+}
+
+/* Who would have had an answer from the cache gets it, also when the check's run fails. */
+TEST(a_check_that_fails_costs_nobody_an_answer)
+{
+    static const char *const body = "{\"modelId\": \"iris\", \"features\": [5, 1.5, 2, 3]}";
+    struct cache_look look;
+    fake_cache_bytes = BUDGET;
+    for (int turn = 0; turn < 32; turn++)
+        expect(fake_post("/predict", body), turn > 0, "\"prediction\":5");
+    fake_run_fails = "out of luck";
+    const struct fake_answer *a = fake_post("/predict", body);
+    EXPECT_EQ(a->status, 200);
+    EXPECT_CSTR(a->cache, "hit");
+    EXPECT(a->was_decoded);
+    EXPECT(str_contains((struct str){a->body, a->body_len}, STR("\"prediction\":5")));
+    cache_look(fake_cache_of_iris(), &look);
+    EXPECT_EQ(look.checks, 0);
 }
 
 TEST(what_does_not_fit_its_share_runs_each_time)
