@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "proc/report.h"
 #include "serve/client_shm.h"
+#include "serve/known.h"
 #include "serve/proto.h"
 #include "serve/rest.h"
 #include "serve/trace_file.h"
@@ -461,6 +462,8 @@ static void on_channel(uv_poll_t *h, int status, int events)
         } else if (e->msg.type == CHANNEL_YIELD) {
             edge_on_yield(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_EXPECT) {
+        } else if (e->msg.type == CHANNEL_KNOWN) {
+            known_take(e->msg.payload);
             edge_on_expect(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_PING) {
             pong(e);

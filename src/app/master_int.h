@@ -262,6 +262,9 @@ bool loads_want(struct master *m, const struct config *c, const char *name); /* 
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
 void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
+/* master_known.c: tells the edge which models the repository has */
+void known_tell(struct master *m);
+
 
 /* master_budget.c: which models are in memory */
 /* A new life with workers: loads it, at once or when there is room, or leaves it asleep. */

@@ -468,6 +468,7 @@ void life_inline_result(struct master *m, uint32_t segment, const char *error)
 void lives_tell_edge(struct master *m)
 {
     budget_edge_is_new(m);
+    known_tell(m);
     for (struct life *l = m->lives; l; l = l->next)
         l->sent = false;
     for (struct life *l = m->lives; l; l = l->next)

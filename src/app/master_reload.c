@@ -186,6 +186,7 @@ enum err_code master_reload(struct master *m, struct err *err)
         apply(m, s);
         snapshot_unref(m->snapshot);
         m->snapshot = s;
+        known_tell(m);
         loads_after_reload(m);
         budget_changed(m);
         classes_open(m);

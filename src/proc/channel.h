@@ -25,6 +25,7 @@ enum channel_type {
     CHANNEL_FORK,       /* to stem: a worker {title, data_max} with these descriptors: its channel, its report */
     CHANNEL_YIELD, /* to edge: no new requests for {segment}; answer CHANNEL_YIELDED: at once, or with drain when it has none */
     CHANNEL_EXPECT, /* to edge: {segment} will be ready at {at_ns}, or never: {refused, remedy} */
+    CHANNEL_KNOWN,  /* to edge: {names} of the models that the repository has, in parts, see serve/known.h */
     CHANNEL_PING,   /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */

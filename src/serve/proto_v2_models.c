@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "serve/known.h"
 #include "serve/proto_int.h"
 #include "serve/serve.h"
 
@@ -273,6 +274,30 @@ static enum err_code read_index_request(struct http_req *req, bool *only_ready, 
     return r.failed ? r.err.code : ERR_OK;
 }
 
+static bool is_served(struct serve *s, const char *name)
+{
+    for (size_t i = 0; i < serve_models_len(s); i++)
+        if (strcmp(served_info(serve_model_at(s, i))->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Models of the repository without a version that is loaded, or has been tried: only their names, as Triton has it. */
+static void put_not_loaded(struct json_writer *w, struct serve *s)
+{
+    struct buf names;
+    buf_init(&names, KNOWN_BYTES_MAX);
+    known_names(&names);
+    for (size_t at = 0; at < names.len; at += strlen(names.p + at) + 1) {
+        if (is_served(s, names.p + at))
+            continue;
+        jw_object(w);
+        jw_kv_c(w, "name", names.p + at);
+        jw_object_end(w);
+    }
+    buf_done(&names);
+}
+
 void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg)
 {
     (void)m;
@@ -290,6 +315,8 @@ void proto_v2_index(struct http_req *req, const struct route_match *m, void *arg
         if (!only_ready || info->state == SERVED_READY)
             put_state(&w, info);
     }
+    if (!only_ready)
+        put_not_loaded(&w, s);
     jw_array_end(&w);
     respond(req, 200, w.out);
 }

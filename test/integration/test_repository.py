@@ -251,7 +251,13 @@ def test_explicit_models_come_and_go_by_request(serve, tmp_path):
     (repo / "bad/1/model.onnx").write_bytes(b"no model")
     s = serve(config=f"repository: {{path: {repo}, mode: explicit, load: n}}")
     assert answer(s, "n") == OLD and answer(s) == 404
+
+    def index(body=b""):
+        return {m["name"]: m.get("state") for m in s.post("/v2/repository/index", body).json()}
+
+    assert index() == {"n": "READY", "m": None, "bad": None} and index(b'{"ready": true}') == {"n": "READY"}
     assert load_model(s, "m").status == 200
+    assert index() == {"n": "READY", "m": "READY", "bad": None}
     assert answer(s) == OLD, "loaded when the answer is there"
     put(repo / "m", 2, "iris_names.onnx")
     assert answer(s) == OLD
@@ -265,6 +271,10 @@ def test_explicit_models_come_and_go_by_request(serve, tmp_path):
     assert r.status == 404 and "no such model" in r.json()["error"]
     assert load_model(s, "m", "unload").status == 200
     wait_until(lambda: answer(s) == 404 and not s.pids("worker", "m"), 5, "the end of the model")
+    assert index() == {"n": "READY", "m": None, "new": "READY", "bad": "UNAVAILABLE"}
+    (edge,) = s.pids("edge")
+    os.kill(edge, signal.SIGKILL)
+    wait_until(lambda: s.pids("edge") not in ([], [edge]) and index().get("m", "") is None, 10, "a new edge knows it too")
     assert load_model(s, "m", "unload").status == 404
     assert answer(s, "n") == OLD
     r = s.post("/v2/repository/models/n/unload", b"", {"origin": "http://evil.example"})
@@ -397,6 +407,23 @@ def test_canary_takes_its_share_each_caller_stays_and_is_promoted(serve, tmp_pat
     assert s.post("/api/models/m/promote", b"").status == 409
     assert s.post("/api/models/m/rollback", b"").status == 200
     wait_until(lambda: answer(s) == OLD, 5, "the way back")
+
+
+@pytest.mark.parametrize("load", ["always", "on-demand"])
+def test_a_canary_takes_over_when_the_version_before_cannot_serve_any_more(serve, tmp_path, load):
+    put(tmp_path / "m", 1)
+    s = serve(config=canary_config(f"path: {tmp_path}/m, load: {load}", "percent: 1, for: 1h"))
+    wait_until(lambda: ask(s, "never") == OLD, 10 * SLOW, "the old one")
+    put(tmp_path / "m", 2, "iris_names.onnx")
+    s.reload()
+    wait_until(lambda: states(s) == {"1": "ready", "2": "canary"}, 10 * SLOW, "the canary")
+    shutil.rmtree(tmp_path / "m/1")
+    quern.kill([p["pid"] for p in s.processes("worker") if p["version"] == "1"][0])
+    wait_until(lambda: ask(s, "never") == NEW, 10 * SLOW, "the canary serves")
+    s.reload()
+    for _ in range(20):
+        assert ask(s, "never") == NEW
+    assert states(s) == {"2": "ready"}
 
 
 def test_a_canary_that_fails_is_sent_back_and_not_taken_again(serve):

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "proto_fake.h"
+#include "serve/known.h"
 #include "t.h"
 
 static void expect(const char *path, int status, const char *answer)
@@ -69,6 +70,30 @@ TEST(v2_repository_index)
     EXPECT(!strstr(fake_post("/v2/repository/index", "{\"ready\":true}")->body, "broken"));
     EXPECT_EQ(fake_post("/v2/repository/index", "{\"ready\":1}")->status, 400);
     EXPECT_EQ(fake_post("/v2/repository/index", "[")->status, 400);
+    fake_free();
+}
+
+static void know(const char *json)
+{
+    struct buf text;
+    buf_init(&text, 1000);
+    buf_c(&text, json);
+    buf_pad(&text);
+    known_take(buf_view(&text));
+    buf_done(&text);
+}
+
+TEST(v2_repository_index_names_what_is_not_loaded)
+{
+    know("{\"first\":true,\"names\":[\"iris\",\"away\"],\"last\":false}");
+    EXPECT(!strstr(fake_post("/v2/repository/index", "")->body, "away")); /* not before the list is whole */
+    know("{\"first\":false,\"names\":[\"b\\\"d\"],\"last\":true}");
+    const char *all = fake_post("/v2/repository/index", "")->body;
+    EXPECT(strstr(all, ",{\"name\":\"away\"},{\"name\":\"b\\\"d\"}]"));
+    EXPECT(!strstr(all, "{\"name\":\"iris\"}")); /* it is served */
+    EXPECT(!strstr(fake_post("/v2/repository/index", "{\"ready\":true}")->body, "away"));
+    know("{\"first\":true,\"names\":[],\"last\":true}");
+    EXPECT(!strstr(fake_post("/v2/repository/index", "")->body, "away"));
     fake_free();
 }
 
