@@ -386,7 +386,6 @@ static void init_thread(struct edge *e, int index)
     struct serve_hooks hooks = {.kill_worker = kill_worker,
                                 .cancel_run = cancel_run,
                                 .drained = drained,
-                                .load = edge_load,
                                 .park = edge_park,
                                 .yielded = edge_yielded,
                                 .log_chosen = log_chosen_here,
@@ -462,9 +461,9 @@ static void on_channel(uv_poll_t *h, int status, int events)
         } else if (e->msg.type == CHANNEL_YIELD) {
             edge_on_yield(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_EXPECT) {
+            edge_on_expect(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_KNOWN) {
             known_take(e->msg.payload);
-            edge_on_expect(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_PING) {
             pong(e);
         } else if (e->msg.type == CHANNEL_DRAIN) {

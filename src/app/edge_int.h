@@ -75,7 +75,7 @@ struct edge_thread {
     struct serve *serve;
     int bell_fd;
     _Atomic uint64_t alive_ns; /* when its loop last turned */
-    struct serve_load *loads;  /* questions to the master that are not answered yet */
+    struct edge_load *loads;   /* questions to the master that are not answered yet */
     size_t loads_len;
     uint64_t load_seq;
     struct edge_parked *parked_first, *parked_last; /* edge_demand.c */
@@ -188,11 +188,25 @@ void edge_describe_keep(const struct edge *e, const struct edge_model *m);
 void edge_describe_recall(const struct edge *e, const struct edge_model *m);
 
 /* edge_loads.c: loading and unloading by request */
+enum edge_load_kind { EDGE_LOAD, EDGE_UNLOAD, EDGE_ROLLBACK, EDGE_PROMOTE };
+/* A question to the master to load or unload a model by name, or to go back to the version before. Filled by who asks; lies still until done,
+ * which is called once, on this thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
+struct edge_load {
+    const char *name;
+    enum edge_load_kind kind;
+    bool with_dependents; /* EDGE_UNLOAD: of an ensemble, also the members that came with it */
+    char folder[64];      /* EDGE_LOAD: of DATA/uploads, with what the request brought; "": nothing */
+    void (*done)(struct edge_load *l, const struct err *err);
+    void *owner;
+    /* private */
+    struct edge_load *next;
+    uint64_t id;
+};
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_promote(struct http_req *req, const struct route_match *match, void *arg);
 void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg);
-void edge_load(void *arg, struct serve_load *l); /* arg: the thread */
+void edge_load_ask(struct edge_thread *t, struct edge_load *l);
 void edge_on_loaded(struct edge *e, struct str payload);
 void edge_answer_load(struct edge_thread *t, const struct edge_news *n);
 

@@ -9,9 +9,8 @@
 
 #define LOADS_MAX 64 /* of one thread at a time */
 
-void edge_load(void *arg, struct serve_load *l)
+void edge_load_ask(struct edge_thread *t, struct edge_load *l)
 {
-    struct edge_thread *t = arg;
     struct buf text;
     struct json_writer w;
     if (t->loads_len >= LOADS_MAX) {
@@ -40,8 +39,8 @@ void edge_load(void *arg, struct serve_load *l)
 void edge_answer_load(struct edge_thread *t, const struct edge_news *n)
 {
     struct err err = {0};
-    for (struct serve_load **at = &t->loads; *at; at = &(*at)->next) {
-        struct serve_load *l = *at;
+    for (struct edge_load **at = &t->loads; *at; at = &(*at)->next) {
+        struct edge_load *l = *at;
         if (l->id != n->id)
             continue;
         *at = l->next;
@@ -85,7 +84,7 @@ void edge_on_loaded(struct edge *e, struct str payload)
 
 /* ---- routes ---- */
 
-static void answered(struct serve_load *l, const struct err *err)
+static void answered(struct edge_load *l, const struct err *err)
 {
     struct http_req *req = l->owner;
     if (err->code)
@@ -95,7 +94,7 @@ static void answered(struct serve_load *l, const struct err *err)
 }
 
 /* Triton's `parameters` of unload; those of load are read by edge_upload.c. */
-static enum err_code read_parameters(const struct http_req *req, struct serve_load *l, struct err *err)
+static enum err_code read_parameters(const struct http_req *req, struct edge_load *l, struct err *err)
 {
     struct json_reader r;
     struct str key;
@@ -110,7 +109,7 @@ static enum err_code read_parameters(const struct http_req *req, struct serve_lo
         }
         json_object(&r);
         while (json_key(&r, &key)) {
-            if (str_eq_c(key, "unload_dependents") && l->kind == SERVE_UNLOAD)
+            if (str_eq_c(key, "unload_dependents") && l->kind == EDGE_UNLOAD)
                 json_bool(&r, &l->with_dependents);
             else
                 json_fail(&r, ERR_UNSUPPORTED, "not taken here");
@@ -121,11 +120,11 @@ static enum err_code read_parameters(const struct http_req *req, struct serve_lo
     return r.failed ? r.err.code : ERR_OK;
 }
 
-static void ask(struct http_req *req, const struct route_match *match, struct edge_thread *t, enum serve_load_kind kind)
+static void ask(struct http_req *req, const struct route_match *match, struct edge_thread *t, enum edge_load_kind kind)
 {
     struct err err;
-    struct serve_load *l = arena_new(req->arena, struct serve_load);
-    *l = (struct serve_load){.kind = kind, .done = answered, .owner = req};
+    struct edge_load *l = arena_new(req->arena, struct edge_load);
+    *l = (struct edge_load){.kind = kind, .done = answered, .owner = req};
     if (proto_refuse_foreign(req))
         return;
     if (match->captures[0].n >= MODEL_NAME_MAX) {
@@ -134,30 +133,30 @@ static void ask(struct http_req *req, const struct route_match *match, struct ed
         return;
     }
     l->name = arena_cstr(req->arena, match->captures[0]);
-    if (kind == SERVE_LOAD && str_trim(req->body).n > 0)
+    if (kind == EDGE_LOAD && str_trim(req->body).n > 0)
         edge_upload(t, l, req);
     else if (read_parameters(req, l, &err))
         http_respond_err(req, &err);
     else
-        edge_load(t, l);
+        edge_load_ask(t, l);
 }
 
 void edge_post_load(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, SERVE_LOAD);
+    ask(req, match, arg, EDGE_LOAD);
 }
 
 void edge_post_unload(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, SERVE_UNLOAD);
+    ask(req, match, arg, EDGE_UNLOAD);
 }
 
 void edge_post_rollback(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, SERVE_ROLLBACK);
+    ask(req, match, arg, EDGE_ROLLBACK);
 }
 
 void edge_post_promote(struct http_req *req, const struct route_match *match, void *arg)
 {
-    ask(req, match, arg, SERVE_PROMOTE);
+    ask(req, match, arg, EDGE_PROMOTE);
 }

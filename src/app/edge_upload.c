@@ -24,7 +24,7 @@
 struct upload {
     uv_work_t work;
     struct edge_thread *thread;
-    struct serve_load *load;
+    struct edge_load *load;
     const struct http_req *req;
     char name[64], folder[700]; /* of what is written; its name alone, and with the way to it */
     size_t files;
@@ -174,7 +174,7 @@ static void on_work(uv_work_t *work)
 static void on_worked(uv_work_t *work, int status)
 {
     struct upload *u = work->data;
-    struct serve_load *l = u->load;
+    struct edge_load *l = u->load;
     (void)status; /* never cancelled */
     atomic_fetch_sub(&running, 1);
     if (u->err.code) {
@@ -182,12 +182,12 @@ static void on_worked(uv_work_t *work, int status)
     } else {
         if (u->has_config)
             (void)str_copy(l->folder, sizeof l->folder, str_c(u->name));
-        edge_load(u->thread, l);
+        edge_load_ask(u->thread, l);
     }
     free(u);
 }
 
-void edge_upload(struct edge_thread *t, struct serve_load *l, const struct http_req *req)
+void edge_upload(struct edge_thread *t, struct edge_load *l, const struct http_req *req)
 {
     struct err err;
     if (atomic_fetch_add(&running, 1) >= UPLOADS_MAX) {

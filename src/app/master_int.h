@@ -229,7 +229,6 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c); /* b
 bool life_has_new_file(const struct life *l);
 struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 void snapshot_unref(struct snapshot *s);
-void master_model_payload(const struct master *m, const struct life *l, struct buf *out);
 void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
 void master_edge_launch(const struct master *m, struct buf *out);
 
@@ -262,9 +261,9 @@ bool loads_want(struct master *m, const struct config *c, const char *name); /* 
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
 void loads_after_reload(struct master *m);
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
+
 /* master_known.c: tells the edge which models the repository has */
 void known_tell(struct master *m);
-
 
 /* master_budget.c: which models are in memory */
 /* A new life with workers: loads it, at once or when there is room, or leaves it asleep. */
@@ -311,6 +310,7 @@ void overrides_clear(struct master *m); /* all: at the start and at the end */
 bool canary_is_due(struct master *m, const struct life *l); /* the configuration wants it tried first */
 void canary_begin(struct master *m, struct life *l);
 void canary_verdict(struct master *m, struct str payload);
+void canary_tick(struct master *m);
 enum err_code canary_promote(struct master *m, const char *name, struct err *err);
 bool canary_reject(struct master *m, const char *name, const char *reason); /* false: there is none */
 void canary_payload(const struct life *l, struct json_writer *w);

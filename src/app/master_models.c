@@ -60,6 +60,10 @@ static void write_model_common(const struct model_config *c, int64_t threads, st
     jw_kv_i64(w, "threads", threads);
     jw_kv_i64(w, "max_batch", config_max_batch(c));
     write_parameters(c, w);
+    if (c->declared) {
+        jw_key(w, "declared");
+        jw_raw(w, str_c(c->declared));
+    }
     master_write_warm_up(c, w);
 }
 
@@ -155,7 +159,7 @@ static void write_explain(const struct life *l, struct json_writer *w)
     buf_done(&text);
 }
 
-void master_model_payload(const struct master *m, const struct life *l, struct buf *out)
+static void write_model(const struct master *m, const struct life *l, struct buf *out)
 {
     struct json_writer w;
     jw_init(&w, out);
@@ -276,7 +280,7 @@ void life_changed(struct master *m, struct life *l)
         return;
     struct buf text;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    master_model_payload(m, l, &text);
+    write_model(m, l, &text);
     bool with_fd = !l->sent && l->segment_fd >= 0;
     child_send(m, &m->edge, CHANNEL_MODEL, buf_view(&text), &l->segment_fd, with_fd ? 1 : 0);
     l->sent = true;
@@ -623,5 +627,6 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            same_batching(&old->batching, &c->batching) && master_same_ensemble(&old->ensemble, &c->ensemble) &&
            old->timeout_ns == c->timeout_ns && old->load_timeout_ns == c->load_timeout_ns &&
            old->memory_bytes == c->memory_bytes && old->cache_bytes == c->cache_bytes &&
+           same_text(old->declared, c->declared) &&
            same_parameters(&old->parameters, &c->parameters);
 }

@@ -14,7 +14,4 @@ enum exit_code {
     EXIT_CODES_
 };
 
-/* What the code means, one line for people. */
-const char *exit_code_text(enum exit_code code);
-
 #endif

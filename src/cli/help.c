@@ -35,11 +35,6 @@ static const struct line signals[] = {
     {"SIGHUP", "Read the configuration again, aside; when it is valid, change over to it, else say why and go on."},
     {0}};
 
-const char *exit_code_text(enum exit_code code)
-{
-    return exit_texts[code];
-}
-
 /* Paragraphs (apart by '\n'), wrapped at word boundaries; lines that begin with a space are left as they are. */
 static void wrap(struct buf *out, int indent, const char *text)
 {

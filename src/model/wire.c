@@ -92,7 +92,7 @@ bool wire_packed_count(struct str bytes, size_t size, uint64_t *count)
     return true;
 }
 
-void wire_put_varint(struct buf *out, uint64_t v)
+static void put_varint(struct buf *out, uint64_t v)
 {
     char bytes[10];
     size_t n = 0;
@@ -106,13 +106,13 @@ void wire_put_varint(struct buf *out, uint64_t v)
 
 void wire_put_number(struct buf *out, uint32_t field, uint64_t v)
 {
-    wire_put_varint(out, (uint64_t)field << 3 | WIRE_VARINT);
-    wire_put_varint(out, v);
+    put_varint(out, (uint64_t)field << 3 | WIRE_VARINT);
+    put_varint(out, v);
 }
 
 void wire_put_bytes(struct buf *out, uint32_t field, struct str bytes)
 {
-    wire_put_varint(out, (uint64_t)field << 3 | WIRE_BYTES);
-    wire_put_varint(out, bytes.n);
+    put_varint(out, (uint64_t)field << 3 | WIRE_BYTES);
+    put_varint(out, bytes.n);
     buf_str(out, bytes);
 }

@@ -28,7 +28,6 @@ bool wire_packed_count(struct str bytes, size_t size, uint64_t *count);
 /* The next varint of a packed field. False at the end, or when it is cut off. */
 bool wire_varint(struct wire *w, uint64_t *out);
 
-void wire_put_varint(struct buf *out, uint64_t v);
 void wire_put_number(struct buf *out, uint32_t field, uint64_t v);
 void wire_put_bytes(struct buf *out, uint32_t field, struct str bytes);
 

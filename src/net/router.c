@@ -97,11 +97,6 @@ void router_error_form(struct router *r, const char *pattern, route_error_fn *f)
     r->error = f;
 }
 
-const struct route *router_route(const struct router *r, size_t i)
-{
-    return i < r->len ? r->items[i].route : NULL;
-}
-
 static bool matches(const struct compiled *c, const struct str *segments, int len, struct route_match *m)
 {
     if (c->len != len)

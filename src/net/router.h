@@ -31,7 +31,5 @@ void router_add(struct router *r, const struct route *table, size_t len, void *a
 typedef struct str route_error_fn(struct http_req *req, int status, const struct err *err);
 void router_error_form(struct router *r, const char *pattern, route_error_fn *f);
 void router_dispatch(struct router *r, struct http_req *req);
-/* Iterates all routes (for documentation). */
-const struct route *router_route(const struct router *r, size_t i);
 
 #endif

@@ -24,8 +24,7 @@ struct str proto_predict_error(struct http_req *req, int status, const struct er
 /* The answer has left: its trace is complete. Only with req->trace_record. */
 void proto_trace_sent(const struct http_req *req);
 
-/* A page of another site, shown by a browser on this machine, must not be able to steer us. refuse answers 403 and returns true then. */
-bool proto_is_foreign_page(const struct http_req *req);
+/* A page of another site, shown by a browser on this machine, must not be able to steer us: answers 403 and returns true then. */
 ATTR_MUST_USE bool proto_refuse_foreign(struct http_req *req);
 
 #endif

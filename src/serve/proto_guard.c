@@ -1,7 +1,7 @@
 /* What of requests comes from where it should not. */
 #include "serve/proto.h"
 
-bool proto_is_foreign_page(const struct http_req *req)
+static bool is_foreign_page(const struct http_req *req)
 {
     struct str site = http_header_get(req, "sec-fetch-site");
     if (site.p)
@@ -18,7 +18,7 @@ bool proto_is_foreign_page(const struct http_req *req)
 bool proto_refuse_foreign(struct http_req *req)
 {
     struct err err;
-    if (!proto_is_foreign_page(req))
+    if (!is_foreign_page(req))
         return false;
     err_set(&err, ERR_DENIED, "a page of another site may not change this server");
     http_respond_err(req, &err);

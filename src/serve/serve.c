@@ -254,17 +254,6 @@ void serve_log_chosen(const struct serve *s)
         s->hooks.log_chosen(s->hooks.arg);
 }
 
-void serve_load_model(struct serve *s, struct serve_load *l)
-{
-    struct err err;
-    if (s->hooks.load) {
-        s->hooks.load(s->hooks.arg, l);
-        return;
-    }
-    err_set(&err, ERR_UNSUPPORTED, "models are not loaded and unloaded by request here");
-    l->done(l, &err);
-}
-
 void serve_set_settled(struct serve *s, bool all_settled)
 {
     s->all_settled = all_settled;

@@ -6,31 +6,14 @@
 #include "serve/infer.h"
 #include "serve/shared.h"
 
-enum serve_load_kind { SERVE_LOAD, SERVE_UNLOAD, SERVE_ROLLBACK, SERVE_PROMOTE };
-
-/* A question to the master to load or unload a model by name, or to go back to the version before. Filled by who asks; lies still until done,
- * which is called once, on this thread, maybe at once, with err->code ERR_OK when the model serves or is gone. */
-struct serve_load {
-    const char *name;
-    enum serve_load_kind kind;
-    bool with_dependents; /* SERVE_UNLOAD: of an ensemble, also the members that came with it */
-    char folder[64];      /* SERVE_LOAD: of DATA/uploads, with what the request brought; "": nothing */
-    void (*done)(struct serve_load *l, const struct err *err);
-    void *owner;
-    /* private */
-    struct serve_load *next;
-    uint64_t id;
-};
-
 struct http_req;
 
 /* What this room asks of the role it lives in. Called on the thread. */
 struct serve_hooks {
     void (*kill_worker)(void *arg, uint32_t segment, uint32_t pid, const char *reason); /* it hangs */
     void (*cancel_run)(void *arg, uint32_t segment, uint32_t pid, uint32_t lane, uint32_t block,
-                       uint32_t gen);              /* nobody waits */
-    void (*drained)(void *arg, uint32_t segment);  /* after serve_retire */
-    void (*load)(void *arg, struct serve_load *l); /* see serve_load_model */
+                       uint32_t gen);             /* nobody waits */
+    void (*drained)(void *arg, uint32_t segment); /* after serve_retire */
     /* Takes a request that must wait until m is loaded: it is handled anew then, or when that has come to nothing. False: it cannot wait. */
     bool (*park)(void *arg, struct http_req *req, struct model_shared *m, uint64_t deadline_ns, struct err *err);
     void (*yielded)(void *arg, struct model_shared *m); /* after serve_yield, LATER: it has no requests any more */
@@ -57,7 +40,6 @@ enum err_code serve_update(struct serve *s, struct model_shared *m, const struct
 void serve_retire(struct serve *s, uint32_t segment);
 /* A worker process is gone: its rows run again. is_crash false: killed from outside, which says nothing against the requests. */
 void serve_worker_died(struct serve *s, uint32_t segment, uint32_t pid, bool is_crash);
-void serve_load_model(struct serve *s, struct serve_load *l);
 /* The model that serve_model did not give out because it is to be loaded first; NULL: that was not the reason. Until the next request. */
 struct served *serve_awaited(const struct serve *s);
 /* After an error of serve_model: true if the request now waits for the model, and is not to be answered. False: err may say better why not. */

@@ -30,13 +30,6 @@ enum err_code fd_set_nonblock(int fd, struct err *err)
     return ERR_OK;
 }
 
-enum err_code fd_set_cloexec(int fd, bool on, struct err *err)
-{
-    if (fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0)
-        return err_sys(err, ERR_IO, errno, "cannot set close-on-exec of descriptor %d", fd);
-    return ERR_OK;
-}
-
 static enum err_code read_all(int fd, const char *path, char *out, size_t n, struct err *err)
 {
     size_t have = 0;

@@ -11,7 +11,6 @@ void fd_auto_close(int *fd);
 /* Closes and returns -1, so that `fd = fd_close(fd)` leaves no stale number. -1 is taken. */
 int fd_close(int fd);
 enum err_code fd_set_nonblock(int fd, struct err *err);
-enum err_code fd_set_cloexec(int fd, bool on, struct err *err);
 
 /* Whole file into the arena, NUL behind it; ERR_TOO_LARGE over max_bytes; only regular files. */
 enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct str *out, struct err *err);

@@ -178,8 +178,6 @@ TEST(routes_match_literals_and_captures)
     EXPECT_STR(fetch_header(&r, "allow"), "GET, HEAD, POST, OPTIONS");
     EXPECT(str_contains(buf_view(&r.body), STR("\"code\":405")));
     fetch_done(&r);
-    EXPECT_CSTR(router_route(h.router, 4)->pattern, "/echo");
-    EXPECT(router_route(h.router, 7) == NULL);
     host_stop(&h);
 }
 

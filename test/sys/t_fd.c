@@ -59,13 +59,8 @@ TEST(flags)
     AUTO_FD fd = open("/dev/null", O_RDONLY);
     EXPECT_EQ(fd_set_nonblock(fd, &err), ERR_OK);
     EXPECT(fcntl(fd, F_GETFL) & O_NONBLOCK);
-    EXPECT_EQ(fd_set_cloexec(fd, true, &err), ERR_OK);
-    EXPECT_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
-    EXPECT_EQ(fd_set_cloexec(fd, false, &err), ERR_OK);
-    EXPECT_EQ(fcntl(fd, F_GETFD), 0);
     EXPECT_EQ(fd_set_nonblock(-1, &err), ERR_IO);
     EXPECT_EQ(err.sys, EBADF);
-    EXPECT_EQ(fd_set_cloexec(-1, true, &err), ERR_IO);
 }
 
 /* ---- whole files ---- */

@@ -19,7 +19,8 @@ static const enum dtype dtypes[ORT_ELEMENT_MAX_] = {
     [ORT_UINT64] = DT_UINT64, [ORT_BFLOAT16] = DT_BF16,
 };
 
-enum dtype onnx_dtype(enum ort_element e)
+/* DT_NONE: not served. */
+static enum dtype dtype_of(enum ort_element e)
 {
     return (unsigned)e < ORT_ELEMENT_MAX_ ? dtypes[e] : DT_NONE;
 }
@@ -90,7 +91,7 @@ static enum err_code read_type(const struct ort_api *api, const struct ort_type_
         code = ort_check(api->GetTensorElementType(tensor, &element), NULL, err, ERR_BACKEND);
     if (code != ERR_OK)
         return code;
-    s->dtype = (uint32_t)onnx_dtype(element);
+    s->dtype = (uint32_t)dtype_of(element);
     if (s->dtype == DT_NONE)
         return err_set(err, ERR_UNSUPPORTED, "%s '%s' has an element type that is not served (number %d)", side,
                        s->name, (int)element);

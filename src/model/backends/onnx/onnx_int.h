@@ -56,6 +56,5 @@ void onnx_pack_end(struct onnx_model *m);    /* waits for the thread */
 enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err);
 
 enum ort_element onnx_element(enum dtype t);
-enum dtype onnx_dtype(enum ort_element e); /* DT_NONE: not served */
 
 #endif
