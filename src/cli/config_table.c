@@ -161,7 +161,7 @@ const struct setting config_model_table[] = {
     SETTING_TIME("unload_after", struct model_config, unload_after_ns, .def = "0", .max = 30 * 24 * H,
                  .help = "With `load: on-demand`, a model that was not used for that long is unloaded. 0: it stays."),
     SETTING_BYTES("cache", struct model_config, cache_bytes, .def = "0", .max = 64 * GIB,
-                  .help = "Memory for answers that are given again to requests that are equal byte for byte; equal "
+                  .help = "Memory for answers that are given again to requests whose tensors are equal; equal "
                           "requests at the same time share one run. Only for models whose answer depends on nothing "
                           "but the request. 0: no cache."),
     SETTING_STR("class", struct model_config, class_name, .min = 1, .max = 64,
