@@ -251,6 +251,7 @@ static void wait_once(struct master *m)
     scale_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());
+    canary_tick(m);
     ensembles_tick(m);
     cache_tick(m, clock_now_ns());
     budget_tick(m, clock_now_ns());

@@ -68,6 +68,26 @@ static void compared(struct master *m, struct life *l, bool is_same, const char 
         take(m, l);
 }
 
+static bool has_other(const struct master *m, const struct life *l)
+{
+    for (const struct life *old = m->lives; old; old = old->next)
+        if (old != l && !old->is_canary && has_name(old, l->config->name) &&
+            (old->state == LIFE_READY || old->state == LIFE_LOADING || old->state == LIFE_ASLEEP))
+            return true;
+    return false;
+}
+
+/* A trial ends when the version that it is tried beside cannot serve any more: otherwise nobody would, for as long as the trial lasts. */
+void canary_tick(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->is_canary && l->state == LIFE_READY && !has_other(m, l)) {
+            LOG_WARN("the version before cannot serve any more", LOG_S("model", l->config->name));
+            take(m, l);
+            return; /* the list may have changed */
+        }
+}
+
 void canary_verdict(struct master *m, struct str payload)
 {
     struct json_reader r;

@@ -409,6 +409,7 @@ def test_canary_takes_its_share_each_caller_stays_and_is_promoted(serve, tmp_pat
     wait_until(lambda: answer(s) == OLD, 5, "the way back")
 
 
+@pytest.mark.onnx
 @pytest.mark.parametrize("load", ["always", "on-demand"])
 def test_a_canary_takes_over_when_the_version_before_cannot_serve_any_more(serve, tmp_path, load):
     put(tmp_path / "m", 1)
