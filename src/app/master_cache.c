@@ -1,10 +1,11 @@
 /* DATA/cache has a folder for each model with what makes its loading faster. That of a model which the configuration has not known for a week goes, and
- * before, oldest first, when they are too large together. Whoever is known has its folder's time set to now, so that a model may be away for a
+ * before, oldest first, when they are too large together; so do the files of a known model's versions that are gone. Whoever is known has its folder's time set to now, so that a model may be away for a
  * while. A clock that jumps costs at worst a slower load. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app/master_int.h"
 #include "base/clock.h"
@@ -46,6 +47,39 @@ static int64_t age_of(const char *path)
     return now > st.st_mtim.tv_sec ? now - st.st_mtim.tv_sec : 0;
 }
 
+static bool has_version(const struct master *m, const char *name, const char *version)
+{
+    const struct model_config *models = m->snapshot->config.models.items;
+    for (size_t i = 0; i < m->snapshot->config.models.len; i++)
+        if (strcmp(models[i].name, name) == 0 && strcmp(models[i].version, version) == 0)
+            return true;
+    for (const struct life *l = m->lives; l; l = l->next)
+        if (strcmp(l->config->name, name) == 0 && strcmp(l->config->version, version) == 0)
+            return true;
+    return false;
+}
+
+/* Small files, but new ones with each version that ever was. */
+static void forget_versions(const struct master *m, const char *name, const char *folder, struct arena *a)
+{
+    static const char *const kinds[] = {"memory.", "description."};
+    const char **files;
+    size_t len;
+    struct stat st;
+    struct err err = {0};
+    int64_t now = (int64_t)(clock_wall_ms() / 1000);
+    if (repo_list(folder, a, &files, &len, &err))
+        return;
+    for (size_t i = 0; i < len * ARRAY_LEN(kinds); i++) {
+        const char *file = files[i / ARRAY_LEN(kinds)], *kind = kinds[i % ARRAY_LEN(kinds)];
+        if (!str_starts(str_c(file), str_c(kind)) || has_version(m, name, file + strlen(kind)))
+            continue;
+        const char *path = arena_printf(a, "%s/%s", folder, file).p;
+        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && now - st.st_mtim.tv_sec > GONE_S)
+            (void)unlink(path); /* the next sweep tries again */
+    }
+}
+
 static struct found look(const struct master *m, const char *folder, struct arena *a)
 {
     struct found f = {.age_s = -1};
@@ -58,6 +92,7 @@ static struct found look(const struct master *m, const char *folder, struct aren
         const char *path = arena_printf(a, "%s/%s", folder, names[i]).p;
         int64_t age = age_of(path);
         if (age >= 0 && is_known(m, names[i])) {
+            forget_versions(m, names[i], path, a);
             (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
         } else if (age >= 0) {
             f.bytes += tree_bytes(path);

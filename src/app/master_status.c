@@ -15,6 +15,7 @@
 
 #define STATUS_BYTES_MAX (4u << 20)
 #define CRASH_BYTES_MAX  (64u << 10)
+#define TELL_FAILURE_NS  (60 * NS_PER_S)
 
 static void write_process(struct json_writer *w, const char *role, const struct child *c, int pid, const char *state,
                           uint64_t since_ms)
@@ -70,6 +71,17 @@ static void write_models(const struct master *m, struct json_writer *w)
     jw_array_end(w);
 }
 
+/* A disk that is full stays so for a while, and the status changes many times a second. */
+static void tell_failure(const struct err *err)
+{
+    static uint64_t next_ns;
+    uint64_t now = clock_now_ns();
+    if (now < next_ns)
+        return;
+    next_ns = now + TELL_FAILURE_NS;
+    LOG_ERROR("cannot write the status file", LOG_S("error", err->text), LOG_S("remedy", err->remedy));
+}
+
 void status_write(struct master *m)
 {
     char path[4200];
@@ -100,7 +112,7 @@ void status_write(struct master *m)
     jw_object_end(&w);
     (void)snprintf(path, sizeof path, "%s/run/status.json", m->snapshot->config.data);
     if (file_replace(path, buf_view(&out), false, &err))
-        LOG_ERROR("cannot write the status file", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
+        tell_failure(&err);
     buf_done(&out);
 }
 

@@ -888,11 +888,16 @@ def test_caches_of_models_that_are_gone_go_after_a_week(serve, tmp_path):
         (data / f"cache/{name}/link").symlink_to(outside)
         if name != "recent":
             os.utime(data / f"cache/{name}", (time.time() - week,) * 2)
+    for name, days in {"memory.1": 8, "memory.7": 8, "description.7": 8, "memory.8": 1, "other.7": 8}.items():
+        (data / f"cache/unloaded/{name}").write_text("{}")
+        os.utime(data / f"cache/unloaded/{name}", (time.time() - days * 24 * 3600,) * 2)
     s = serve(config=f"repository: {{path: {tmp_path}/models, mode: explicit, load: m}}", data=data)
     wait_until(lambda: not (data / "cache/gone").exists(), 20, "the end of the folder")
     wait_until(lambda: "cache of a model that is gone was removed" in s.output()[1], 5, "the line in the log")
     assert sorted(p.name for p in (data / "cache").iterdir()) == ["m", "recent", "unloaded"]
     assert (outside / "kept").exists()
+    left = sorted(p.name for p in (data / "cache/unloaded").iterdir())
+    assert left == ["deep", "link", "memory.1", "memory.8", "other.7"], "versions that are gone go by themselves"
     assert time.time() - (data / "cache/unloaded").stat().st_mtime < 60, "who is known is not away"
     assert answer(s) == OLD
 
