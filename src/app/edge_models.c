@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/declared.h"
 #include "model/repo/fingerprint.h"
 #include "model/warmup.h"
 #include "serve/ensemble.h"
@@ -35,6 +36,7 @@ struct model_news {
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
     struct warmup warmup;
+    struct declared declared;
     struct ensemble *ensemble; /* on the heap; add_model takes it */
     struct edge_rollout rollout;
     struct str explain; /* JSON, see cli/config_explain.h */
@@ -169,6 +171,8 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_skip(&r, &n->compare);
         else if (str_eq_c(key, "scale"))
             json_skip(&r, &n->scale);
+        else if (str_eq_c(key, "declared"))
+            declared_read(&r, a, &n->declared);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
         else if (str_eq_c(key, "warm_up"))
@@ -353,7 +357,7 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     for (int i = 0; i < l->edge->threads_len; i++)
         if (sh->backend->load(&opt, &sh->instances[i], err))
             return err->code;
-    if (sh->backend->describe(sh->instances[0], &sh->desc, err))
+    if (sh->backend->describe(sh->instances[0], &sh->desc, err) || declared_check(&n->declared, &sh->desc, err))
         return err->code;
     backend_probe_batching(sh->backend, sh->instances[0], &sh->desc, PROBE_NS);
     backend_measure_batching(sh->backend, sh->instances[0], &sh->desc, n->max_batch > 0, MEASURE_NS);

@@ -50,6 +50,15 @@ static void write_parameters(const struct model_config *c, struct json_writer *w
     jw_object_end(w);
 }
 
+/* For who loads the model. */
+static void write_declared(const struct model_config *c, struct json_writer *w)
+{
+    if (!c->declared)
+        return;
+    jw_key(w, "declared");
+    jw_raw(w, str_c(c->declared));
+}
+
 static void write_model_common(const struct model_config *c, int64_t threads, struct json_writer *w)
 {
     jw_kv_c(w, "version", c->version);
@@ -60,10 +69,6 @@ static void write_model_common(const struct model_config *c, int64_t threads, st
     jw_kv_i64(w, "threads", threads);
     jw_kv_i64(w, "max_batch", config_max_batch(c));
     write_parameters(c, w);
-    if (c->declared) {
-        jw_key(w, "declared");
-        jw_raw(w, str_c(c->declared));
-    }
     master_write_warm_up(c, w);
 }
 
@@ -84,6 +89,7 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
     jw_object(&w);
     jw_kv_c(&w, "model", c->life->config->name);
     write_model_common(c->life->config, c->threads, &w);
+    write_declared(c->life->config, &w);
     scale_write_trial(m, c, &w);
     write_scratch(m, c->life->config, &w);
     jw_kv_i64(&w, "index", c->index);
@@ -170,6 +176,8 @@ static void write_model(const struct master *m, const struct life *l, struct buf
     scale_write(l, &w);
     jw_kv_c(&w, "class", l->config->class_name ? l->config->class_name : "");
     jw_kv_bool(&w, "inline", l->config->isolation == ISOLATION_INLINE);
+    if (l->config->isolation == ISOLATION_INLINE)
+        write_declared(l->config, &w);
     jw_kv_c(&w, "state", state_name(l));
     jw_kv_c(&w, "reason", l->reason);
     jw_kv_i64(&w, "instances", l->children_len > 0 ? l->scaling.instances : 0);

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/declared.h"
 #include "model/repo/fingerprint.h"
 #include "model/warmup.h"
 #include "proc/channel.h"
@@ -46,6 +47,7 @@ struct worker {
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
     struct warmup warmup;
+    struct declared declared;
     int64_t index, threads, max_batch, edge_threads;
     bool spin;
     struct scale_limits scale; /* budget > 0: this one does not serve, it tries */
@@ -113,6 +115,8 @@ static enum err_code read_launch(struct worker *w, struct str text, struct err *
             read_params(w, &r);
         else if (str_eq_c(key, "warm_up"))
             warmup_read(&r, &w->arena, &w->warmup);
+        else if (str_eq_c(key, "declared"))
+            declared_read(&r, &w->arena, &w->declared);
         else if (str_eq_c(key, "index"))
             json_i64(&r, &w->index);
         else if (str_eq_c(key, "threads"))
@@ -258,7 +262,8 @@ static enum err_code load(struct worker *w, struct err *err)
     lap(&laps, "sandbox");
     if (w->path && repo_verify(w->path, err))
         return err->code;
-    if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err))
+    if (b->load(&opt, &w->instance, err) || b->describe(w->instance, w->desc, err) ||
+        declared_check(&w->declared, w->desc, err))
         return err->code;
     lap(&laps, "model");
     if (!adopt_batching(w))

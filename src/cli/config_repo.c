@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/config_int.h"
+#include "model/declared.h"
 #include "model/repo/repo.h"
 
 #define SCRATCH_MAX        ((size_t)64 << 20)
@@ -139,6 +140,17 @@ static void take_notes(struct folder *f)
     f->m->notes = (struct setting_list){notes, n};
 }
 
+static void take_tensors(struct folder *f, const char *file)
+{
+    struct buf text;
+    buf_init(&text, DECLARED_TEXT_MAX + 1);
+    if (declared_write(file, &f->triton, &text))
+        f->m->declared = arena_cstr(&f->c->arena, buf_view(&text));
+    else if (text.len > 0)
+        note(f, "input and output (too many to be compared with the model)");
+    buf_done(&text);
+}
+
 /* ---- ensembles ---- */
 
 static struct setting_list tensor_names(struct folder *f, const struct triton_tensor *t, size_t len)
@@ -231,6 +243,7 @@ static enum err_code read_triton(struct folder *f)
         f->m->backend = t->backend;
     take_numbers(f);
     take_batching(f);
+    take_tensors(f, file);
     if (t->warmups_len && may_take(f, "warm_up", "model_warmup", false) &&
         config_take_warm_up(t, f->m, &f->c->arena, f->err))
         return err_wrap(f->err, "%s", file);

@@ -281,6 +281,46 @@ def test_explicit_models_come_and_go_by_request(serve, tmp_path):
     assert r.status == 403
 
 
+TENSORS = 'max_batch_size: 8\ninput {{ name: "X" data_type: TYPE_{} dims: [ {} ] }}\noutput {{ name: "output_label" data_type: TYPE_INT64 dims: 1 reshape {{ }} }}\n'
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("isolation", ["process", "inline"])
+def test_tensors_in_config_pbtxt_that_the_model_does_not_have(serve, tmp_path, isolation):
+    put(tmp_path / "m", 1)
+    (tmp_path / "m/config.pbtxt").write_text(TENSORS.format("FP32", "4"))
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", isolation: {isolation}}}}}')
+    assert answer(s) == OLD
+    for number, wrong, why in ((2, ("INT32", "4"), "data_type is TYPE_INT32, the model has TYPE_FP32"),
+                               (3, ("FP32", "5"), "the shape is [-1,5] (rows, and dims), the model has [-1,4]")):
+        put(tmp_path / "m", number, "iris_names.onnx")
+        (tmp_path / "m/config.pbtxt").write_text(TENSORS.format(*wrong))
+        s.reload()
+        text = f"{tmp_path}/m/config.pbtxt:2: input 'X': {why}"
+        wait_until(lambda: text in json.dumps(s.status()), 10 * SLOW, text)
+        assert answer(s) == OLD
+    (tmp_path / "m/config.pbtxt").write_text(TENSORS.format("FP32", "-1").replace("output_label", "label"))
+    s.reload()
+    wait_until(lambda: "the model has no output 'label'; it has 'output_label'" in json.dumps(s.status()), 10 * SLOW, "the name")
+    assert answer(s) == OLD
+    (tmp_path / "m/config.pbtxt").write_text("max_batch_size: 8")
+    s.reload()
+    wait_until(lambda: answer(s) == NEW, 10 * SLOW, "what says nothing contradicts nothing")
+
+
+@pytest.mark.onnx
+def test_tensors_of_a_configuration_that_comes_with_a_load(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    s = serve(config=f"repository: {{path: {tmp_path}, mode: explicit, load: m}}")
+    own = s.get("/v2/models/m/config").json()
+    del own["parameters"]  # what was found out, no setting
+    assert load_model(s, "m", body=json.dumps({"parameters": {"config": json.dumps(own)}})).status == 200, "what we say ourselves"
+    own["input"][0]["data_type"] = "TYPE_STRING"
+    r = load_model(s, "m", body=json.dumps({"parameters": {"config": json.dumps(own)}}))
+    assert r.status == 400 and "input 'X': data_type is TYPE_STRING, the model has TYPE_FP32" in r.json()["error"], r
+    assert answer(s) == OLD
+
+
 def test_load_by_request_is_refused_in_other_modes(serve):
     s = serve("builtin:identity")
     r = load_model(s, "identity", "unload")

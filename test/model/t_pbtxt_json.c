@@ -48,7 +48,7 @@ TEST(pbtxt_json_numbers_as_texts_and_names_in_camel_case)
     EXPECT_CSTR(c.backend, "onnx");
     EXPECT_EQ(c.max_batch_size, 16);
     EXPECT_EQ(c.inputs_len, 2);
-    EXPECT_CSTR(c.inputs[0].data_type, "TYPE_FP32");
+    EXPECT_EQ(c.inputs[0].datatype, DT_FP32);
     EXPECT(c.inputs[0].dims_len == 2 && c.inputs[0].dims[0] == -1 && c.inputs[0].dims[1] == 4);
     EXPECT_EQ(c.inputs[1].dims_len, 0);
     EXPECT_EQ(c.instances, 3);

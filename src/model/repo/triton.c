@@ -222,18 +222,62 @@ static enum err_code label_filename(struct reader *r, const char *section, const
     return ERR_OK;
 }
 
+/* By name, or by number as protobuf allows too. */
+static enum err_code data_type(struct reader *r, const struct pbtxt *f, enum dtype *out)
+{
+    static const enum dtype numbered[] = {DT_NONE,   DT_BOOL, DT_UINT8, DT_UINT16, DT_UINT32,
+                                          DT_UINT64, DT_INT8, DT_INT16, DT_INT32,  DT_INT64,
+                                          DT_FP16,   DT_FP32, DT_FP64,  DT_BYTES,  DT_BF16};
+    struct str name = f->value;
+    int64_t v;
+    if (f->kind == PBTXT_WORD && str_to_i64(name, &v) && v >= 0 && v < (int64_t)ARRAY_LEN(numbered)) {
+        *out = numbered[v];
+        return ERR_OK;
+    }
+    bool is_type = f->kind == PBTXT_WORD && str_starts(name, STR("TYPE_"));
+    if (is_type)
+        name = (struct str){name.p + 5, name.n - 5};
+    *out = str_eq_c(name, "STRING") ? DT_BYTES : str_eq_c(name, "BYTES") ? DT_NONE : dtype_parse(name);
+    if (!is_type || (*out == DT_NONE && !str_eq_c(name, "INVALID")))
+        return reader_fail(r, f, "expected a type like TYPE_FP32");
+    return ERR_OK;
+}
+
+/* Requests have the model's shape here; the declaration is compared with what it makes of it. */
+static enum err_code reshape(struct reader *r, const char *section, const struct pbtxt *in, struct triton_tensor *out)
+{
+    enum err_code code = reader_message(r, in);
+    out->has_reshape = true;
+    reader_unused(r, section, in);
+    for (const struct pbtxt *f = in->first; f && !code; f = f->next)
+        if (reader_is(f, "shape"))
+            code = reader_add_number(r, in, f, -1, &out->reshape, &out->reshape_len);
+    return code;
+}
+
+static enum err_code flag(struct reader *r, const char *section, const struct pbtxt *f, bool *out)
+{
+    reader_unused(r, section, f);
+    return reader_bool(r, f, out);
+}
+
 static enum err_code tensor(struct reader *r, const char *section, const struct pbtxt *in, struct triton_tensor *out)
 {
     enum err_code code = reader_message(r, in);
+    out->line = in->line;
     for (const struct pbtxt *f = in->first; f && !code; f = f->next) {
         if (reader_is(f, "name"))
             code = reader_text(r, f, &out->name);
         else if (reader_is(f, "data_type"))
-            out->data_type = arena_cstr(r->a, f->value);
+            code = data_type(r, f, &out->datatype);
         else if (reader_is(f, "dims"))
             code = reader_add_number(r, in, f, -1, &out->dims, &out->dims_len);
         else if (reader_is(f, "label_filename"))
             code = label_filename(r, section, f, &out->label_filename);
+        else if (reader_is(f, "reshape"))
+            code = once(r, in, f) ? r->err->code : reshape(r, section, f, out);
+        else if (reader_is(f, "is_shape_tensor") || reader_is(f, "allow_ragged_batch"))
+            code = flag(r, section, f, reader_is(f, "is_shape_tensor") ? &out->is_shape_tensor : &out->is_ragged);
         else if (!is_word(f, "format", "FORMAT_NONE"))
             reader_unused(r, section, f);
     }

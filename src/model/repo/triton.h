@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "model/tensor.h"
 
 #define TRITON_UNUSED_MAX 256
 
@@ -40,9 +41,12 @@ struct triton_warmup { /* one of model_warmup */
 enum triton_policy { TRITON_LATEST, TRITON_ALL, TRITON_SPECIFIC };
 
 struct triton_tensor {
-    const char *name, *data_type, *label_filename;
-    int64_t *dims;
-    size_t dims_len;
+    const char *name, *label_filename;
+    enum dtype datatype; /* DT_NONE: not said */
+    int64_t *dims, *reshape;
+    size_t dims_len, reshape_len;
+    bool has_reshape, is_ragged, is_shape_tensor;
+    uint32_t line;
 };
 
 struct triton_config { /* texts are NULL and numbers 0 where the file is silent */
