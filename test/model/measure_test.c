@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "model/backend.h"
+#include "rows_desc.h"
 #include "t.h"
 
 static uint64_t now_ns;
@@ -42,16 +43,9 @@ static uint32_t before_len;
 static void measure(uint64_t (*cost)(uint32_t rows), uint32_t max_batch, bool is_configured)
 {
     struct err err;
-    memset(&d, 0, sizeof d);
+    rows_desc(&d, 4);
     d.measures_len = before_len;
     memcpy(d.measures, before, sizeof before);
-    d.inputs_len = d.outputs_len = 1;
-    (void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("x"));
-    (void)str_copy(d.outputs[0].name, sizeof d.outputs[0].name, STR("y"));
-    d.inputs[0].dtype = d.outputs[0].dtype = DT_FP32;
-    d.inputs[0].ndim = d.outputs[0].ndim = 2;
-    d.inputs[0].dims[0] = d.outputs[0].dims[0] = -1;
-    d.inputs[0].dims[1] = d.outputs[0].dims[1] = 4;
     d.has_batch_dim = d.may_share = 1;
     d.max_batch = max_batch;
     (void)str_copy(d.batch_reason, sizeof d.batch_reason, STR("probe: rows agree"));

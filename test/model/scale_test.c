@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "rows_desc.h"
 #include "t.h"
 
 /* ---- shares ---- */
@@ -286,13 +287,7 @@ static void try_all(int budget, uint64_t time_ns)
     static struct copy first = {.threads = 1};
     struct backend_load opt = {.name = "m", .threads = 1};
     struct scale_limits l = limits(budget, 0, 0, 64);
-    d.inputs_len = d.outputs_len = 1;
-    (void)str_copy(d.inputs[0].name, sizeof d.inputs[0].name, STR("x"));
-    (void)str_copy(d.outputs[0].name, sizeof d.outputs[0].name, STR("y"));
-    d.inputs[0].dtype = d.outputs[0].dtype = DT_FP32;
-    d.inputs[0].ndim = d.outputs[0].ndim = 2;
-    d.inputs[0].dims[0] = d.outputs[0].dims[0] = -1;
-    d.inputs[0].dims[1] = d.outputs[0].dims[1] = 4;
+    rows_desc(&d, 4);
     d.has_batch_dim = d.may_share = 1;
     d.max_batch = 4;
     d.measures_len = 2;
