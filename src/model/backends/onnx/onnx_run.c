@@ -5,15 +5,16 @@
 
 /* Everything of one run that must be released, however it ends. */
 struct values {
+    uint32_t in_len, out_len;
     struct ort_value *in[MODEL_TENSORS_MAX], *out[MODEL_TENSORS_MAX];
 };
 
 static void release(const struct onnx_model *m, struct values *v)
 {
-    for (uint32_t i = 0; i < m->inputs_len; i++)
+    for (uint32_t i = 0; i < v->in_len; i++)
         if (v->in[i] != NULL)
             m->api->ReleaseValue(v->in[i]);
-    for (uint32_t i = 0; i < m->outputs_len; i++)
+    for (uint32_t i = 0; i < v->out_len; i++)
         if (v->out[i] != NULL)
             m->api->ReleaseValue(v->out[i]);
 }
@@ -215,9 +216,11 @@ enum err_code onnx_run(void *instance, struct backend_run *run, struct err *err)
     do {
         struct values v;
         run->out_used = used;
-        for (uint32_t i = 0; i < m->inputs_len; i++) /* the rest of both arrays stays unused */
+        v.in_len = m->inputs_len;
+        v.out_len = m->outputs_len;
+        for (uint32_t i = 0; i < v.in_len; i++) /* the rest of both arrays stays unused */
             v.in[i] = NULL;
-        for (uint32_t i = 0; i < m->outputs_len; i++)
+        for (uint32_t i = 0; i < v.out_len; i++)
             v.out[i] = NULL;
         code = run_once(m, run, &v, err);
         release(m, &v);
