@@ -311,7 +311,6 @@ bool canary_is_due(struct master *m, const struct life *l); /* the configuration
 void canary_begin(struct master *m, struct life *l);
 void canary_verdict(struct master *m, struct str payload);
 void canary_tick(struct master *m);
-void canary_tick(struct master *m);
 enum err_code canary_promote(struct master *m, const char *name, struct err *err);
 bool canary_reject(struct master *m, const char *name, const char *reason); /* false: there is none */
 void canary_payload(const struct life *l, struct json_writer *w);
