@@ -313,6 +313,7 @@ int master_run(struct config *c, const struct master_options *o)
         return exit_code_for(&err, &m);
     }
     greet(&m);
+    config_log_left_out(c);
     run(&m);
     done(&m);
     return m.exit_code;

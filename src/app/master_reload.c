@@ -190,6 +190,7 @@ enum err_code master_reload(struct master *m, struct err *err)
         loads_after_reload(m);
         budget_changed(m);
         classes_open(m);
+        config_log_left_out(&s->config);
         LOG_INFO("configuration reloaded", LOG_U("models", s->config.models.len));
     } else {
         free(s);

@@ -77,6 +77,9 @@ static void engines_people(const struct config *c, struct arena *a, struct buf *
 static void notes_people(const struct config *c, struct buf *out)
 {
     const struct model_config *models = c->models.items;
+    const char *const *left_out = c->left_out.items;
+    for (size_t i = 0; i < c->left_out.len; i++)
+        buf_printf(out, "\n%s\n", left_out[i]);
     for (size_t i = 0; i < c->models.len; i++) {
         const char *const *notes = models[i].notes.items;
         bool is_told = i > 0 && models[i].notes.items == models[i - 1].notes.items; /* another version of the same */
@@ -133,6 +136,11 @@ static void check_json(const struct config *c, struct arena *a, struct json_writ
             jw_kv_c(w, "engine", engine);
         jw_object_end(w);
     }
+    jw_array_end(w);
+    jw_key(w, "left_out");
+    jw_array(w);
+    for (size_t i = 0; i < c->left_out.len; i++)
+        jw_c(w, ((const char *const *)c->left_out.items)[i]);
     jw_array_end(w);
 }
 

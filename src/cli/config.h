@@ -144,6 +144,7 @@ struct config {
     struct repository_config repository;
     struct setting_list models;  /* struct model_config: one for each served version, those of one model side by side */
     struct setting_list classes; /* struct setting_pair, default high 60, medium 30, low 10 */
+    struct setting_list left_out; /* const char *: what lies in repositories and cannot be a model, with the reason */
     struct setting_list models_given; /* struct model_config: as in the file, for `quern check` */
     const char *file_given;           /* private: the file's name as the user wrote it, for error texts */
     struct setting_places places;     /* private: where each key stood, for error texts */
@@ -162,6 +163,7 @@ enum err_code config_load(struct config *c, const char *file, struct err *err);
 enum err_code config_from_paths(struct config *c, const char *const *paths, size_t paths_len, struct err *err);
 /* One setting from the command line: "threads", "log.level", "models.*.instances" (every model); where: "--instances". */
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err);
+void config_log_left_out(const struct config *c);
 enum err_code config_check(struct config *c, struct err *err); /* the checks, again, after config_set */
 void config_done(struct config *c);
 /* The numbers of batching.preferred or batching.sizes of a checked configuration; returns how many, at most BATCHING_SIZES_MAX. */

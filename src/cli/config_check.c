@@ -106,7 +106,7 @@ static enum err_code check_listen(const struct config *c, size_t i, struct err *
     return ERR_OK;
 }
 
-static bool is_name(const char *name)
+bool config_is_name(const char *name)
 {
     static const char sane[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t n = strlen(name);
@@ -120,7 +120,7 @@ static enum err_code check_classes(const struct config *c, struct err *err)
     if (c->classes.len == 0 || c->classes.len > 16)
         return config_fail(c, err, "classes", "%zu classes, from 1 to 16 are allowed", c->classes.len);
     for (size_t i = 0; i < c->classes.len; i++) {
-        if (!is_name(classes[i].name))
+        if (!config_is_name(classes[i].name))
             return config_fail(c, err, "classes", "\"%.100s\" is not a name of letters, digits, \".\", \"_\" and \"-\"",
                                classes[i].name);
         sum += classes[i].value;
@@ -250,7 +250,7 @@ static enum err_code check_versions(const struct config *c, const struct model_c
         return err_remedy(err, "give the folder that has <version>/model.onnx as path");
     }
     for (size_t i = 0; i < m->labels.len; i++)
-        if (!is_name(labels[i].name) || strlen(labels[i].name) > 32 ||
+        if (!config_is_name(labels[i].name) || strlen(labels[i].name) > 32 ||
             strspn(labels[i].name, "0123456789") == strlen(labels[i].name))
             return fail_model(c, err, m, "labels",
                               "a label has 1 to 32 letters, digits, \".\", \"_\" and \"-\", not digits only");
@@ -277,7 +277,7 @@ static enum err_code check_model(const struct config *c, const struct model_conf
 {
     const struct setting_pair *classes = c->classes.items;
     char text[200];
-    if (!is_name(m->name)) {
+    if (!config_is_name(m->name)) {
         (void)snprintf(text, sizeof text, "a model's name has 1 to %d letters, digits, \".\", \"_\" and \"-\"",
                        MODEL_NAME_MAX - 1);
         (void)fail_model(c, err, m, "", text);

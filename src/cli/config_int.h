@@ -32,6 +32,8 @@ enum err_code config_check_found_ensembles(struct config *c, struct err *err);
 enum err_code config_take_warm_up(const struct triton_config *t, struct model_config *m, struct arena *a,
                                   struct err *err);
 enum err_code config_check_warm_up(const struct config *c, const struct model_config *m, struct err *err);
+/* May it name a model, or a class? */
+bool config_is_name(const char *name);
 /* An error of meaning at a setting: the place in the file, the path, the text. */
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

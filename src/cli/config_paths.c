@@ -7,10 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "model/backend.h"
 #include "model/repo/repo.h"
 
 #define REPOSITORIES_MAX 16
+#define LEFT_OUT_MAX     16
 #define SCRATCH_MAX      ((size_t)96 << 20) /* names and full paths of REPO_ENTRIES_MAX entries */
 
 /* Models found on the command line, with what the user would call them in an error. */
@@ -24,6 +26,8 @@ struct found {
     const char *folders[REPOSITORIES_MAX]; /* of models */
     size_t folders_len;
     bool may_be_empty; /* a folder that somebody will put models into */
+    const char *left_out[LEFT_OUT_MAX];
+    size_t left_out_len;
 };
 
 static enum err_code add_model(struct found *f, struct str name, const char *path, const char *backend,
@@ -91,6 +95,35 @@ static enum err_code add_file(struct found *f, const char *path, const char *ori
     return add_model(f, base_name(path), path, b->name, NULL, origin);
 }
 
+/* One file with a strange name must not keep the other models of a repository from being served. */
+static bool leave_out(struct found *f, struct str name, const char *entry)
+{
+    struct arena *a = &f->c->arena;
+    if (config_is_name(arena_cstr(a, name)))
+        return false;
+    if (f->left_out_len < LEFT_OUT_MAX)
+        f->left_out[f->left_out_len++] =
+            arena_printf(
+                a, "%.300s is left out: a model's name has 1 to %d letters, digits, \".\", \"_\" and \"-\"; rename it",
+                entry, MODEL_NAME_MAX - 1)
+                .p;
+    return true;
+}
+
+static void keep_left_out(struct found *f)
+{
+    const char **texts = arena_array(&f->c->arena, const char *, f->left_out_len + 1);
+    memcpy(texts, f->left_out, f->left_out_len * sizeof *texts);
+    f->c->left_out = (struct setting_list){texts, f->left_out_len};
+}
+
+void config_log_left_out(const struct config *c)
+{
+    const char *const *texts = c->left_out.items;
+    for (size_t i = 0; i < c->left_out.len; i++)
+        LOG_WARN("something in a repository is no model", LOG_S("what", texts[i]));
+}
+
 /* A folder: a model's own (<version>/model.onnx), or a repository of model files and such folders. Other things in it are left
  * alone: a repository may hold notes and data. */
 static enum err_code add_folder(struct found *f, const char *path, const char *origin)
@@ -105,9 +138,13 @@ static enum err_code add_folder(struct found *f, const char *path, const char *o
     code = repo_list(path, &names_arena, &names, &len, f->err);
     for (size_t i = 0; !code && i < len; i++) {
         const char *entry = config_join(&names_arena, path, names[i]);
-        if (repo_is_dir(entry) && repo_is_model(entry))
+        bool is_folder = repo_is_dir(entry) && repo_is_model(entry);
+        bool is_file = !is_folder && repo_is_file(entry) && backend_by_path(str_c(entry));
+        if ((is_folder || is_file) && leave_out(f, is_folder ? str_c(names[i]) : base_name(entry), entry))
+            continue;
+        if (is_folder)
             code = add_model(f, str_c(names[i]), entry, NULL, NULL, entry);
-        else if (repo_is_file(entry) && backend_by_path(str_c(entry)))
+        else if (is_file)
             code = add_file(f, entry, entry);
     }
     arena_done(&names_arena);
@@ -160,6 +197,7 @@ enum err_code config_add_repositories(struct config *c, const char *base, struct
             return err->code;
     }
     c->models = (struct setting_list){f.models, f.len};
+    keep_left_out(&f);
     return ERR_OK;
 }
 
@@ -178,6 +216,7 @@ static enum err_code from_paths(struct config *c, const char *const *paths, size
     const char **folders = arena_array(&c->arena, const char *, f.folders_len + 1);
     memcpy(folders, f.folders, f.folders_len * sizeof *folders);
     c->repository.paths = (struct setting_list){folders, f.folders_len};
+    keep_left_out(&f);
     return config_finish(c, f.cwd, err);
 }
 

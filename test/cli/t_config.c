@@ -256,6 +256,28 @@ TEST(config_from_a_file_and_built_ins)
     config_done(&c);
 }
 
+TEST(config_of_a_repository_with_a_name_that_no_model_can_have)
+{
+    struct config c;
+    const char *const paths[] = {"models"};
+    (void)enter();
+    put_file("models", "good.onnx", "x");
+    put_file("models", "my model (1).onnx", "x");
+    put_file("models/a b", "notes", "x");
+    put_file("models/a b/1", "model.onnx", "x");
+    put_file(".", "q.yaml", "repository: {path: models}\n");
+    for (int i = 0; i < 2; i++) {
+        EXPECT_EQ(i ? config_from_paths(&c, paths, 1, &err) : config_load(&c, "q.yaml", &err), ERR_OK);
+        EXPECT_CSTR(err.text, "");
+        EXPECT_EQ(c.models.len, 1);
+        EXPECT_EQ(c.left_out.len, 2);
+        EXPECT(
+            strstr(((const char *const *)c.left_out.items)[0], "models/a b is left out: a model's name has 1 to 127"));
+        EXPECT(strstr(((const char *const *)c.left_out.items)[1], "models/my model (1).onnx is left out"));
+        config_done(&c);
+    }
+}
+
 TEST(config_from_a_repository)
 {
     struct config c;
