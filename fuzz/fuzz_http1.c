@@ -42,11 +42,14 @@ static void parse(const uint8_t *data, size_t size, const uint8_t *cuts, size_t 
         size_t before = in.n;
         enum message_result r = message_feed(&m, &in);
         at += before - in.n;
+        while (r == MESSAGE_BUSY)
+            r = message_decode(&m);
         switch (r) {
         case MESSAGE_MORE:
             CHECK(in.n == 0);
             break;
         case MESSAGE_CONTINUE:
+        case MESSAGE_BUSY:
             break;
         case MESSAGE_DONE:
             out->requests++;

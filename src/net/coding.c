@@ -1,87 +1,170 @@
 #include "net/coding_int.h"
 
+#include <stdlib.h>
+
 #include "net/refuse_int.h"
 
-#define STEP_BYTES 65536u
+#define ROOM_BYTES 65536u
 #define KEEP_BYTES 65536u
 /* zlib's windowBits: 15 is the largest window; +16 asks for the gzip wrapper. */
 enum { BITS_ZLIB = 15, BITS_GZIP = 31 };
 
+struct inflater {
+    z_stream z;
+    struct buf out;
+    size_t taken; /* bytes of the body */
+    bool may_have_members;
+};
+
+static void inflater_free(struct inflater *f)
+{
+    if (!f)
+        return;
+    (void)inflateEnd(&f->z); /* can fail only for a stream that is not one */
+    buf_done(&f->out);
+    free(f);
+}
+
 void coder_init(struct coder *c, size_t body_bytes_max)
 {
-    *c = (struct coder){0};
+    *c = (struct coder){.body_bytes_max = body_bytes_max};
     buf_init(&c->out, body_bytes_max);
 }
 
 void coder_done(struct coder *c)
 {
-    if (c->has_inflater)
-        (void)inflateEnd(&c->inflater); /* can fail only for a stream that is not one */
+    inflater_free(c->spare);
     if (c->has_deflater)
-        (void)deflateEnd(&c->deflater); /* as above */
+        (void)deflateEnd(&c->deflater); /* as in inflater_free */
     buf_done(&c->out);
     *c = (struct coder){0};
 }
 
 /* ---- Request bodies ---- */
 
-static bool start_inflater(struct coder *c, int bits)
+static struct inflater *inflater_new(size_t body_bytes_max)
 {
-    if (c->has_inflater)
-        return inflateReset2(&c->inflater, bits) == Z_OK;
-    c->has_inflater = inflateInit2(&c->inflater, bits) == Z_OK;
-    return c->has_inflater;
+    struct inflater *f = calloc(1, sizeof *f);
+    if (!f || inflateInit2(&f->z, BITS_GZIP) != Z_OK) {
+        free(f);
+        return NULL;
+    }
+    buf_init(&f->out, body_bytes_max);
+    return f;
 }
 
-static int refuse_inflate(int rc, const struct coder *c, struct err *err)
+static struct inflater *start_inflater(struct coder *c, bool is_gzip)
+{
+    struct inflater *f = c->spare ? c->spare : inflater_new(c->body_bytes_max);
+    c->spare = NULL;
+    if (!f || inflateReset2(&f->z, is_gzip ? BITS_GZIP : BITS_ZLIB) != Z_OK) {
+        inflater_free(f);
+        return NULL;
+    }
+    f->may_have_members = is_gzip;
+    f->taken = 0;
+    return f;
+}
+
+void coder_forget(struct coder *c, struct inflater **at)
+{
+    struct inflater *f = *at;
+    *at = NULL;
+    if (!f)
+        return;
+    buf_clear(&f->out);
+    buf_shrink(&f->out, KEEP_BYTES);
+    if (c->spare)
+        inflater_free(f);
+    else
+        c->spare = f;
+}
+
+static int refuse_inflate(int rc, const struct inflater *f, struct err *err)
 {
     if (rc == Z_MEM_ERROR)
         return refuse(err, 503, "no memory to decompress the body");
     if (rc == Z_BUF_ERROR || rc == Z_OK)
         return refuse(err, 400, "the compressed body ends too early");
-    return refuse(err, 400, "the compressed body is damaged: %s",
-                  c->inflater.msg ? c->inflater.msg : "not in the announced coding");
+    return refuse(err, 400, "the compressed body is damaged: %s", f->z.msg ? f->z.msg : "not in the announced coding");
 }
 
-/* Room for the next step, never above the limit. */
+/* Room for the next piece, never above the limit. */
 static bool make_room(struct buf *out)
 {
-    size_t step = out->max_bytes - out->len < STEP_BYTES ? out->max_bytes - out->len : STEP_BYTES;
+    size_t step = out->max_bytes - out->len < ROOM_BYTES ? out->max_bytes - out->len : ROOM_BYTES;
     return buf_reserve(out, step) && step > 0;
 }
 
-static int inflate_all(struct coder *c, bool may_have_members, struct err *err)
+/* One call of inflate; got: bytes that it made. Returns 0 with zlib's verdict in rc, or the status to refuse with. */
+static int inflate_piece(struct inflater *f, int *rc, size_t *got, struct err *err)
 {
-    z_stream *z = &c->inflater;
+    z_stream *z = &f->z;
+    bool has_room = make_room(&f->out);
+    if (f->out.failed)
+        return refuse(err, 503, "no memory to decompress the body");
+    Bytef probe; /* at the limit, one byte more tells "complete" from "too large" */
+    size_t room = has_room ? f->out.cap - BUF_PAD - f->out.len : 1;
+    if (has_room && room > f->out.max_bytes - f->out.len)
+        room = f->out.max_bytes - f->out.len;
+    room = room > ROOM_BYTES ? ROOM_BYTES : room;
+    z->next_out = has_room ? (Bytef *)f->out.p + f->out.len : &probe;
+    z->avail_out = (uInt)room;
+    *rc = inflate(z, Z_NO_FLUSH);
+    *got = room - z->avail_out;
+    if (!has_room && *got > 0)
+        return refuse(err, 413, "the decompressed body is larger than the limit of %zu bytes", f->out.max_bytes);
+    f->out.len += *got;
+    return 0;
+}
+
+static int inflate_step(struct inflater *f, struct str packed, struct err *err)
+{
+    z_stream *z = &f->z;
+    struct str in = str_sub(packed, f->taken, CODER_STEP_BYTES);
+    bool is_last = f->taken + in.n == packed.n;
+    size_t until = f->out.len + CODER_STEP_BYTES;
+    z->next_in = (Bytef *)(uintptr_t)in.p; /* zlib's type lacks the const */
+    z->avail_in = (uInt)in.n;
     while (true) {
-        bool has_room = make_room(&c->out);
-        if (c->out.failed)
-            return refuse(err, 503, "no memory to decompress the body");
-        Bytef probe; /* at the limit, one byte more tells "complete" from "too large" */
-        size_t room = has_room ? c->out.cap - BUF_PAD - c->out.len : 1;
-        if (has_room && room > c->out.max_bytes - c->out.len)
-            room = c->out.max_bytes - c->out.len;
-        room = room > INT32_MAX ? INT32_MAX : room;
-        z->next_out = has_room ? (Bytef *)c->out.p + c->out.len : &probe;
-        z->avail_out = (uInt)room;
-        int rc = inflate(z, Z_NO_FLUSH);
-        size_t got = room - z->avail_out;
-        if (!has_room && got > 0)
-            return refuse(err, 413, "the decompressed body is larger than the limit of %zu bytes", c->out.max_bytes);
-        c->out.len += got;
-        if (rc == Z_STREAM_END && z->avail_in == 0)
+        int rc = Z_OK;
+        size_t got = 0;
+        int status = inflate_piece(f, &rc, &got, err);
+        if (status != 0)
+            return status;
+        if (rc == Z_STREAM_END && z->avail_in == 0 && is_last)
             return 0;
-        if (rc == Z_STREAM_END && may_have_members && inflateReset(z) == Z_OK)
-            continue; /* gzip members may follow one another (RFC 1952 2.2) */
-        if (rc == Z_STREAM_END)
+        if (rc == Z_STREAM_END && (!f->may_have_members || inflateReset(z) != Z_OK))
             return refuse(err, 400, "bytes follow the end of the compressed body");
-        if (rc != Z_OK || (got == 0 && z->avail_in == 0))
-            return refuse_inflate(rc, c, err);
+        /* Z_STREAM_END: gzip members may follow one another (RFC 1952 2.2) */
+        bool is_stuck = got == 0 && z->avail_in == 0 && is_last;
+        if ((rc != Z_STREAM_END && rc != Z_OK && rc != Z_BUF_ERROR) || is_stuck)
+            return refuse_inflate(rc, f, err);
+        if (f->out.len >= until || (z->avail_in == 0 && !is_last)) {
+            f->taken += in.n - z->avail_in;
+            return CODER_MORE;
+        }
     }
 }
 
-int coder_decode(struct coder *c, struct str coding, struct buf *body, struct err *err)
+int coder_decode_more(struct coder *c, struct inflater **at, struct buf *body, struct err *err)
 {
+    struct inflater *f = *at;
+    int status = inflate_step(f, buf_view(body), err);
+    if (status == CODER_MORE)
+        return status;
+    if (status == 0) {
+        struct buf compressed = *body;
+        *body = f->out;
+        f->out = compressed;
+    }
+    coder_forget(c, at);
+    return status;
+}
+
+int coder_decode(struct coder *c, struct str coding, struct buf *body, struct inflater **at, struct err *err)
+{
+    *at = NULL;
     if (!coding.p || str_eq_nocase(coding, STR("identity")))
         return 0;
     bool is_gzip = str_eq_nocase(coding, STR("gzip")) || str_eq_nocase(coding, STR("x-gzip"));
@@ -91,20 +174,8 @@ int coder_decode(struct coder *c, struct str coding, struct buf *body, struct er
         (void)err_remedy(err, "send the body as it is, or compressed with gzip or deflate");
         return status;
     }
-    if (body->len > UINT32_MAX || !start_inflater(c, is_gzip ? BITS_GZIP : BITS_ZLIB))
-        return refuse(err, 503, "no memory to decompress the body");
-    buf_clear(&c->out);
-    c->inflater.next_in = (Bytef *)body->p;
-    c->inflater.avail_in = (uInt)body->len;
-    int status = inflate_all(c, is_gzip, err);
-    if (status == 0) {
-        struct buf compressed = *body;
-        *body = c->out;
-        c->out = compressed;
-    }
-    buf_clear(&c->out);
-    buf_shrink(&c->out, KEEP_BYTES);
-    return status;
+    *at = start_inflater(c, is_gzip);
+    return *at ? coder_decode_more(c, at, body, err) : refuse(err, 503, "no memory to decompress the body");
 }
 
 /* ---- Answers ---- */

@@ -142,6 +142,7 @@ void conn_close(struct http_conn *c)
     c->is_reading = false;
     deadline_stop(&c->read_deadline);
     deadline_stop(&c->send_deadline);
+    decode_forget(c);
     drop_partial(c);
     uv_close(&c->uv.handle, on_closed);
     cancel_all(c);
@@ -212,7 +213,9 @@ void conn_update_deadline(struct http_conn *c)
     struct deadline *d = &c->read_deadline;
     if (c->state != CONN_OPEN)
         return;
-    if (c->in.x && c->in.state != MESSAGE_HEAD) {
+    if (c->is_decoding) {
+        deadline_stop(d); /* it is up to us */
+    } else if (c->in.x && c->in.state != MESSAGE_HEAD) {
         update_body_deadline(c);
     } else if (c->in.x || c->is_fresh) { /* the whole head within one limit, however it trickles */
         if (!deadline_is_on(d) || d->kind != DEADLINE_HEAD)
@@ -317,6 +320,10 @@ static void act(struct http_conn *c, enum message_result r, bool has_more)
     case MESSAGE_CONTINUE:
         say_continue(c);
         break;
+    case MESSAGE_BUSY:
+        stop_reading(c);
+        decode_begin(c);
+        break;
     case MESSAGE_DONE:
         dispatch(c, has_more);
         break;
@@ -331,7 +338,7 @@ static void take_input(struct http_conn *c, struct str in)
 {
     c->is_in_event = true;
     while (in.n > 0 && may_read_on(c)) {
-        if (!c->in.x && is_full(c)) {
+        if (c->is_decoding || (!c->in.x && is_full(c))) {
             buf_str(&c->rest, in);
             stop_reading(c);
             in.n = 0;
@@ -342,7 +349,7 @@ static void take_input(struct http_conn *c, struct str in)
             act(c, r, in.n > 0);
         }
     }
-    if (in.n == 0 && may_read_on(c) && deferred_is_possible(c))
+    if (in.n == 0 && may_read_on(c) && !c->is_decoding && deferred_is_possible(c))
         act(c, message_defer(&c->in), false);
     c->linger_bytes += in.n; /* behind the last request */
     c->is_in_event = c->has_more = false;
@@ -480,7 +487,7 @@ void conn_expired(struct http_conn *c, enum deadline_kind kind)
 
 static void resume(struct http_conn *c)
 {
-    if (c->is_reading || !may_read_on(c) || is_full(c))
+    if (c->is_reading || c->is_decoding || !may_read_on(c) || is_full(c))
         return;
     if (c->rest.len > 0) {
         struct buf rest = c->rest; /* taken out, because the pipeline may fill up again while it is parsed */
@@ -488,8 +495,18 @@ static void resume(struct http_conn *c)
         take_input(c, buf_view(&rest));
         buf_done(&rest);
     }
-    if (may_read_on(c) && c->rest.len == 0)
+    if (may_read_on(c) && c->rest.len == 0 && !c->is_decoding)
         start_reading(c);
+}
+
+void conn_decoded(struct http_conn *c, enum message_result r)
+{
+    c->is_in_event = true;
+    act(c, r, c->rest.len > 0);
+    c->is_in_event = c->has_more = false;
+    settle(c);
+    if (c->state == CONN_OPEN)
+        resume(c);
 }
 
 void conn_tick(struct http_conn *c)

@@ -16,6 +16,7 @@ void message_init(struct message *m, const struct server_limits *l, struct coder
 
 void message_done(struct message *m)
 {
+    coder_forget(m->coder, &m->inflater);
     buf_done(&m->partial);
 }
 
@@ -26,6 +27,7 @@ bool message_is_partial(const struct message *m)
 
 static void start_next(struct message *m)
 {
+    coder_forget(m->coder, &m->inflater);
     m->state = MESSAGE_HEAD;
     m->scan = (struct head_scan){0};
     m->chunked = (struct chunked){0};
@@ -41,17 +43,33 @@ static enum message_result bad(struct message *m, int status)
     return MESSAGE_BAD;
 }
 
-/* The body is complete: decodes it and fills in what handlers see. */
-static enum message_result finish(struct message *m)
+/* The body is decoded, or is to be refused: fills in what handlers see. */
+static enum message_result decoded(struct message *m, int status)
 {
     struct exchange *x = m->x;
-    int status = coder_decode(m->coder, x->head.content_encoding, &x->body, m->err);
+    if (status == CODER_MORE) {
+        m->state = MESSAGE_DECODING;
+        return MESSAGE_BUSY;
+    }
     if (status != 0)
         return bad(m, status);
     buf_pad(&x->body);
     x->req.body = buf_view(&x->body);
     start_next(m);
     return MESSAGE_DONE;
+}
+
+/* The body is complete. */
+static enum message_result finish(struct message *m)
+{
+    struct exchange *x = m->x;
+    return decoded(m, coder_decode(m->coder, x->head.content_encoding, &x->body, &m->inflater, m->err));
+}
+
+enum message_result message_decode(struct message *m)
+{
+    CHECK(m->state == MESSAGE_DECODING);
+    return decoded(m, coder_decode_more(m->coder, &m->inflater, &m->x->body, m->err));
 }
 
 /* ---- Head ---- */
@@ -208,6 +226,8 @@ enum message_result message_feed(struct message *m, struct str *in)
         case MESSAGE_CHUNKED:
             r = feed_chunked(m, in);
             break;
+        case MESSAGE_DECODING:
+            CHECK(!"message_decode comes first");
         }
     }
     return r;

@@ -15,11 +15,12 @@
 enum message_result {
     MESSAGE_MORE,     /* all bytes were taken, the request is not complete */
     MESSAGE_CONTINUE, /* the head is complete and the client waits for 100 Continue; call again afterwards */
-    MESSAGE_DONE,     /* m->x has a complete request: take it and set m->x */
-    MESSAGE_BAD       /* refuse m->x with m->status and m->err, and close: nothing behind can be trusted */
+    MESSAGE_BUSY, /* the request is complete, its body is being decoded: message_decode until it says otherwise, no message_feed before */
+    MESSAGE_DONE, /* m->x has a complete request: take it and set m->x */
+    MESSAGE_BAD   /* refuse m->x with m->status and m->err, and close: nothing behind can be trusted */
 };
 
-enum message_state { MESSAGE_HEAD, MESSAGE_LENGTH, MESSAGE_CHUNKED };
+enum message_state { MESSAGE_HEAD, MESSAGE_LENGTH, MESSAGE_CHUNKED, MESSAGE_DECODING };
 
 struct message {
     const struct server_limits *limits;
@@ -30,6 +31,7 @@ struct message {
     struct buf partial; /* a head that came in pieces; then scratch space for trailers */
     struct head_scan scan;
     struct chunked chunked;
+    struct inflater *inflater; /* MESSAGE_DECODING */
     int status;
     struct err *err; /* filled on MESSAGE_BAD; shared by all connections of a server */
 };
@@ -37,6 +39,8 @@ struct message {
 void message_init(struct message *m, const struct server_limits *l, struct coder *coder, struct err *err);
 void message_done(struct message *m); /* does not free m->x */
 enum message_result message_feed(struct message *m, struct str *in);
+/* After MESSAGE_BUSY: a step more. */
+enum message_result message_decode(struct message *m);
 
 /* Has any byte of a request arrived that is not complete yet? */
 bool message_is_partial(const struct message *m);

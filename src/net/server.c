@@ -182,7 +182,8 @@ static void init_own_handles(struct server *s)
     uv_unref((uv_handle_t *)&s->timer);
     uv_unref((uv_handle_t *)&s->prepare);
     uv_unref((uv_handle_t *)&s->check);
-    s->handles_open = 3;
+    decode_init(s);
+    s->handles_open = 4;
 }
 
 struct server *server_new(uv_loop_t *loop, int thread, const struct server_limits *limits, http_handler_fn *handler,
@@ -306,4 +307,5 @@ void server_free(struct server *s)
     uv_close((uv_handle_t *)&s->timer, on_own_closed);
     uv_close((uv_handle_t *)&s->prepare, on_own_closed);
     uv_close((uv_handle_t *)&s->check, on_own_closed);
+    uv_close((uv_handle_t *)&s->decoder, on_own_closed);
 }

@@ -6,6 +6,7 @@
  *   answer.c     http_respond*, http_stream_*: heads of answers, gzip
  *   deferred.c   bodies that handlers take from the socket
  *   bodies.c     memory of large bodies
+ *   decode.c     large compressed bodies, a step in each loop iteration
  *   server.c     the server: pools, timer, the end of a loop iteration, drain
  *
  * Invariants
@@ -40,6 +41,7 @@ struct http_conn {
     struct server *server;
     struct http_conn *prev, *next; /* all connections of the server; next also links the pool */
     struct http_conn *dirty_next;
+    struct http_conn *decoding_next;
     enum conn_state state;
     uint64_t peer; /* http_req.peer of its requests */
     bool is_unix;  /* http_req.is_unix of its requests */
@@ -48,6 +50,7 @@ struct http_conn {
     bool is_in_event;    /* inside conn_input: bytes are flushed at its end */
     bool has_more;       /* ... and more input follows the request being dispatched */
     bool is_last;        /* the last answer that will be sent is decided: no further request is read */
+    bool is_decoding;    /* on the server's list of those whose body is being decoded; nothing is read meanwhile */
     bool is_eof;         /* the client has shut its write side */
     bool is_fresh;       /* no byte came yet */
     bool expects_large;  /* as its last body was: the next head is read alone, its body where it belongs */
@@ -115,11 +118,13 @@ struct server {
     struct exchange *exchange_pool;
     size_t exchange_pool_len;
     struct http_conn *dirty, **dirty_end;
+    struct http_conn *decoding, **decoding_end; /* one step of the first in each iteration, decode.c */
 
     uv_timer_t timer;
     uint64_t timer_due_ns; /* 0 = not armed */
     uv_prepare_t prepare;
     uv_check_t check;
+    uv_idle_t decoder; /* runs while there is something to decode */
     int handles_open;
     struct deadline_list deadlines[DEADLINE_KINDS];
 
@@ -159,6 +164,12 @@ void conn_expired(struct http_conn *c, enum deadline_kind kind);
 void conn_drain(struct http_conn *c);
 bool conn_is_idle(const struct http_conn *c);
 void conn_update_deadline(struct http_conn *c);
+
+/* decode.c */
+void decode_init(struct server *s);
+void decode_begin(struct http_conn *c);
+void decode_forget(struct http_conn *c);
+void conn_decoded(struct http_conn *c, enum message_result r); /* conn.c: it is at its end */
 
 /* send.c */
 void send_bytes(struct exchange *x, const uv_buf_t *bufs, size_t n); /* in order, [I1] */

@@ -185,6 +185,8 @@ static struct str pack(struct str plain, int bits)
     return packed;
 }
 
+static int steps; /* of the last decode */
+
 static int decode(const char *coding, struct str packed, struct buf *body, struct err *err)
 {
     struct coder c;
@@ -192,7 +194,14 @@ static int decode(const char *coding, struct str packed, struct buf *body, struc
     buf_init(body, 1 << 20);
     buf_str(body, packed);
     buf_pad(body);
-    int status = coder_decode(&c, str_c(coding), body, err);
+    struct inflater *at;
+    int status = coder_decode(&c, str_c(coding), body, &at, err);
+    for (steps = 1; status == CODER_MORE; steps++) {
+        size_t before = body->len;
+        status = coder_decode_more(&c, &at, body, err);
+        EXPECT(status != CODER_MORE || body->len == before); /* it lies still meanwhile */
+    }
+    EXPECT(at == NULL);
     coder_done(&c);
     return status;
 }
@@ -328,4 +337,51 @@ TEST(text_types_are_compressed_and_others_are_not)
     EXPECT(!coding_is_text(STR("text/event-stream")));
     EXPECT(!coding_is_text(STR("application/octet-stream")));
     EXPECT(!coding_is_text(STR("image/png")));
+}
+
+TEST(large_bodies_are_decoded_in_steps)
+{
+    struct err err;
+    struct buf body;
+    struct str plain = fill(1 << 20);
+    EXPECT_EQ(decode("gzip", pack(plain, 31), &body, &err), 0);
+    EXPECT(str_eq(buf_view(&body), plain));
+    EXPECT(steps >= 4 && steps <= 8); /* by output */
+    buf_done(&body);
+    free((void *)(uintptr_t)plain.p);
+
+    struct str member = pack(STR(""), 31);
+    struct buf many;
+    buf_init(&many, 1 << 20);
+    while (many.len < (size_t)900000)
+        buf_str(&many, member);
+    EXPECT_EQ(decode("gzip", buf_view(&many), &body, &err), 0);
+    EXPECT_EQ(body.len, 0);
+    EXPECT_EQ(steps, 4); /* by input */
+    buf_done(&body);
+    buf_done(&many);
+}
+
+/* The bytes where one step's input ends are any bytes of the format. */
+TEST(steps_may_end_anywhere)
+{
+    struct err err;
+    struct buf body, stored;
+    struct str plain = fill(1000);
+    struct str packed = pack(plain, 31);
+    for (size_t before = CODER_STEP_BYTES - packed.n - 2; before <= CODER_STEP_BYTES + 2; before++) {
+        buf_init(&stored, 1 << 20);
+        buf_add(&stored, "\x1f\x8b\x08\x08\0\0\0\0\0\3", 10);
+        while (stored.len < before)
+            buf_char(&stored, 'n'); /* a name in the header, which zlib skips */
+        buf_char(&stored, '\0');
+        buf_add(&stored, packed.p + 10, packed.n - 10);
+        EXPECT_EQ(decode("gzip", buf_view(&stored), &body, &err), 0);
+        EXPECT(str_eq(buf_view(&body), plain));
+        buf_done(&body);
+        EXPECT_EQ(decode("gzip", str_sub(buf_view(&stored), 0, stored.len - 1), &body, &err), 400);
+        buf_done(&body);
+        buf_done(&stored);
+    }
+    free((void *)(uintptr_t)plain.p);
 }

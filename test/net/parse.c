@@ -30,6 +30,8 @@ int parse_feed(struct parse *p, struct str text, size_t step, size_t *used)
         size_t before = in.n;
         enum message_result r = message_feed(&p->m, &in);
         at += before - in.n;
+        while (r == MESSAGE_BUSY)
+            r = message_decode(&p->m);
         if (used)
             *used = at;
         switch (r) {
@@ -37,6 +39,7 @@ int parse_feed(struct parse *p, struct str text, size_t step, size_t *used)
             EXPECT_EQ(in.n, 0);
             break;
         case MESSAGE_CONTINUE:
+        case MESSAGE_BUSY:
             break;
         case MESSAGE_DONE:
             return 200;
