@@ -337,7 +337,7 @@ static bool read_asked(struct str payload, struct arena *a, struct asked *out)
             json_u64(&r, &out->at_ns);
         else if (str_eq_c(key, "drain"))
             json_bool(&r, &out->is_drain);
-        else if (str_eq_c(key, "refused"))
+        else if (str_eq_c(key, "text"))
             json_string(&r, a, &out->refused);
         else if (str_eq_c(key, "remedy"))
             json_string(&r, a, &out->remedy);

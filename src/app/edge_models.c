@@ -94,12 +94,8 @@ static int64_t *number_field(struct model_news *n, struct str key)
     const struct {
         const char *key;
         int64_t *at;
-    } fields[] = {{"instances", &n->instances},
-                  {"instances_ready", &n->instances_ready},
-                  {"threads", &n->threads},
-                  {"max_batch", &n->max_batch},
-                  {"keep_requests", &n->keep_requests},
-                  {"priority", &n->priority}};
+    } fields[] = {{"instances", &n->instances}, {"instances_ready", &n->instances_ready}, {"threads", &n->threads},
+                  {"max_batch", &n->max_batch}, {"keep_requests", &n->keep_requests},     {"priority", &n->priority}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
             return fields[i].at;
@@ -171,12 +167,12 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
             json_skip(&r, &n->compare);
         else if (str_eq_c(key, "scale"))
             json_skip(&r, &n->scale);
-        else if (str_eq_c(key, "declared"))
-            declared_read(&r, a, &n->declared);
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
         else if (str_eq_c(key, "warm_up"))
             warmup_read(&r, a, &n->warmup);
+        else if (str_eq_c(key, "declared"))
+            declared_read(&r, a, &n->declared);
         else if (str_eq_c(key, "ensemble") && !n->ensemble)
             n->ensemble = ensemble_read(&r);
         else if (!read_batching(&r, key, &n->batch))
@@ -320,14 +316,8 @@ static void set_failed(struct edge_model *m, const char *reason, const char *rem
 static void tell_inline(struct edge *e, uint32_t segment, const struct err *err)
 {
     struct buf text;
-    struct json_writer j;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    jw_init(&j, &text);
-    jw_object(&j);
-    jw_kv_u64(&j, "segment", segment);
-    jw_kv_c(&j, "text", err->text);
-    jw_kv_c(&j, "remedy", err->remedy);
-    jw_object_end(&j);
+    channel_write_err(&text, segment, err);
     edge_tell(e, err->code ? CHANNEL_FAILED : CHANNEL_READY, buf_view(&text));
     buf_done(&text);
 }

@@ -196,14 +196,8 @@ void wants_expect(struct master *m)
 static void tell_refused(struct master *m, uint32_t segment, const struct err *why)
 {
     struct buf text;
-    struct json_writer j;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    jw_init(&j, &text);
-    jw_object(&j);
-    jw_kv_u64(&j, "segment", segment);
-    jw_kv_c(&j, "refused", why->text);
-    jw_kv_c(&j, "remedy", why->remedy);
-    jw_object_end(&j);
+    channel_write_err(&text, segment, why);
     child_send(m, &m->edge, CHANNEL_EXPECT, buf_view(&text), NULL, 0);
     buf_done(&text);
 }

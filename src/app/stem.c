@@ -43,12 +43,8 @@ static void tell(enum channel_type type, struct str payload)
 static _Noreturn void give_up(const struct err *e)
 {
     struct buf text;
-    struct json_writer j;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    jw_init(&j, &text);
-    jw_object(&j);
-    jw_kv_c(&j, "text", e->text);
-    jw_object_end(&j);
+    channel_write_err(&text, 0, e);
     tell(CHANNEL_FAILED, buf_view(&text));
     _exit(1);
 }

@@ -24,6 +24,18 @@ enum err_code channel_pair(int *out_master, int *out_child, struct err *err)
     return ERR_OK;
 }
 
+void channel_write_err(struct buf *out, uint32_t segment, const struct err *e)
+{
+    struct json_writer j;
+    jw_init(&j, out);
+    jw_object(&j);
+    if (segment)
+        jw_kv_u64(&j, "segment", segment);
+    jw_kv_c(&j, "text", e->text);
+    jw_kv_c(&j, "remedy", e->remedy);
+    jw_object_end(&j);
+}
+
 enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len,
                            struct err *err)
 {

@@ -5,6 +5,7 @@
 #ifndef PROC_CHANNEL_H
 #define PROC_CHANNEL_H
 
+#include "base/buf.h"
 #include "base/err.h"
 
 #define CHANNEL_FD          3     /* in every child */
@@ -24,7 +25,7 @@ enum channel_type {
     CHANNEL_LOG,        /* to worker: what to log from now on */
     CHANNEL_FORK,       /* to stem: a worker {title, data_max} with these descriptors: its channel, its report */
     CHANNEL_YIELD, /* to edge: no new requests for {segment}; answer CHANNEL_YIELDED: at once, or with drain when it has none */
-    CHANNEL_EXPECT, /* to edge: {segment} will be ready at {at_ns}, or never: {refused, remedy} */
+    CHANNEL_EXPECT, /* to edge: {segment} will be ready at {at_ns}, or never: {text, remedy} */
     CHANNEL_KNOWN,  /* to edge: {names} of the models that the repository has, in parts, see serve/known.h */
     CHANNEL_PING,   /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
@@ -64,6 +65,8 @@ enum err_code channel_pair(int *out_master, int *out_child, struct err *err);
 /* Waits at most a second for a full buffer: a child that reads nothing for so long is stuck (ERR_TIMEOUT). */
 enum err_code channel_send(int fd, enum channel_type type, struct str payload, const int *fds, size_t fds_len,
                            struct err *err);
+/* What went wrong, as it is told: {segment, text, remedy}. segment 0: the child that tells it is meant. */
+void channel_write_err(struct buf *out, uint32_t segment, const struct err *e);
 /* Never blocks. A malformed message is a broken peer: CHANNEL_CLOSED. */
 enum channel_result channel_recv(int fd, struct channel_msg *out);
 void channel_msg_close(struct channel_msg *m); /* closes descriptors not taken (set to -1 by the taker) */

@@ -277,3 +277,18 @@ TEST(a_full_buffer_that_is_read_in_time_is_no_error)
     EXPECT_EQ(waitpid(pid, &status, 0), pid);
     EXPECT_EQ(status, 0);
 }
+
+TEST(what_went_wrong_is_told_with_its_remedy)
+{
+    struct err err;
+    struct buf text;
+    err_set(&err, ERR_INVALID, "the \"file\" is cut off");
+    err_remedy(&err, "copy it again");
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    channel_write_err(&text, 0, &err);
+    EXPECT_STR(buf_view(&text), "{\"text\":\"the \\\"file\\\" is cut off\",\"remedy\":\"copy it again\"}");
+    buf_clear(&text);
+    channel_write_err(&text, 7, &(struct err){0});
+    EXPECT_STR(buf_view(&text), "{\"segment\":7,\"text\":\"\",\"remedy\":\"\"}");
+    buf_done(&text);
+}
