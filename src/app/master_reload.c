@@ -96,10 +96,18 @@ static void mark_unwanted(struct master *m, const struct config *c)
         l->is_leaving = !wanted(c, l->config->name, l->config->version);
         if (l->is_canary)
             continue; /* drop_unfinished has looked at it */
-        if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name) ||
-            (l->is_leaving && l->state != LIFE_READY))
+        if (!wanted(c, l->config->name, NULL) || !loads_want(m, c, l->config->name))
             life_retire(m, l);
     }
+}
+
+/* Versions that are no longer wanted and that nobody gets anyway. Once the edge knows of those that are: meanwhile the model would be unknown to it, and to the
+ * requests that wait for a load. */
+static void drop_unwanted(struct master *m)
+{
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->is_leaving && !l->is_canary && l->state < LIFE_KEPT && l->state != LIFE_READY)
+            life_retire(m, l);
 }
 
 static bool same_labels(const struct setting_list *a, const struct setting_list *b)
@@ -155,6 +163,7 @@ static void apply(struct master *m, struct snapshot *s)
         for (size_t i = 0; i < s->config.models.len; i++)
             if ((c[i].ensemble.steps.len > 0) == (ensembles == 1))
                 want(m, s, &c[i]);
+    drop_unwanted(m);
     for (size_t i = 0; i < s->config.models.len; i++)
         leave_all(m, c[i].name);
 }

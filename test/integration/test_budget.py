@@ -297,6 +297,23 @@ def test_kill_9_while_loading_costs_time_only(serve):
     wait_until(lambda: of(s, "a")["state"] == "loaded", 5, "loaded")
 
 
+def test_a_new_version_while_requests_wait_for_the_one_before(serve):
+    def of_version(version):
+        m = models(["a"], load_ms=600)
+        m["a"]["version"] = version
+        return config(m, 40 + 2 * SLACK_MIB)
+    s = serve(config=of_version("1"))
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(ask, s, "a") for _ in range(4)]
+        wait_until(lambda: workers(s), 10, "a worker that loads")
+        others = pool.submit(lambda: [s.get("/v2/models/a").status for _ in range(200)])
+        s.write_config(of_version("2"))
+        s.reload()
+        assert [w.result()[0].status for w in waiting] == [200] * 4
+        assert 404 not in others.result()
+    assert s.model("a")["version"] == "2"
+
+
 def test_one_that_cannot_be_loaded_fails_and_is_tried_again(serve, tmp_path):
     bad = tmp_path / "m.onnx"
     bad.write_bytes(b"this is no model")
