@@ -129,7 +129,7 @@ models:
   look:
     ensemble:{chain}"""
     s = serve(config=text.replace('"{}"', '"5"'), wait=False)
-    wait_until(lambda: "does not fit" in s.get("/v2/models/look/ready").body.decode() + str(s.status()), 10, "the reason")
+    wait_until(lambda: "does not fit" in str(s.status()), 10, "the reason")
     reason = str(s.status())
     assert "'OUTPUT0' of step 'one' is FP32 [-1,4]" in reason and "'INPUT0' of step 'two' is FP32 [-1,5]" in reason
     assert s.post("/predict", json.dumps({"modelId": "look", "features": [1, 2, 3, 4]})).status == 503
