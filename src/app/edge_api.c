@@ -237,13 +237,21 @@ uint64_t edge_rss_all(struct edge *e)
     return rss;
 }
 
-/* What the master wrote to its status file: processes and crash reports. */
+/* What the master wrote to its status file: processes, crash reports, memory, each version's place, and why the last reload was refused. */
 static void write_master_part(struct json_writer *w, const struct edge *e, struct arena *a)
 {
-    struct str key, crashes = STR("[]"), memory = STR("{}");
+    static const struct {
+        const char *theirs, *ours, *empty;
+    } parts[] = {{"crashes", "crashes", "[]"},
+                 {"memory", "memory", "{}"},
+                 {"models", "versions", "[]"}, /* `models` are those of the edge */
+                 {"last_error", "last_error", "\"\""}};
+    struct str key, raw, found[ARRAY_LEN(parts)];
     struct json_reader r;
     struct buf copy;
     bool has_processes = false;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        found[i] = str_c(parts[i].empty);
     if (read_master_status(e, a, &copy)) {
         json_init(&r, buf_view(&copy), 32);
         json_object(&r);
@@ -252,13 +260,13 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
                 jw_key(w, "processes");
                 (void)write_processes(w, &r);
                 has_processes = true;
-            } else if (str_eq_c(key, "crashes") && json_skip(&r, &crashes)) {
-                crashes = arena_str_dup(a, crashes);
-            } else if (str_eq_c(key, "memory") && json_skip(&r, &memory)) {
-                memory = arena_str_dup(a, memory);
-            } else {
-                json_skip(&r, NULL);
+                continue;
             }
+            size_t i = 0;
+            while (i < ARRAY_LEN(parts) && !str_eq_c(key, parts[i].theirs))
+                i++;
+            if (json_skip(&r, &raw) && i < ARRAY_LEN(parts))
+                found[i] = arena_str_dup(a, raw);
         }
     }
     buf_done(&copy);
@@ -266,10 +274,10 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
         jw_key(w, "processes");
         jw_raw(w, STR("[]"));
     }
-    jw_key(w, "crashes");
-    jw_raw(w, crashes);
-    jw_key(w, "memory");
-    jw_raw(w, memory);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        jw_key(w, parts[i].ours);
+        jw_raw(w, found[i]);
+    }
 }
 
 static void get_status(struct http_req *req, const struct route_match *match, void *arg)

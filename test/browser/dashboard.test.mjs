@@ -68,12 +68,14 @@ function raw(path, headers) {
 
 await check('models are shown, each with its state', () =>
   withPage({}, async (page) => {
-    const { models } = await status();
+    const { models, versions } = await status();
     expect(models.length > 0, 'the server has no models');
     for (const m of models) {
+      const life = versions.find((v) => v.name === m.name && v.version === m.version)?.state;
+      const state = life === 'canary' || life === 'comparing' ? life : m.state;
       await eventually(
-        async () => (await card(page, m.name).first().locator('.model-head .pill').textContent()) === m.state,
-        `state of ${m.name} is ${m.state}`,
+        async () => (await card(page, m.name).first().locator('.model-head .pill').textContent()) === state,
+        `state of ${m.name} is ${state}`,
       );
     }
     await shot(page, 'light-wide');
@@ -398,7 +400,20 @@ if (fake) {
       equal(await page.locator('.top [data-state]').textContent(), 'Ready', 'state at the top');
     });
   });
+  fake.world.set('busy');
+  await check('comparisons, trials and the memory budget are shown', () =>
+    withPage({}, async (page) => {
+      expect((await card(page, 'iris').locator('[data-field=compared]').textContent()).includes('same: max difference 2.1e-07'), 'comparison');
+      const trial = await card(page, 'ocr').locator('[data-field=canary]').textContent();
+      expect(/10\s%/.test(trial) && trial.includes('310 answered') && trial.includes('2 differed, at most by 0.031'), `trial: ${trial}`);
+      equal(await card(page, 'ocr').locator('.model-head .pill').textContent(), 'canary', 'state of a version on trial');
+      const row = await page.locator('[data-memory=segment-large]').textContent();
+      expect(row.includes('unloaded to make room for ocr') && /140\sMiB/.test(row), `row: ${row}`);
+      expect((await page.locator('#memory .section-head').textContent()).replaceAll(/\s/g, ' ').includes('172 MiB of the budget of 256 MiB; 2 of 3 models in memory'), 'the budget');
+    }),
+  );
   await inState('empty', async (page) => {
+    equal(await page.locator('#memory').count(), 0, 'no budget, no section');
     await page.getByText('No models yet').waitFor();
     await page.getByText('No crashes', { exact: true }).waitFor();
     await page.getByText('No requests on record').waitFor();
@@ -406,6 +421,7 @@ if (fake) {
   await inState('starting', async (page) => {
     equal(await page.locator('.top [data-state]').textContent(), 'Starting', 'state at the top');
     equal(await page.locator('article [data-state=loading]').count(), 3, 'loading models');
+    await page.locator('.banner', { hasText: 'models.iris.instances: 0 is below 1' }).waitFor();
   });
   await inState('draining', (page) => page.locator('.banner', { hasText: 'Draining.' }).waitFor());
   await inState('quiet', async (page) => {

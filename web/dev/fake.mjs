@@ -77,6 +77,7 @@ class FakeModel {
     const { spec, now } = this;
     const total = spec.shares.reduce((a, b) => a + b, 0);
     return {
+      ...(spec.name === 'ocr' && { canary: { percent: 10, shadow_percent: 20, answered: 310, failed: 1, compared: 540, differed: 2, greatest_difference: 0.031 } }),
       name: spec.name, version: this.version, state: this.state, reason: '', backend: spec.backend, platform: spec.platform,
       isolation: spec.isolation, instances: spec.instances, instances_ready: spec.instances, inputs: spec.inputs, outputs: spec.outputs,
       max_batch: spec.max_batch, may_share: spec.may_share, batch_reason: spec.batch_reason, memory_bytes: Math.round(spec.memory),
@@ -239,8 +240,33 @@ export class World {
       version: '0.1.0', started_at_ms: this.started, now_ms: this.now, ready: !['starting', 'draining'].includes(this.scenario),
       draining: this.scenario === 'draining', listen: ['127.0.0.1:8000', '[::1]:8000'],
       http: { connections_open: 66, requests: requests + 1200, bad_requests: 14, bytes_in: requests * 212, bytes_out: requests * 344 },
-      processes: this.processes(), models, crashes: this.crashes,
+      processes: this.processes(), models, crashes: this.crashes, memory: this.memory(), versions: this.versions(),
+      last_error: this.scenario === 'starting' ? 'reload refused, the old configuration goes on: quern.yaml:4:3: models.iris.instances: 0 is below 1' : '',
     };
+  }
+
+  memory() {
+    if (this.scenario !== 'busy') return { budget_bytes: 0, held_bytes: 0, program_bytes: 0, models: [] };
+    const one = (name, state, need, why, loads, unloads) => ({
+      name, version: '1', load: 'on-demand', state, measured: true, need_bytes: need * MIB, used_ms: state === 'loaded' ? this.now - 4000 : 0, wanted_ms: 0,
+      expected_ms: 0, loads, unloads, why,
+    });
+    return {
+      budget_bytes: 256 * MIB, held_bytes: 172 * MIB, program_bytes: 12 * MIB,
+      models: [
+        one('filetype', 'loaded', 61, 'loaded for a request', 3, 2),
+        one('ocr', 'loaded', 88, 'loaded for a request', 1, 0),
+        one('segment-large', 'unloaded', 140, 'unloaded to make room for ocr', 2, 2),
+      ],
+    };
+  }
+
+  versions() {
+    return this.models.map((m) => ({
+      name: m.spec.name, version: m.version, state: 'ready', reason: '',
+      ...(m.spec.name === 'iris' && { compared: "same: max difference 2.1e-07 in output 'probabilities', row 0 of kept request 3 (4 kept requests, 1 warm-up sample, 3 made-up requests); tolerance 0.001" }),
+      ...(m.spec.name === 'ocr' && { state: 'canary' }),
+    }));
   }
 
   history() {

@@ -3,6 +3,7 @@ import { ago, duration } from './format.js';
 import { Charts } from './parts/charts.jsx';
 import { Crashes } from './parts/crashes.jsx';
 import { Header, serverState } from './parts/header.jsx';
+import { Memory } from './parts/memory.jsx';
 import { Models } from './parts/models.jsx';
 import { Overview } from './parts/overview.jsx';
 import { Processes } from './parts/processes.jsx';
@@ -23,6 +24,13 @@ function Banner({ state }) {
     return (
       <div class="banner wait" role="status">
         <strong>Draining.</strong> Requests in flight are finished; new ones are refused.
+      </div>
+    );
+  }
+  if (status.last_error) {
+    return (
+      <div class="banner bad" role="status">
+        <strong>The last change was not taken.</strong> {status.last_error}
       </div>
     );
   }
@@ -60,6 +68,7 @@ export function App({ state }) {
             <Overview state={state} />
             <Charts state={state} />
             <Models state={state} />
+            <Memory status={status} />
             <Requests state={state} />
             <Processes state={state} />
             <Crashes crashes={status.crashes} now={status.now_ms} />

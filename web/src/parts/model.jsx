@@ -79,7 +79,29 @@ function tags(model) {
   return list.join(' · ');
 }
 
-export function Model({ model, rates, several, full }) {
+// Of a version that serves, what the master knows more of.
+const SHOWN = new Set(['canary', 'comparing']);
+
+// How the version came, or is about to come: what comparing and trying it say.
+function Trial({ life, canary }) {
+  if (!life?.compared && !canary) return null;
+  const share = canary?.answered > 0 ? percent(canary.failed / canary.answered) : null;
+  return (
+    <ul class="trial">
+      {life?.compared && <li data-field="compared">Compared with the version before: {life.compared}</li>}
+      {canary && (
+        <li data-field="canary">
+          On trial with {percent(canary.percent / 100)} of the requests: {count(canary.answered)} answered
+          {share && `, ${share} of them failed`}
+          {canary.shadow_percent > 0 &&
+            `; of copies of ${percent(canary.shadow_percent / 100)} of the others ${count(canary.compared)} were compared, ${count(canary.differed)} differed, at most by ${canary.greatest_difference.toPrecision(2)}`}
+        </li>
+      )}
+    </ul>
+  );
+}
+
+export function Model({ model, life, rates, several, full }) {
   const [trying, setTrying] = useState(false);
   const [explaining, setExplaining] = useState(false);
   const [opened, setOpened] = useState(null); // null: as the number of models says
@@ -92,7 +114,7 @@ export function Model({ model, rates, several, full }) {
         <i class="swatch" style={{ background: colourVar(modelKey(model)) }} />
         <h3 id={id}>{model.name}</h3>
         <span class="muted">v{model.version}</span>
-        <Pill state={model.state} />
+        <Pill state={model.state === 'ready' && SHOWN.has(life?.state) ? life.state : model.state} />
         <span class="muted tags" title={[model.platform, model.path].filter(Boolean).join(' · ')}>{tags(model)}</span>
         <span class="model-buttons">
           {known && (
@@ -111,6 +133,7 @@ export function Model({ model, rates, several, full }) {
         </span>
       </div>
       {model.reason && <p class={`reason ${model.state === 'failed' ? 'tone-bad' : 'muted'}`}>{model.reason}</p>}
+      <Trial life={life} canary={model.canary} />
       {model.state !== 'failed' && known && <Numbers model={model} rates={rates} />}
       {open && known && (
         <div class="model-more">

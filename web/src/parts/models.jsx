@@ -27,6 +27,7 @@ export function Models({ state }) {
     );
   }
   const shown = models.filter((m) => m.name.toLowerCase().includes(wanted.trim().toLowerCase()));
+  const lives = new Map((state.status.versions ?? []).map((v) => [modelKey(v), v]));
   const names = new Map();
   for (const m of models) names.set(m.name, (names.get(m.name) ?? 0) + 1);
   return (
@@ -46,6 +47,7 @@ export function Models({ state }) {
           <Model
             key={modelKey(m)}
             model={m}
+            life={lives.get(modelKey(m))}
             rates={state.rates.models[modelKey(m)]}
             several={names.get(m.name) > 1}
             full={models.length <= FULL_MAX}
