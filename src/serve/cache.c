@@ -200,8 +200,10 @@ void cache_put(struct cache *c, struct cache_entry *e)
     struct cache_entry *old = find_hash(c, e->hash);
     if (old)
         evict(c, old); /* another thread was as fast, or its hash collides: the newer one stays */
-    while (c->oldest && c->bytes + e->bytes > c->budget)
+    while (c->oldest && c->bytes + e->bytes > c->budget) {
+        CHECK(!c->oldest->older);
         evict(c, c->oldest);
+    }
     struct cache_entry **at = bucket(c, e->hash);
     e->chain = *at;
     *at = e;

@@ -35,6 +35,7 @@ struct ensemble_run {
     struct infer *whole;
     struct ensemble *e;
     struct step_run steps[ENSEMBLE_STEPS_MAX];
+    uint32_t steps_len;
     struct value values[ENSEMBLE_TENSORS_MAX];
     struct infer_tensor out[ENSEMBLE_TENSORS_MAX];
     uint32_t left;  /* steps that run, and callers of ours that are not done with it */
@@ -160,7 +161,7 @@ static void run_free(struct ensemble_run *run)
 {
     for (uint32_t t = 0; t < run->e->tensors_len; t++)
         give_memory(run, &run->values[t]);
-    for (uint32_t n = 0; n < run->e->steps_len; n++)
+    for (uint32_t n = 0; n < run->steps_len; n++)
         free(run->steps[n].infer.in);
     free(run);
 }
@@ -201,7 +202,7 @@ static void cancel_steps(struct ensemble_run *run)
     if (run->is_ending)
         return;
     run->is_ending = true;
-    for (uint32_t n = 0; n < run->e->steps_len; n++)
+    for (uint32_t n = 0; n < run->steps_len; n++)
         if (run->steps[n].state == STEP_RUNS)
             infer_cancel(&run->steps[n].infer);
 }
@@ -271,7 +272,7 @@ static uint32_t us_between(uint64_t from_ns, uint64_t to_ns)
 void ensemble_facts(const struct infer *whole, struct infer_facts *out)
 {
     const struct ensemble_run *run = whole->ensemble;
-    for (uint32_t n = 0; n < run->e->steps_len && out->steps_len < FACTS_STEPS_MAX; n++) {
+    for (uint32_t n = 0; n < run->steps_len && out->steps_len < FACTS_STEPS_MAX; n++) {
         const struct step_run *st = &run->steps[n];
         const struct infer *i = &st->infer;
         if (i->t_submit_ns == 0)
@@ -386,7 +387,7 @@ static void start_step(struct step_run *st)
 /* All whose inputs are there; the caller holds the run. */
 static void run_steps(struct ensemble_run *run)
 {
-    for (uint32_t n = 0; n < run->e->steps_len && run->err.code == ERR_OK; n++)
+    for (uint32_t n = 0; n < run->steps_len && run->err.code == ERR_OK; n++)
         if (is_ready(run, &run->steps[n]))
             start_step(&run->steps[n]);
 }
@@ -444,7 +445,8 @@ static struct ensemble_run *run_new(struct infer *i)
     CHECK(run);
     run->whole = i;
     run->e = i->model->shared->ensemble;
-    for (uint32_t n = 0; n < run->e->steps_len; n++) {
+    run->steps_len = run->e->steps_len;
+    for (uint32_t n = 0; n < run->steps_len; n++) {
         run->steps[n].run = run;
         run->steps[n].step = &run->e->steps[n];
     }

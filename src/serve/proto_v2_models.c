@@ -17,10 +17,11 @@ static bool is_number(struct str s)
 
 enum err_code proto_find(struct serve *s, const struct route_match *m, struct served **out, struct err *err)
 {
-    struct str version = m->captures_len > 1 ? m->captures[1] : STR("");
-    enum err_code code =
-        m->captures_len > 1 && version.n == 0 ? ERR_NOT_FOUND : serve_model(s, m->captures[0], version, out, err);
-    if (code == ERR_NOT_FOUND && m->captures_len > 1 && !is_number(version))
+    bool has_version = m->captures_len > 1;
+    struct str version = has_version ? m->captures[1] : STR("");
+    bool is_empty = has_version && version.n == 0;
+    enum err_code code = is_empty ? ERR_NOT_FOUND : serve_model(s, m->captures[0], version, out, err);
+    if (is_empty || (code == ERR_NOT_FOUND && has_version && !is_number(version)))
         return err_set(err, ERR_NOT_FOUND, "no version '%.*s': a model's version is a whole number or a label of it",
                        proto_cut(version), version.p);
     return code;

@@ -87,8 +87,9 @@ static enum err_code read_head(int fd, struct head *out, struct err *err)
         return err_sys(err, ERR_IO, errno, "shared memory of a model");
     if (st.st_size < (off_t)PAGE) /* reading behind the end of the file would be a bus error */
         return err_set(err, ERR_INTERNAL, "shared memory of a model has no header");
-    if (shm_map(fd, 0, PAGE, false, &p, err))
-        return err->code;
+    enum err_code code = shm_map(fd, 0, PAGE, false, &p, err);
+    if (code)
+        return code;
     memcpy(out, p, sizeof *out);
     shm_unmap(p, PAGE);
     return check_head(out, (uint64_t)st.st_size, err);

@@ -336,7 +336,7 @@ static enum err_code backend(struct reader *r, const struct pbtxt *f)
     } names[] = {{"onnxruntime_onnx", "onnx"}, {"onnxruntime", "onnx"}, {"onnx", "onnx"},
                  {"tflite", "tflite"},         {"litert", "tflite"},    {"armnn_tflite", "tflite"},
                  {"identity", "identity"},     {"ensemble", "ensemble"}};
-    const char *name = NULL;
+    const char *name = "";
     if (reader_text(r, f, &name))
         return r->err->code;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
