@@ -85,7 +85,7 @@ static enum served_state unloaded(struct edge_model *m, const struct model_desc 
 static enum served_state state_of(struct edge *e, struct edge_model *m, struct err *err)
 {
     const struct ensemble *en = m->shared->ensemble;
-    const struct model_desc *members[ENSEMBLE_STEPS_MAX];
+    const struct model_desc *members[ENSEMBLE_STEPS_MAX] = {0};
     static struct model_desc d; /* large; the first thread only */
     enum served_state all = SERVED_READY;
     bool any_sleeps = false;
