@@ -245,11 +245,11 @@ void proto_v2_config(struct http_req *req, const struct route_match *m, void *ar
     }
     jw_key(&w, "parameters");
     jw_object(&w);
-    jw_key(&w, "batching");
+    jw_key(&w, "quern.batching"); /* such keys tell, and are not taken back (model/repo/triton.c) */
     jw_object(&w);
     jw_kv_c(&w, "string_value", d->batch_reason);
     jw_object_end(&w);
-    jw_key(&w, "isolation");
+    jw_key(&w, "quern.isolation");
     jw_object(&w);
     jw_kv_c(&w, "string_value", info->isolation);
     jw_object_end(&w);

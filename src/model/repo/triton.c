@@ -319,6 +319,10 @@ static enum err_code parameter(struct reader *r, const struct pbtxt *top, const 
         return r->err->code;
     const struct triton_pair *p = &c->parameters[c->parameters_len - 1];
     int64_t v;
+    if (strncmp(p->key, "quern.", 6) == 0) { /* what GET /v2/models/NAME/config tells beside the configuration */
+        c->parameters_len--;
+        return ERR_OK;
+    }
     if (strcmp(p->key, "intra_op_thread_count") != 0 && strcmp(p->key, "tflite_num_threads") != 0)
         return ERR_OK;
     c->parameters_len--;
