@@ -103,6 +103,7 @@ enum err_code err_wrap(struct err *err, const char *fmt, ...)
     return err->code;
 }
 
+#undef err_remedy /* tools/tidy.h may have put one over it */
 enum err_code err_remedy(struct err *err, const char *fmt, ...)
 {
     char remedy[sizeof err->remedy];

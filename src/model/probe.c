@@ -420,7 +420,8 @@ static void choose_max_batch(struct model_desc *d)
     if (d->max_batch > 0)
         return;
     uint64_t in = row_bytes(d->inputs, d->inputs_len), out = row_bytes(d->outputs, d->outputs_len);
-    uint64_t fit = BLOCK_BYTES / (in > out ? in : out);
+    uint64_t most = in > out ? in : out;
+    uint64_t fit = most > 0 ? BLOCK_BYTES / most : 0;
     d->max_batch = fit < 1 ? 1 : fit < DEFAULT_MAX_BATCH ? (uint32_t)fit : DEFAULT_MAX_BATCH;
 }
 

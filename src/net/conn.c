@@ -215,7 +215,9 @@ void conn_update_deadline(struct http_conn *c)
         return;
     if (c->is_decoding) {
         deadline_stop(d); /* it is up to us */
-    } else if (c->in.x && c->in.state != MESSAGE_HEAD) {
+        return;
+    }
+    if (c->in.x && c->in.state != MESSAGE_HEAD) {
         update_body_deadline(c);
     } else if (c->in.x || c->is_fresh) { /* the whole head within one limit, however it trickles */
         if (!deadline_is_on(d) || d->kind != DEADLINE_HEAD)

@@ -196,6 +196,7 @@ static enum err_code add_inputs(const struct ensemble *e, const struct ensemble_
 
 static void put_tensor(const struct ensemble *e, uint32_t t, const struct tensor_spec *spec, struct tensor_spec *out)
 {
+    CHECK(spec); /* the configuration's check has seen that a step takes it or makes it */
     *out = *spec;
     out->is_optional = 0;
     memset(out->name, 0, sizeof out->name);

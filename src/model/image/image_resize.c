@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "model/image/image.h"
 
 struct window {
@@ -110,6 +111,7 @@ static void weights_done(struct weights *t)
 
 static unsigned char to_byte(float v)
 {
+    /* NOLINTNEXTLINE(bugprone-incorrect-roundings): exact below 256 */
     return v <= 0 ? 0 : v >= 255 ? 255 : (unsigned char)(v + 0.5f);
 }
 
@@ -159,6 +161,7 @@ enum err_code image_resize(const struct image *in, struct image_box box, enum im
                  weights_make(&y, filter, box.y, box.height, in->height, height);
     if (is_ok) {
         uint32_t first = y.windows[0].from, end = y.windows[height - 1].from + y.windows[height - 1].len;
+        CHECK(end > first && width > 0);
         between = malloc((size_t)(end - first) * width * IMAGE_CHANNELS);
         is_ok = between != NULL;
         if (is_ok) {

@@ -231,7 +231,7 @@ void onnx_learn_shapes(struct onnx_model *m, struct model_desc *d)
     static const int order[] = {0, 1};
     struct trial t;
     struct err err;
-    bool is_rows[MODEL_TENSORS_MAX];
+    bool is_rows[MODEL_TENSORS_MAX] = {0};
     if (trial_init(&t, &backend_onnx, m, d, clock_now_ns() + LEARN_NS, &err) != ERR_OK)
         return;
     for (uint32_t i = 0; i < m->outputs_len; i++) {
