@@ -50,10 +50,20 @@ static void show_load(struct served *m)
     atomic_store_explicit(&m->shared->load[t].in_flight, m->placed, memory_order_relaxed);
 }
 
+/* Before its first rows are counted. */
+static void note_thread(struct model_shared *m, int thread)
+{
+    int seen = atomic_load_explicit(&m->threads_seen, memory_order_relaxed);
+    while (seen <= thread && !atomic_compare_exchange_weak_explicit(&m->threads_seen, &seen, thread + 1,
+                                                                    memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 /* Rows that wait or run; n may be negative, as two's complement. Only this thread writes. */
 static void count_rows(struct served *m, const struct infer *i, uint32_t n)
 {
     _Atomic uint32_t *shown = &m->shared->load[m->serve->thread].rows[i->priority - 1];
+    note_thread(m->shared, m->serve->thread);
     m->rows += n;
     atomic_store_explicit(shown, atomic_load_explicit(shown, memory_order_relaxed) + n, memory_order_relaxed);
 }
@@ -226,7 +236,8 @@ static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
 static uint32_t rows_elsewhere(const struct served *m, uint32_t priority)
 {
     uint32_t rows = 0;
-    for (int t = 0; t < LANE_THREADS_MAX; t++)
+    int threads = atomic_load_explicit(&m->shared->threads_seen, memory_order_relaxed);
+    for (int t = 0; t < threads; t++)
         for (uint32_t p = 0; p < priority && t != m->serve->thread; p++)
             rows += atomic_load_explicit(&m->shared->load[t].rows[p], memory_order_relaxed);
     return rows;

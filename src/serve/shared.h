@@ -62,9 +62,10 @@ struct model_shared {
         _Atomic uint64_t used_ns;                     /* last request */
         _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
     } load[LANE_THREADS_MAX];
-    struct stats *stats;             /* shared with other lives of the same version */
-    struct cache *cache;             /* NULL: none */
-    struct compare_ring *kept;       /* the latest requests, to be asked again of a new version; NULL: none */
+    _Atomic int threads_seen;  /* no request has come to a thread from this one on: nobody need look at all of load */
+    struct stats *stats;       /* shared with other lives of the same version */
+    struct cache *cache;       /* NULL: none */
+    struct compare_ring *kept; /* the latest requests, to be asked again of a new version; NULL: none */
     _Atomic(struct labels *) labels; /* proto_classes.h */
     struct rollout_counts rollout;
     /* counters, one series each; NULL set: no metrics (tests) */
