@@ -273,6 +273,28 @@ static enum err_code check_load(const struct config *c, const struct model_confi
     return err_remedy(err, "leave load out, or say isolation: process");
 }
 
+#define PARAMETERS_BYTES_MAX 4000 /* as JSON, in all: they travel in one message with all else of the model */
+
+static size_t bytes_as_json(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += (unsigned char)*text < ' ' ? 6 : *text == '"' || *text == '\\' ? 2 : 1;
+    return n;
+}
+
+static enum err_code check_parameters(const struct config *c, const struct model_config *m, struct err *err)
+{
+    const struct setting_text_pair *p = m->parameters.items;
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->parameters.len; i++)
+        bytes += bytes_as_json(p[i].name) + bytes_as_json(p[i].value) + 6; /* ,"":"" */
+    if (bytes <= PARAMETERS_BYTES_MAX)
+        return ERR_OK;
+    (void)fail_model(c, err, m, "parameters", "keys and values have more than 4000 bytes in all");
+    return err_remedy(err, "put what is long into a file, and its path here");
+}
+
 static enum err_code check_model(const struct config *c, const struct model_config *m, struct err *err)
 {
     const struct setting_pair *classes = c->classes.items;
@@ -293,7 +315,8 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
-    if (check_batching(c, m, err) || check_load(c, m, err) || config_check_warm_up(c, m, err))
+    if (check_batching(c, m, err) || check_load(c, m, err) || config_check_warm_up(c, m, err) ||
+        check_parameters(c, m, err))
         return err->code;
     for (size_t i = 0; i < c->classes.len; i++)
         if (strcmp(classes[i].name, m->class_name) == 0)

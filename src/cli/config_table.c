@@ -168,7 +168,8 @@ const struct setting config_model_table[] = {
                 .help =
                     "One of `classes`: whose requests and instances come first when the machine is short. By default "
                     "the first class."),
-    SETTING_TEXT_MAP("parameters", struct model_config, parameters, .help = "Handed to the backend as they are."),
+    SETTING_TEXT_MAP("parameters", struct model_config, parameters,
+                     .help = "Handed to the backend as they are; up to 4000 bytes in all."),
     SETTING_TIME("keep_old", struct model_config, keep_old_ns, .def = "0", .max = 24 * H,
                  .help = "How long what a new version has replaced stays loaded, idle, for `quern model rollback`. It "
                          "costs its memory."),

@@ -168,6 +168,23 @@ TEST(config_errors_of_meaning_have_places_and_remedies)
     }
 }
 
+/* They travel in one message; as JSON a quote is two bytes. */
+TEST(config_parameters_have_a_limit_in_all)
+{
+    static char yaml[8000], value[2100];
+    struct config c;
+    (void)enter();
+    for (int is_over = 0; is_over < 2; is_over++) {
+        memset(value, '"', is_over ? 1997 : 1996);
+        (void)snprintf(yaml, sizeof yaml, "models:\n  a: {backend: identity, parameters: {k: '%s'}}\n", value);
+        EXPECT_EQ(load(yaml, &c) != ERR_OK, is_over);
+        if (!is_over)
+            config_done(&c);
+    }
+    EXPECT(strstr(err.text, "models.a.parameters: keys and values have more than 4000 bytes") != NULL);
+    EXPECT_CSTR(err.remedy, "put what is long into a file, and its path here");
+}
+
 TEST(config_model_files_are_looked_at)
 {
     struct config c;
