@@ -26,6 +26,7 @@ const browser = await launch();
 const status = async () => (await fetch(`${url}/api/status`)).json();
 const loaded = (page) => page.waitForSelector('#processes');
 const card = (page, name) => page.locator(`[data-model="${name}"]`).and(page.locator('article'));
+const listed = (requests) => requests.locator('ol[aria-busy=false]').waitFor(); // of the kind that was chosen
 const button = (scope, name) => scope.getByRole('button', { name, exact: true });
 
 async function withPage(options, fn) {
@@ -194,9 +195,10 @@ await check('requests are listed with where their time went, and explained when 
   withPage({}, async (page) => {
     const requests = page.locator('#requests');
     await button(requests, 'Usual').click();
+    await listed(requests);
+    const kinds = await requests.locator('details.request [data-kind]').allTextContents();
+    equal([...new Set(kinds)].join(), 'usual', 'kinds');
     const first = requests.locator('details.request').first();
-    await first.waitFor();
-    equal(await first.locator('[data-kind]').textContent(), 'usual', 'kind');
     await first.locator('summary').click();
     await first.locator('.waterfall').waitFor();
     const shares = await first.locator('.waterfall i').evaluateAll((list) => list.map((e) => [parseFloat(e.style.left), parseFloat(e.style.width)]));
@@ -242,6 +244,7 @@ await check('a failed request says why', () =>
     if (!fake) await fetch(`${url}/predict`, { method: 'POST', body: '{"modelId":"iris","features":[1]}' });
     const requests = page.locator('#requests');
     await button(requests, 'Invalid').click();
+    await listed(requests);
     const first = requests.locator('details.request').first();
     await first.locator('summary').click();
     expect((await first.locator('.why').textContent()).includes('unexpected shape'), 'the error is shown');

@@ -129,6 +129,7 @@ function Request({ request: r, now, processes, open, onToggle }) {
   );
 }
 
+// Until the answer for another kind has come, what is known of that kind is shown.
 function useRequests(kind, now, paused) {
   const [answer, setAnswer] = useState({ kind: null, list: null, error: '' });
   const turn = Math.floor(now / EVERY_MS);
@@ -143,7 +144,8 @@ function useRequests(kind, now, paused) {
       wanted = false;
     };
   }, [kind, turn, paused]);
-  return answer;
+  const current = answer.kind === kind;
+  return { ...answer, current, list: current ? answer.list : (answer.list ?? []).filter((r) => kind === '' || r.kind === kind) };
 }
 
 function Finder({ onFound }) {
@@ -185,7 +187,7 @@ export function Requests({ state }) {
   const [opened, setOpened] = useState(null); // the key of the one that is open
   const [found, setFound] = useState(null);
   const [all, setAll] = useState(false);
-  const { list, error } = useRequests(kind, now, opened !== null);
+  const { list, error, current } = useRequests(kind, now, opened !== null);
   const choose = (next) => {
     setKind(next);
     setOpened(null);
@@ -195,7 +197,7 @@ export function Requests({ state }) {
     setFound(r);
     setOpened(key(r));
   };
-  const known = found ? [found, ...(list ?? []).filter((r) => key(r) !== key(found))] : (list ?? []);
+  const known = found ? [found, ...list.filter((r) => key(r) !== key(found))] : list;
   const shown = all ? known : known.slice(0, SHOWN);
   return (
     <Section id="requests" title="Requests" note={opened !== null ? 'the list stands still while one is open' : 'latest first; of the usual ones a sample'}>
@@ -204,12 +206,12 @@ export function Requests({ state }) {
         <Finder onFound={find} />
       </div>
       {error && <p class="tone-bad">{error}</p>}
-      {list && shown.length === 0 && (
+      {current && shown.length === 0 && (
         <Empty title={kind ? `No ${kind} requests on record` : 'No requests on record'}>
           Failed, refused and slow requests are kept apart from the others, so that they stay longer.
         </Empty>
       )}
-      <ol class="requests">
+      <ol class="requests" aria-busy={!current}>
         {shown.map((r) => (
           <Request
             key={key(r)}
