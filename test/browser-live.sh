@@ -3,7 +3,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 work=$(mktemp -d)
 server=
 load=
@@ -18,17 +17,20 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-build/release/quern serve test/data/iris.onnx builtin:identity --listen "127.0.0.1:$port" --data "$work" >"$work/log" 2>&1 &
+"${QUERN_BIN:-build/release/quern}" serve test/data/iris.onnx builtin:identity --listen 127.0.0.1:0 --data "$work" >"$work/log" 2>&1 &
 server=$!
-QUERN_URL=http://127.0.0.1:$port
-export QUERN_URL
 
-tries=0
-until curl -fsS -m 2 -o /dev/null "$QUERN_URL/v2/health/ready"; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 100 ] && kill -0 "$server" || { cat "$work/log" && exit 1; }
+# The address that the system chose, once the server has told it.
+address() {
+    sed -n 's/.*"listen":\["\([^"]*\)".*/\1/p' "$work/run/status.json" 2>/dev/null
+}
+
+deadline=$(($(date +%s) + 60))
+until QUERN_URL=http://$(address) && curl -fsS -m 5 -o /dev/null "$QUERN_URL/v2/health/ready" 2>"$work/curl"; do
+    [ "$(date +%s)" -lt "$deadline" ] && kill -0 "$server" || { cat "$work/curl" "$work/log" && exit 1; }
     sleep 0.1
 done
+export QUERN_URL
 
 # A gentle load: the page shows moving numbers, and the browser keeps its share of the two cores.
 while :; do

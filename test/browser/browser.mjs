@@ -22,7 +22,7 @@ export async function launch() {
 // A page, and everything on it that should not be: errors in the console, requests to elsewhere.
 export async function open(browser, url, { width = 1440, height = 900, scheme = 'light' } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme });
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(40_000); // a slow machine that has other work; what never comes costs this time once
   const page = await context.newPage();
   const troubles = [];
   page.on('console', (m) => m.type() === 'error' && troubles.push(`console: ${m.text()} ${m.location().url ?? ''}`));

@@ -27,6 +27,16 @@ const status = async () => (await fetch(`${url}/api/status`)).json();
 const loaded = (page) => page.waitForSelector('#processes');
 const card = (page, name) => page.locator(`[data-model="${name}"]`).and(page.locator('article'));
 const listed = (requests) => requests.locator('ol[aria-busy=false]').waitFor(); // of the kind that was chosen
+const asked = async (page, times) => {
+  for (let i = 0; i < times; i++) await page.waitForResponse(/\/api\/status$/);
+};
+// The list moves until one is open: a request is opened by its id, not by its place.
+const openFirst = async (scope) => {
+  const id = await scope.locator('details.request').first().getAttribute('data-request');
+  const request = scope.locator(`details[data-request="${id}"]`).first();
+  await request.locator('summary').click();
+  return request;
+};
 const button = (scope, name) => scope.getByRole('button', { name, exact: true });
 
 async function withPage(options, fn) {
@@ -69,16 +79,18 @@ function raw(path, headers) {
 
 await check('models are shown, each with its state', () =>
   withPage({}, async (page) => {
-    const { models, versions } = await status();
-    expect(models.length > 0, 'the server has no models');
-    for (const m of models) {
-      const life = versions.find((v) => v.name === m.name && v.version === m.version)?.state;
-      const state = life === 'canary' || life === 'comparing' ? life : m.state;
-      await eventually(
-        async () => (await card(page, m.name).first().locator('.model-head .pill').textContent()) === state,
-        `state of ${m.name} is ${state}`,
-      );
-    }
+    expect((await status()).models.length > 0, 'the server has no models');
+    const expected = ({ models, versions }) =>
+      models.map((m) => {
+        const life = versions.find((v) => v.name === m.name && v.version === m.version)?.state;
+        return [m.name, life === 'canary' || life === 'comparing' ? life : m.state];
+      });
+    await eventually(async () => {
+      for (const [name, state] of expected(await status())) {
+        if ((await card(page, name).first().locator('.model-head .pill').textContent()) !== state) return false;
+      }
+      return true;
+    }, 'the states shown are those of the server');
     await shot(page, 'light-wide');
   }),
 );
@@ -198,8 +210,7 @@ await check('requests are listed with where their time went, and explained when 
     await listed(requests);
     const kinds = await requests.locator('details.request [data-kind]').allTextContents();
     equal([...new Set(kinds)].join(), 'usual', 'kinds');
-    const first = requests.locator('details.request').first();
-    await first.locator('summary').click();
+    const first = await openFirst(requests);
     await first.locator('.waterfall').waitFor();
     const shares = await first.locator('.waterfall i').evaluateAll((list) => list.map((e) => [parseFloat(e.style.left), parseFloat(e.style.width)]));
     equal(shares.length, 6, 'stages');
@@ -210,9 +221,10 @@ await check('requests are listed with where their time went, and explained when 
     }
     expect(Math.abs(end - 100) < 0.01, `the stages end at ${end} %`);
     expect((await first.locator('.why').textContent()).includes('It took'), 'a sentence says how long it took');
-    const id = await first.getAttribute('data-request');
-    await page.waitForTimeout(2600); // the list would have been asked for again
-    equal(await first.getAttribute('data-request'), id, 'the open one stays where it is');
+    const ids = () => requests.locator('details.request').evaluateAll((list) => list.map((e) => e.dataset.request).join());
+    const before = await ids();
+    await asked(page, 4); // the list would have been asked for again
+    equal(await ids(), before, 'the list stands still while one is open');
     if (fake) {
       await button(requests, 'All').click();
       equal(await requests.locator('details.request').count(), 12, 'requests at first');
@@ -245,8 +257,7 @@ await check('a failed request says why', () =>
     const requests = page.locator('#requests');
     await button(requests, 'Invalid').click();
     await listed(requests);
-    const first = requests.locator('details.request').first();
-    await first.locator('summary').click();
+    const first = await openFirst(requests);
     expect((await first.locator('.why').textContent()).includes('unexpected shape'), 'the error is shown');
     equal(await first.locator('.request-status').textContent(), '400', 'status');
   }),
@@ -271,8 +282,8 @@ await check('the settings of a model tell where they come from and what was meas
 
 await check('processes are listed', () =>
   withPage({}, async (page) => {
-    const { processes } = await status();
-    equal(await page.locator('#processes tbody tr').count(), processes.length, 'rows');
+    // Also while some come and go: a trial of instances is a process of its own.
+    await eventually(async () => (await page.locator('#processes tbody tr').count()) === (await status()).processes.length, 'a row for each process');
     for (const role of ['master', 'edge']) {
       const row = page.locator(`#processes tr[data-role=${role}]`).first();
       expect(/[\d.]+.(KiB|MiB|GiB)/.test(await row.textContent()), `${role} shows its memory`);
@@ -351,14 +362,17 @@ await check('a hidden page asks for nothing, and asks again when it is seen', ()
         Object.defineProperty(document, 'hidden', { value, configurable: true });
         document.dispatchEvent(new Event('visibilitychange'));
       }, hidden);
-    let asked = 0;
+    let questions = 0;
+    page.on('request', () => questions++);
     await hide(true);
-    await page.waitForTimeout(1500); // a question may be on its way, and the timer may be set
-    page.on('request', () => asked++);
-    await page.waitForTimeout(2200);
-    equal(asked, 0, 'requests while hidden');
+    // A question may be on its way, and others may follow from its answer; then there is silence for longer than it ever is otherwise.
+    await eventually(async () => {
+      questions = 0;
+      await page.waitForTimeout(3000);
+      return questions === 0;
+    }, 'it asks for nothing');
     await hide(false);
-    await eventually(() => asked > 0, 'it asks again', 2000);
+    await eventually(() => questions > 0, 'it asks again');
   }),
 );
 

@@ -63,7 +63,7 @@ export function Processes({ state }) {
           </thead>
           <tbody>
             {processes.map((p) => (
-              <Row key={processKey(p)} process={p} cpu={state.rates.cpu[`${processKey(p)} ${p.pid}`]} now={now} />
+              <Row key={`${processKey(p)} ${p.pid}`} process={p} cpu={state.rates.cpu[`${processKey(p)} ${p.pid}`]} now={now} />
             ))}
           </tbody>
         </table>

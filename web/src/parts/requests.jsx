@@ -1,5 +1,5 @@
 // What became of the latest requests, and why. The list stands still while one of them is open.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { getRequest, getRequests } from '../api.js';
 import { ago, bytes, count, plural, stamp, us } from '../format.js';
 import { mainStage } from '../stages.js';
@@ -129,20 +129,26 @@ function Request({ request: r, now, processes, open, onToggle }) {
   );
 }
 
-// Until the answer for another kind has come, what is known of that kind is shown.
+// Until the answer for another kind has come, what is known of that kind is shown. One question at a time: a server that needs longer
+// than EVERY_MS for an answer is not asked again meanwhile, and its answer counts.
 function useRequests(kind, now, paused) {
   const [answer, setAnswer] = useState({ kind: null, list: null, error: '' });
+  const latest = useRef({});
+  const asking = useRef(null);
+  latest.current = { kind, paused };
   const turn = Math.floor(now / EVERY_MS);
   useEffect(() => {
-    if (paused && answer.kind === kind) return undefined;
-    let wanted = true;
-    getRequests(kind, ASKED).then(
-      ({ requests }) => wanted && setAnswer({ kind, list: requests, error: '' }),
-      (e) => wanted && setAnswer((before) => ({ ...before, error: e.message })),
-    );
-    return () => {
-      wanted = false;
+    if ((paused && answer.kind === kind) || asking.current === kind) return;
+    asking.current = kind;
+    const take = (change) => {
+      if (asking.current === kind) asking.current = null;
+      const is = latest.current;
+      setAnswer((before) => (is.kind !== kind || (is.paused && before.kind === kind) ? before : { ...before, ...change }));
     };
+    getRequests(kind, ASKED).then(
+      ({ requests }) => take({ kind, list: requests, error: '' }),
+      (e) => take({ error: e.message }),
+    );
   }, [kind, turn, paused]);
   const current = answer.kind === kind;
   return { ...answer, current, list: current ? answer.list : (answer.list ?? []).filter((r) => kind === '' || r.kind === kind) };

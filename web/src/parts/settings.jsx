@@ -59,17 +59,17 @@ function Table({ model, all }) {
   );
 }
 
-function Measured({ measured }) {
-  if (!measured?.length) return null;
-  const alone = measured[0].ms / measured[0].rows;
+// Measurements: each row has as many numbers as there are columns.
+function Figures({ title, columns, rows }) {
+  if (rows.length === 0) return null;
   return (
     <div>
-      <h4>Measured when it was loaded</h4>
+      <h4>{title}</h4>
       <div class="table-box">
         <table class="settings-table">
           <thead>
             <tr>
-              {['Rows', 'A run', 'A row', 'Rows/s against the first'].map((name) => (
+              {columns.map((name) => (
                 <th key={name} scope="col" class="num">
                   {name}
                 </th>
@@ -77,12 +77,13 @@ function Measured({ measured }) {
             </tr>
           </thead>
           <tbody>
-            {measured.map((m) => (
-              <tr key={m.rows}>
-                <td class="num">{count(m.rows)}</td>
-                <td class="num">{ms(m.ms)}</td>
-                <td class="num">{ms(m.ms / m.rows)}</td>
-                <td class="num">{m.ms > 0 ? `${((alone * m.rows) / m.ms).toFixed(2)} ×` : '–'}</td>
+            {rows.map((row) => (
+              <tr key={row.join(' ')}>
+                {row.map((text, i) => (
+                  <td key={columns[i]} class="num">
+                    {text}
+                  </td>
+                ))}
               </tr>
             ))}
           </tbody>
@@ -92,37 +93,25 @@ function Measured({ measured }) {
   );
 }
 
-function Scale({ scale }) {
-  if (!scale?.measured?.length) return null;
+function Batches({ measured = [] }) {
+  const alone = measured.length > 0 ? measured[0].ms / measured[0].rows : 0;
+  const gain = (m) => (m.ms > 0 ? `${((alone * m.rows) / m.ms).toFixed(2)} ×` : '–');
   return (
-    <div>
-      <h4>Instances and threads as they were tried</h4>
-      <div class="table-box">
-        <table class="settings-table">
-          <thead>
-            <tr>
-              {['Instances', 'Threads', 'Rows/s', 'CPU a row'].map((name) => (
-                <th key={name} scope="col" class="num">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {scale.measured.map((m) => (
-              <tr key={`${m.instances} ${m.threads}`}>
-                <td class="num">{count(m.instances)}</td>
-                <td class="num">{count(m.threads)}</td>
-                <td class="num">{short(m.rows_per_s)}</td>
-                <td class="num">{us(m.cpu_us_per_row)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </div>
+    <Figures
+      title="Measured when it was loaded"
+      columns={['Rows', 'A run', 'A row', 'Rows/s against the first']}
+      rows={measured.map((m) => [count(m.rows), ms(m.ms), ms(m.ms / m.rows), gain(m)])}
+    />
   );
 }
+
+const Trials = ({ measured = [] }) => (
+  <Figures
+    title="Instances and threads as they were tried"
+    columns={['Instances', 'Threads', 'Rows/s', 'CPU a row']}
+    rows={measured.map((m) => [count(m.instances), count(m.threads), short(m.rows_per_s), us(m.cpu_us_per_row)])}
+  />
+);
 
 function sentences(model) {
   const { status, cache, run_sizes: sizes = [], failures_by_reason: failures = {} } = model;
@@ -174,8 +163,8 @@ export function Settings({ model }) {
         <span class="muted">{[file, pbtxt].filter(Boolean).join(' and ')}</span>
       </div>
       <Table model={answer} all={which === 'all'} />
-      <Measured measured={answer.status.batching?.measured} />
-      <Scale scale={answer.status.scale} />
+      <Batches measured={answer.status.batching?.measured} />
+      <Trials measured={answer.status.scale?.measured} />
       <ul class="why">
         {sentences(answer).map((s) => (
           <li key={s}>{s}</li>

@@ -85,7 +85,7 @@ export function TryIt({ model, several }) {
     setSending(true);
     const answer = await send(path, text);
     const shown = answer.cut ? `${layOutStart(answer.text)}\n… the rest is not shown` : layOut(answer.text);
-    setResult({ ...answer, shown });
+    setResult({ ...answer, shown, mode });
     setSending(false);
   };
   const onKeyDown = (event) => {
@@ -136,7 +136,7 @@ export function TryIt({ model, several }) {
           {wrong ? `This is not JSON yet: ${wrong}` : 'Ctrl + Enter sends too'}
         </span>
       </div>
-      <div aria-live="polite">{result && <Result result={result} />}</div>
+      <div aria-live="polite">{result?.mode === mode && <Result result={result} />}</div>
       <div class="curl">
         <pre tabIndex={0} aria-label="The same request as a command">{curl}</pre>
         <CopyButton text={curl} label="Copy command" />
