@@ -6,11 +6,10 @@ import shutil
 import subprocess
 
 from iris import installed
-from measure import LOAD, LOAD_CORE, QUERN, ROOT, SERVER_CORE, Server, WORK, free_port, scheduling
+from measure import LOAD, LOAD_CORE, LOOP, QUERN, ROOT, SERVER_CORE, Server, WORK, free_port, scheduling
 
 MAKER = ROOT / "tools/make-test-models.py"
 PACKAGES = ["onnx==1.23.2", "numpy==2.4.6"]
-LOOP = ROOT / "build/release/bench_ort_loop"
 PIXELS = 3 * 224 * 224
 
 
