@@ -1,5 +1,5 @@
 /* A new version is compared with the one that serves: both answer the same sample requests, one after the other, with the least priority, on the first
- * thread. The master is told how far apart the answers are, and acts on it. */
+ * thread; so does an ensemble with each of them as its member. The master is told how far apart the answers are, and acts on it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "serve/compare.h"
+#include "serve/ensemble.h"
 
 #define RETRY_MS     50 /* when the version that serves is busy */
 #define MADE_UP_ROWS 3
@@ -23,40 +24,79 @@ struct sample {
     enum sample_source source;
 };
 
-struct edge_compare {
-    struct edge *e;
-    uint32_t segment, before;  /* ids of the new version and of the one that serves */
-    struct model_shared *news; /* a reference: its description is read by the thread that makes samples */
+/* What is asked: the model itself, or an ensemble that it is to be a member of. */
+struct subject {
+    uint32_t ensemble; /* its segment; 0: the model itself */
+    bool is_required;
     double tolerance;
     uint64_t samples_max, within_ns;
+};
+
+struct edge_compare {
+    struct edge *e;
+    uint32_t segment; /* of the new version */
+    struct subject subjects[COMPARE_SUBJECTS_MAX];
+    size_t subjects_len, subject_at;
+    struct ensemble_trial trial; /* ensembles: its members are as they are, or with the new version */
     struct arena arena;
     struct warmup warmup;
+    /* of the subject in work */
+    uint32_t before, after;         /* segments of who is asked; before 0: not begun */
+    struct model_shared *described; /* a reference: its description is read by the thread that makes samples */
     struct sample *samples;
     size_t len, at;
+    uint64_t began_ns;
+    uint32_t compared[SOURCES];
+    double greatest;
+    bool is_different;
+    char where[240], first_skip[200];
+    /* of all */
     struct infer infer; /* in work when is_asking */
     struct infer_tensor in[MODEL_TENSORS_MAX];
     bool is_asking, is_news_turn, is_over;
     struct compare_answer *answer; /* of the version before */
     struct err failure;            /* the last one; code ERR_OK: it answered */
+    bool any_differs, any_refuses;
+    char told[640]; /* of those that agree, or of the first that differs, or of the one that refuses */
     uv_work_t work;
     uv_timer_t timer;
-    uint64_t began_ns;
-    uint32_t compared[SOURCES], skipped;
-    double greatest;
-    bool is_different;
-    char where[240], first_skip[200];
 };
 
+static const struct subject *subject(const struct edge_compare *c)
+{
+    return &c->subjects[c->subject_at];
+}
+
+static struct edge_model *ensemble_of(const struct edge_compare *c)
+{
+    return subject(c)->ensemble ? edge_model_by_id(c->e, subject(c)->ensemble) : NULL;
+}
+
 /* ---- end ---- */
+
+static void again(struct edge_compare *c, uint64_t ms);
+
+/* Back to where nothing is known of a subject. */
+static void drop_subject(struct edge_compare *c)
+{
+    for (size_t i = 0; i < c->len; i++)
+        warmup_free(&c->samples[i].t);
+    free(c->samples);
+    c->samples = NULL;
+    c->answer = compare_free(c->answer);
+    c->described = model_shared_unref(c->described);
+    c->before = c->after = 0;
+    c->len = c->at = 0;
+    memset(c->compared, 0, sizeof c->compared);
+    c->greatest = 0;
+    c->is_different = c->is_news_turn = false;
+    c->where[0] = c->first_skip[0] = '\0';
+}
 
 static void on_closed(uv_handle_t *h)
 {
     struct edge_compare *c = h->data;
-    for (size_t i = 0; i < c->len; i++)
-        warmup_free(&c->samples[i].t);
-    free(c->samples);
-    (void)compare_free(c->answer);
-    (void)model_shared_unref(c->news);
+    drop_subject(c);
     arena_done(&c->arena);
     free(c);
 }
@@ -66,7 +106,7 @@ static void finish(struct edge_compare *c)
     uv_close((uv_handle_t *)&c->timer, on_closed);
 }
 
-static void verdict(struct edge_compare *c, bool is_same, const char *why)
+static void tell(struct edge_compare *c)
 {
     struct edge_model *m = edge_model_by_id(c->e, c->segment);
     struct buf text;
@@ -80,8 +120,9 @@ static void verdict(struct edge_compare *c, bool is_same, const char *why)
         jw_init(&w, &text);
         jw_object(&w);
         jw_kv_u64(&w, "segment", c->segment);
-        jw_kv_bool(&w, "ok", is_same);
-        jw_kv_c(&w, "reason", why);
+        jw_kv_bool(&w, "ok", !c->any_differs);
+        jw_kv_bool(&w, "refused", c->any_refuses);
+        jw_kv_c(&w, "reason", c->told);
         jw_object_end(&w);
         edge_tell(c->e, CHANNEL_VERDICT, buf_view(&text));
         buf_done(&text);
@@ -89,11 +130,31 @@ static void verdict(struct edge_compare *c, bool is_same, const char *why)
     finish(c);
 }
 
+/* Of the subject in work; the next one begins, unless this one decides for all. */
+static void verdict(struct edge_compare *c, bool is_same, const char *why)
+{
+    const struct edge_model *ensemble = ensemble_of(c);
+    bool refuses = !is_same && subject(c)->is_required, replaces = refuses || (!is_same && !c->any_differs);
+    size_t at = replaces ? 0 : strlen(c->told);
+    if (is_same ? !c->any_differs : replaces)
+        (void)snprintf(c->told + at, sizeof c->told - at, "%s%s%s%s%s", at ? "; " : "", ensemble ? "in ensemble '" : "",
+                       ensemble ? ensemble->shared->name : "", ensemble ? "': " : "", why);
+    c->any_differs = c->any_differs || !is_same;
+    c->any_refuses = refuses;
+    drop_subject(c);
+    c->began_ns = clock_now_ns();
+    if (refuses || ++c->subject_at == c->subjects_len)
+        tell(c);
+    else
+        again(c, 0);
+}
+
 static void conclude(struct edge_compare *c)
 {
     char text[640], sources[120] = "";
     size_t at = 0;
     uint32_t n = 0;
+    double tolerance = subject(c)->tolerance;
     for (int s = 0; s < SOURCES; s++) {
         n += c->compared[s];
         if (c->compared[s] > 0 && at < sizeof sources)
@@ -101,10 +162,10 @@ static void conclude(struct edge_compare *c)
                                    source_names[s], c->compared[s] > 1 ? "s" : "");
     }
     if (c->is_different)
-        (void)snprintf(text, sizeof text, "%s; tolerance %g", c->where, c->tolerance);
+        (void)snprintf(text, sizeof text, "%s; tolerance %g", c->where, tolerance);
     else if (n > 0)
         (void)snprintf(text, sizeof text, "max difference %.3g%s%s (%s); tolerance %g", c->greatest,
-                       c->greatest > 0 ? " " : "", c->greatest > 0 ? c->where : "", sources, c->tolerance);
+                       c->greatest > 0 ? " " : "", c->greatest > 0 ? c->where : "", sources, tolerance);
     else
         (void)snprintf(text, sizeof text, "nothing could be compared: %s",
                        c->first_skip[0] ? c->first_skip : "there was no time");
@@ -112,8 +173,6 @@ static void conclude(struct edge_compare *c)
 }
 
 /* ---- asking ---- */
-
-static void again(struct edge_compare *c, uint64_t ms);
 
 static enum err_code decode(struct infer *i, struct err *err)
 {
@@ -143,7 +202,6 @@ static bool is_outside(enum err_code code)
 /* Neither does the version before answer it: it tells nothing of the new one. */
 static void skip(struct edge_compare *c)
 {
-    c->skipped++;
     if (!c->first_skip[0])
         (void)snprintf(c->first_skip, sizeof c->first_skip, "the version before fails too: %.150s", c->failure.text);
     c->at++;
@@ -184,7 +242,7 @@ static void take_new(struct edge_compare *c, struct infer *i)
         c->is_different = true;
         c->len = c->at + 1; /* enough is known, and each failure may cost a worker */
     } else {
-        compare_with(c->answer, i, c->tolerance, &d);
+        compare_with(c->answer, i, subject(c)->tolerance, &d);
         note(c, &d);
         c->compared[c->samples[c->at].source]++;
     }
@@ -228,6 +286,7 @@ static void ask(struct edge_compare *c, struct served *m)
                               .done = done,
                               .owner = c,
                               .priority = SCHEDULE_PRIORITY_MAX,
+                              .trial = subject(c)->ensemble && c->is_news_turn ? &c->trial : NULL,
                               .request_id = compare_request_id};
     c->is_asking = true;
     infer_submit(&c->infer);
@@ -239,7 +298,7 @@ static void add(struct edge_compare *c, const struct warmup_sample *s, enum samp
 {
     struct err err = {0};
     struct sample *to = &c->samples[c->len];
-    if (warmup_make(&c->warmup, s, &c->news->desc, rows, c->len + 1, &to->t, &err)) {
+    if (warmup_make(&c->warmup, s, &c->described->desc, rows, c->len + 1, &to->t, &err)) {
         if (!c->first_skip[0])
             (void)str_copy(c->first_skip, sizeof c->first_skip, str_c(err.text));
         return;
@@ -252,10 +311,10 @@ static void add(struct edge_compare *c, const struct warmup_sample *s, enum samp
 static void make_samples(uv_work_t *w)
 {
     struct edge_compare *c = w->data;
-    const struct model_desc *d = &c->news->desc;
-    for (size_t i = 0; i < c->warmup.samples_len && c->len < c->samples_max; i++)
+    const struct model_desc *d = &c->described->desc;
+    for (size_t i = 0; i < c->warmup.samples_len && c->len < subject(c)->samples_max; i++)
         add(c, &c->warmup.samples[i], FROM_WARM_UP, 1);
-    for (size_t turn = c->len; turn < c->samples_max; turn++)
+    for (size_t turn = c->len; turn < subject(c)->samples_max; turn++)
         add(c, NULL, MADE_UP, turn % 2 == 0 || !d->has_batch_dim ? 1 : MADE_UP_ROWS);
 }
 
@@ -270,25 +329,54 @@ static void take_kept(struct edge_compare *c, struct model_shared *before)
 {
     struct warmup_tensors *kept = calloc(COMPARE_KEPT_MAX, sizeof *kept);
     CHECK(kept);
-    size_t n = before->kept ? compare_ring_copy(before->kept, kept, c->samples_max) : 0;
+    size_t n = before->kept ? compare_ring_copy(before->kept, kept, subject(c)->samples_max) : 0;
     for (size_t i = 0; i < n; i++)
         c->samples[c->len++] = (struct sample){.t = kept[i], .source = FROM_REQUESTS};
     free(kept);
 }
 
-/* The version before may not be known yet, when this edge is new. */
-static void begin(struct edge_compare *c)
+static bool has_time(const struct edge_compare *c)
 {
-    const struct edge_model *m = edge_model_by_id(c->e, c->segment);
-    const struct edge_model *stable = m ? edge_stable_of(c->e, m) : NULL;
-    if (stable) {
-        c->before = stable->shared->id;
-        take_kept(c, stable->shared);
-        CHECK(uv_queue_work(&c->e->threads[0].loop, &c->work, make_samples, samples_made) == 0);
-    } else if (clock_now_ns() - c->began_ns < c->within_ns) {
+    return clock_now_ns() - c->began_ns < subject(c)->within_ns;
+}
+
+static void begin(struct edge_compare *c, struct model_shared *before, uint32_t after, struct model_shared *like)
+{
+    c->before = before->id;
+    c->after = after;
+    c->described = model_shared_ref(like);
+    c->samples = calloc(subject(c)->samples_max, sizeof *c->samples);
+    CHECK(c->samples);
+    take_kept(c, before);
+    CHECK(uv_queue_work(&c->e->threads[0].loop, &c->work, make_samples, samples_made) == 0);
+}
+
+/* The version before may not be known yet, when this edge is new. */
+static void begin_model(struct edge_compare *c)
+{
+    struct edge_model *m = edge_model_by_id(c->e, c->segment), *stable = m ? edge_stable_of(c->e, m) : NULL;
+    if (stable)
+        begin(c, stable->shared, c->segment, m->shared);
+    else if (has_time(c))
         again(c, RETRY_MS);
-    } else {
+    else
         verdict(c, true, "there is no version before to compare with");
+}
+
+static void begin_ensemble(struct edge_compare *c)
+{
+    struct edge_model *m = edge_model_by_id(c->e, c->segment), *ensemble = ensemble_of(c);
+    struct err err = {0};
+    char text[sizeof err.text + 40];
+    if (m && ensemble && ensemble->state == SERVED_LOADING && has_time(c)) {
+        again(c, RETRY_MS);
+    } else if (!m || !ensemble || ensemble->state != SERVED_READY) {
+        verdict(c, true, "not compared, it does not serve now");
+    } else if (edge_ensemble_try(c->e, ensemble, m, &c->trial, &err)) {
+        (void)snprintf(text, sizeof text, "it could not be served with it: %s", err.text);
+        verdict(c, false, text);
+    } else {
+        begin(c, ensemble->shared, ensemble->shared->id, ensemble->shared);
     }
 }
 
@@ -302,19 +390,24 @@ static void step(uv_timer_t *h)
         finish(c);
         return;
     }
-    if (c->before == 0) {
-        begin(c);
+    if (c->subjects_len == 0) { /* ensembles that have gone meanwhile */
+        (void)str_copy(c->told, sizeof c->told, STR("there is nothing to compare it with"));
+        tell(c);
         return;
     }
-    if (c->at >= c->len || clock_now_ns() - c->began_ns > c->within_ns) {
+    if (c->before == 0) {
+        (subject(c)->ensemble ? begin_ensemble : begin_model)(c);
+        return;
+    }
+    if (c->at >= c->len || !has_time(c)) {
         conclude(c);
         return;
     }
-    struct served *before = rollout_served(s, c->before), *news = rollout_served(s, c->segment);
+    struct served *before = rollout_served(s, c->before), *news = rollout_served(s, c->after);
     char what[220];
     if (!before)
         verdict(c, true, "the version before has gone meanwhile");
-    else if (!news)
+    else if (!news || !served_info(news)->desc || !served_info(before)->desc)
         again(c, RETRY_MS); /* this thread has not heard of it yet; when it has gone, we are told */
     else if (!compare_same_form(served_info(before)->desc, served_info(news)->desc, what, sizeof what))
         verdict(c, false, what);
@@ -329,6 +422,30 @@ static void again(struct edge_compare *c, uint64_t ms)
 
 /* ---- begin ---- */
 
+static void read_subject(struct edge_compare *c, struct json_reader *r)
+{
+    struct subject s = {0};
+    struct str key;
+    uint64_t v = 0;
+    json_object(r);
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "ensemble") && json_u64(r, &v))
+            s.ensemble = (uint32_t)v;
+        else if (str_eq_c(key, "required"))
+            json_bool(r, &s.is_required);
+        else if (str_eq_c(key, "tolerance"))
+            json_f64(r, &s.tolerance);
+        else if (str_eq_c(key, "samples"))
+            json_u64(r, &s.samples_max);
+        else if (str_eq_c(key, "within_ns"))
+            json_u64(r, &s.within_ns);
+        else
+            json_skip(r, NULL);
+    }
+    if (c->subjects_len < COMPARE_SUBJECTS_MAX && s.samples_max >= 1 && s.samples_max <= COMPARE_KEPT_MAX)
+        c->subjects[c->subjects_len++] = s;
+}
+
 static bool read_settings(struct edge_compare *c, struct str text)
 {
     struct json_reader r;
@@ -336,37 +453,33 @@ static bool read_settings(struct edge_compare *c, struct str text)
     json_init(&r, text, 8);
     json_object(&r);
     while (json_key(&r, &key)) {
-        if (str_eq_c(key, "tolerance"))
-            json_f64(&r, &c->tolerance);
-        else if (str_eq_c(key, "samples"))
-            json_u64(&r, &c->samples_max);
-        else if (str_eq_c(key, "within_ns"))
-            json_u64(&r, &c->within_ns);
-        else if (str_eq_c(key, "warm_up"))
-            warmup_read(&r, &c->arena, &c->warmup);
-        else
+        if (str_eq_c(key, "newest")) {
+            json_bool(&r, &c->trial.is_newest);
+        } else if (str_eq_c(key, "subjects")) {
+            json_array(&r);
+            while (json_item(&r))
+                read_subject(c, &r);
+        } else {
             json_skip(&r, NULL);
+        }
     }
-    return json_end(&r) == ERR_OK && c->samples_max >= 1 && c->samples_max <= COMPARE_KEPT_MAX;
+    return json_end(&r) == ERR_OK;
 }
 
-static void start(struct edge *e, struct edge_model *m, struct str settings)
+static void start(struct edge *e, struct edge_model *m, struct str settings, struct str warm_up)
 {
     struct edge_compare *c = calloc(1, sizeof *c);
-    struct buf copy;
+    struct json_reader r;
     CHECK(c);
     c->e = e;
-    c->segment = m->shared->id;
-    c->news = model_shared_ref(m->shared);
+    c->segment = c->trial.segment = m->shared->id;
     arena_init(&c->arena, 4096, 1 << 20);
-    buf_init(&copy, CHANNEL_PAYLOAD_MAX);
-    buf_str(&copy, settings);
-    buf_pad(&copy);
-    bool is_fine = read_settings(c, buf_view(&copy));
+    bool is_fine = read_settings(c, settings);
     CHECK(is_fine); /* the master's own words */
-    buf_done(&copy);
-    c->samples = calloc(c->samples_max, sizeof *c->samples);
-    CHECK(c->samples);
+    if (warm_up.n > 0) {
+        json_init(&r, warm_up, 8);
+        warmup_read(&r, &c->arena, &c->warmup);
+    }
     c->began_ns = clock_now_ns();
     c->timer.data = c->work.data = c;
     CHECK(uv_timer_init(&e->threads[0].loop, &c->timer) == 0);
@@ -374,7 +487,7 @@ static void start(struct edge *e, struct edge_model *m, struct str settings)
     again(c, 0);
 }
 
-void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings)
+void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings, struct str warm_up)
 {
     if (settings.n == 0) {
         edge_compare_end(m);
@@ -383,7 +496,7 @@ void edge_compare_update(struct edge *e, struct edge_model *m, struct str settin
     }
     if (m->compare || m->is_compared || m->state != SERVED_READY)
         return;
-    start(e, m, settings);
+    start(e, m, settings, warm_up);
 }
 
 /* Whatever it waits for calls it once more, and finds that it is over. */

@@ -62,6 +62,31 @@ static enum err_code take_description(struct model_shared *sh, const struct mode
     return err_remedy(err, "reload the configuration once more");
 }
 
+enum err_code edge_ensemble_try(const struct edge *e, const struct edge_model *ensemble, const struct edge_model *news,
+                                const struct ensemble_trial *trial, struct err *err)
+{
+    const struct ensemble *en = ensemble->shared->ensemble;
+    const struct model_desc *members[ENSEMBLE_STEPS_MAX] = {0};
+    const struct model_desc *now = &ensemble->shared->desc;
+    static struct model_desc d; /* large; the first thread only */
+    for (uint32_t i = 0; i < en->steps_len; i++) {
+        const struct edge_model *member =
+            ensemble_step_tries(&en->steps[i], trial, news->shared->name, news->shared->version)
+                ? news
+                : member_of(e, &en->steps[i]);
+        if (!member || !member->shared->is_described)
+            return err_set(err, ERR_INVALID, "model '%s' of step '%s' is not loaded", en->steps[i].model,
+                           en->steps[i].name);
+        members[i] = &member->shared->desc;
+    }
+    if (ensemble_describe(en, members, &d, err))
+        return err->code;
+    if (same_tensors(now->inputs, now->inputs_len, d.inputs, d.inputs_len) &&
+        same_tensors(now->outputs, now->outputs_len, d.outputs, d.outputs_len))
+        return ERR_OK;
+    return err_set(err, ERR_INVALID, "its tensors would have other types or shapes");
+}
+
 /* One whose members are on demand is too: it is ready when they are loaded, which its first request asks for. Until then it looks like they did when
  * they were loaded last. */
 static enum served_state unloaded(struct edge_model *m, const struct model_desc *const *members, struct model_desc *d)

@@ -169,6 +169,10 @@ void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state
 
 /* edge_ensembles.c */
 void edge_ensembles_update(struct edge *e);
+/* ERR_INVALID: with the new version as its member the ensemble would not work, or look otherwise. First thread. */
+struct ensemble_trial;
+enum err_code edge_ensemble_try(const struct edge *e, const struct edge_model *ensemble, const struct edge_model *news,
+                                const struct ensemble_trial *trial, struct err *err);
 
 /* edge_demand.c: requests that wait until their model is loaded, and letting go of models that are unloaded */
 void edge_demand_init(struct edge_thread *t);
@@ -224,8 +228,8 @@ void edge_get_record(struct http_req *req, const struct route_match *match, void
 void edge_record_pump(struct edge_thread *t); /* before the loop sleeps */
 void edge_record_end_all(struct edge_thread *t);
 
-/* edge_compare.c: settings, the master's JSON; empty: it is not (or no more) to be compared */
-void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings);
+/* edge_compare.c: settings, the master's JSON; empty: it is not (or no more) to be compared. warm_up: JSON, its samples; empty: none */
+void edge_compare_update(struct edge *e, struct edge_model *m, struct str settings, struct str warm_up);
 void edge_compare_end(struct edge_model *m); /* before it is forgotten */
 
 /* edge_stats.c */

@@ -31,7 +31,7 @@ struct model_news {
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max, cache_bytes;
     int64_t priority, keep_requests;
-    struct str compare; /* JSON, see edge_compare.c */
+    struct str compare, warm_up; /* JSON, see edge_compare.c */
     struct batch_policy batch;
     struct backend_param params[PARAMS_MAX];
     size_t params_len;
@@ -127,6 +127,16 @@ static bool read_batching(struct json_reader *r, struct str key, struct batch_po
     return true;
 }
 
+/* Read twice: by who loads the model, and by who compares it. */
+static void read_warm_up(struct json_reader *r, struct arena *a, struct model_news *n)
+{
+    struct json_reader again = *r;
+    json_skip(r, &n->warm_up);
+    warmup_read(&again, a, &n->warmup);
+    if (again.failed)
+        json_fail(r, again.err.code, "%s", again.err.text);
+}
+
 static bool read_news(struct str text, struct arena *a, struct model_news *n)
 {
     struct json_reader r;
@@ -170,7 +180,7 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
         else if (str_eq_c(key, "parameters"))
             read_params(&r, a, n);
         else if (str_eq_c(key, "warm_up"))
-            warmup_read(&r, a, &n->warmup);
+            read_warm_up(&r, a, n);
         else if (str_eq_c(key, "declared"))
             declared_read(&r, a, &n->declared);
         else if (str_eq_c(key, "ensemble") && !n->ensemble)
@@ -497,7 +507,7 @@ void edge_on_model(struct edge *e, struct channel_msg *msg)
     pthread_mutex_unlock(&e->models_lock);
     if (m) {
         publish(e, m);
-        edge_compare_update(e, m, n.compare);
+        edge_compare_update(e, m, n.compare, n.warm_up);
         if (is_new && n.is_inline && !is_hopeless && !m->shared->ensemble)
             start_inline(e, m, msg->payload);
     }

@@ -58,9 +58,9 @@ static void take(struct master *m, struct life *l)
 }
 
 /* What the comparison tells; a trial as canary comes after it. */
-static void compared(struct master *m, struct life *l, bool is_same, const char *text)
+static void compared(struct master *m, struct life *l, bool is_same, bool is_refused, const char *text)
 {
-    if (!compare_passes(m, l, is_same, text))
+    if (!compare_passes(m, l, is_same, is_refused, text))
         send_back(m, l, "compared with the version before", text);
     else if (canary_is_due(m, l))
         canary_begin(m, l);
@@ -94,7 +94,7 @@ void canary_verdict(struct master *m, struct str payload)
     struct arena a;
     struct str key, s = STR("");
     uint64_t segment = 0;
-    bool ok = false;
+    bool ok = false, refused = false;
     char reason[400] = "";
     arena_init(&a, 1024, 1 << 16);
     json_init(&r, payload, 4);
@@ -104,6 +104,8 @@ void canary_verdict(struct master *m, struct str payload)
             json_u64(&r, &segment);
         else if (str_eq_c(key, "ok"))
             json_bool(&r, &ok);
+        else if (str_eq_c(key, "refused"))
+            json_bool(&r, &refused);
         else if (str_eq_c(key, "reason") && json_string(&r, &a, &s))
             (void)str_copy(reason, sizeof reason, s);
         else
@@ -115,7 +117,7 @@ void canary_verdict(struct master *m, struct str payload)
     if (!is_whole || !l || !l->is_canary || l->state != LIFE_READY)
         return; /* overtaken by a reload, or by an operator */
     if (l->is_comparing)
-        compared(m, l, ok, reason);
+        compared(m, l, ok, refused, reason);
     else if (ok)
         take(m, l);
     else

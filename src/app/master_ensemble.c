@@ -62,7 +62,8 @@ bool ensemble_waits(const struct master *m, const struct life *l)
     if (l->config->ensemble.steps.len == 0)
         return false;
     for (const struct life *other = m->lives; other; other = other->next)
-        if (other->replaces && other->state == LIFE_LOADING && is_member(&l->config->ensemble, other->config->name))
+        if (other->replaces && (other->state == LIFE_LOADING || other->is_comparing) &&
+            is_member(&l->config->ensemble, other->config->name))
             return true;
     return false;
 }

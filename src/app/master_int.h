@@ -316,10 +316,13 @@ bool canary_reject(struct master *m, const char *name, const char *reason); /* f
 void canary_payload(const struct life *l, struct json_writer *w);
 
 /* master_compare.c */
-bool compare_is_due(struct master *m, const struct life *l); /* the configuration wants it compared first */
+bool compare_is_due(const struct master *m, const struct life *l); /* the configuration wants it compared first */
+/* One that the edge loads: nobody may get it before it is compared. */
+void compare_expect(const struct master *m, struct life *l);
 void compare_begin(struct master *m, struct life *l);
-void compare_payload(const struct life *l, struct json_writer *w);
-bool compare_passes(struct master *m, struct life *l, bool is_same, const char *text); /* the comparison has ended */
+void compare_payload(const struct master *m, const struct life *l, struct json_writer *w);
+bool compare_passes(struct master *m, struct life *l, bool is_same, bool is_refused,
+                    const char *text); /* the comparison has ended */
 
 /* master_rollback.c */
 void rollback_reject(struct master *m, const struct life *l); /* a reload does not take it until it changes */

@@ -190,7 +190,7 @@ static void write_model(const struct master *m, const struct life *l, struct buf
     master_write_ensemble(&l->config->ensemble, &w);
     write_labels(l->config, &w);
     canary_payload(l, &w);
-    compare_payload(l, &w);
+    compare_payload(m, l, &w);
     budget_write_life(l, &w);
     write_explain(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
@@ -339,6 +339,7 @@ enum err_code life_start(struct master *m, struct snapshot *s, const struct mode
         scale_begin(m, l);
         budget_enter(m, l);
     }
+    compare_expect(m, l);
     if (c->problem)
         life_fail(m, l, c->problem);
     else if (l->state == LIFE_ASLEEP && replaces)
@@ -418,7 +419,7 @@ static void life_is_ready(struct master *m, struct life *l)
 void life_takes_over(struct master *m, struct life *l)
 {
     struct life *old = l->replaces ? older_life(m, l) : NULL;
-    l->replaces = l->is_canary = false;
+    l->replaces = l->is_canary = l->is_comparing = false;
     life_changed(m, l);
     if (old) {
         LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
@@ -475,6 +476,8 @@ void life_inline_result(struct master *m, uint32_t segment, const char *error)
         life_fail(m, l, error);
     else if (l->state != LIFE_READY)
         life_is_ready(m, l);
+    else if (l->is_comparing) /* by an edge that is new: it has loaded it again */
+        life_changed(m, l);
 }
 
 void lives_tell_edge(struct master *m)

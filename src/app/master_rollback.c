@@ -86,11 +86,23 @@ void rollback_reject(struct master *m, const struct life *l)
     m->rejected = r;
 }
 
+/* Who changes by what rules a new version is judged wants it judged again. */
+static bool same_rules(const struct model_config *a, const struct model_config *b)
+{
+    const struct compare_config *ca = &a->compare, *cb = &b->compare;
+    const struct canary_config *ya = &a->canary, *yb = &b->canary;
+    return ca->mode == cb->mode && ca->tolerance == cb->tolerance && ca->samples == cb->samples &&
+           ca->keep_requests == cb->keep_requests && ca->within_ns == cb->within_ns && ya->percent == yb->percent &&
+           ya->shadow == yb->shadow && ya->for_ns == yb->for_ns && ya->min_requests == yb->min_requests &&
+           ya->max_failures == yb->max_failures && ya->max_slower == yb->max_slower &&
+           ya->max_different == yb->max_different && ya->tolerance == yb->tolerance;
+}
+
 bool rollback_rejects(struct master *m, const struct model_config *c)
 {
     for (const struct rejected *r = m->rejected; r; r = r->next) {
         const struct life as_then = {.config = r->config, .file_id = r->file_id, .state = LIFE_READY};
-        if (strcmp(r->config->name, c->name) == 0 && life_is_unchanged(&as_then, c))
+        if (strcmp(r->config->name, c->name) == 0 && same_rules(r->config, c) && life_is_unchanged(&as_then, c))
             return true;
     }
     return false;

@@ -51,9 +51,16 @@ static void write_processes(const struct master *m, struct json_writer *w)
     jw_array_end(w);
 }
 
-static void write_models(const struct master *m, struct json_writer *w)
+static const char *state_of(const struct life *l)
 {
     static const char *const names[] = {"loading", "ready", "failed", "unloaded", "kept", "retired"};
+    if (l->state != LIFE_READY || !l->is_canary)
+        return names[l->state];
+    return l->is_comparing ? "comparing" : "canary";
+}
+
+static void write_models(const struct master *m, struct json_writer *w)
+{
     jw_key(w, "models");
     jw_array(w);
     for (const struct life *l = m->lives; l; l = l->next) {
@@ -62,7 +69,7 @@ static void write_models(const struct master *m, struct json_writer *w)
         jw_object(w);
         jw_kv_c(w, "name", l->config->name);
         jw_kv_c(w, "version", l->config->version);
-        jw_kv_c(w, "state", l->is_comparing ? "comparing" : l->is_canary ? "canary" : names[l->state]);
+        jw_kv_c(w, "state", state_of(l));
         jw_kv_c(w, "reason", l->reason);
         if (l->compared[0])
             jw_kv_c(w, "compared", l->compared);

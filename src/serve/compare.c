@@ -250,16 +250,51 @@ struct compare_ring *compare_ring_free(struct compare_ring *r)
     return NULL;
 }
 
+static uint64_t strings_of(const struct infer_tensor *t)
+{
+    return t->given && t->dtype == DT_BYTES ? t->bytes / sizeof(struct bytes_ref) : 0;
+}
+
+static struct str input_string(const struct infer *i, uint32_t k, uint64_t e)
+{
+    const struct lane_block *b = i->block;
+    struct bytes_ref ref;
+    if (i->ensemble)
+        return ensemble_in_bytes(i, (int)k, e);
+    memcpy(&ref, i->in[k].data + e * sizeof ref, sizeof ref);
+    if ((uint64_t)ref.off + ref.len > b->lane->map->in_cap)
+        return STR("");
+    return (struct str){(const char *)segment_in(b->lane->map, b->lane->index, b->index) + ref.off, ref.len};
+}
+
 /* 0: is not kept. */
 static size_t size_of(const struct infer *i, uint32_t inputs)
 {
     size_t n = ALIGN;
     for (uint32_t k = 0; k < inputs; k++) {
-        if (i->in[k].given && i->in[k].dtype == DT_BYTES)
+        const struct infer_tensor *t = &i->in[k];
+        if (t->given && t->bytes > COMPARE_KEPT_BYTES)
             return 0;
-        n += i->in[k].given ? ROUND_UP(i->in[k].bytes, ALIGN) : 0;
+        n += t->given ? ROUND_UP(t->bytes, ALIGN) : 0;
+        for (uint64_t e = 0; e < strings_of(t) && n <= COMPARE_KEPT_BYTES; e++)
+            n += input_string(i, k, e).n;
+        n = ROUND_UP(n, ALIGN);
     }
     return n <= COMPARE_KEPT_BYTES ? n : 0;
+}
+
+/* Behind the references, which count from the base. */
+static size_t copy_strings(const struct infer *i, uint32_t k, size_t at, const struct warmup_tensors *out)
+{
+    for (uint64_t e = 0; e < strings_of(&i->in[k]); e++) {
+        struct str s = input_string(i, k, e);
+        struct bytes_ref ref = {.off = (uint32_t)at, .len = (uint32_t)s.n};
+        memcpy((unsigned char *)out->in[k].data + e * sizeof ref, &ref, sizeof ref);
+        if (s.n > 0)
+            memcpy(out->base + at, s.p, s.n);
+        at += s.n;
+    }
+    return ROUND_UP(at, ALIGN);
 }
 
 static void copy_inputs(const struct infer *i, uint32_t inputs, size_t size, struct warmup_tensors *out)
@@ -275,20 +310,25 @@ static void copy_inputs(const struct infer *i, uint32_t inputs, size_t size, str
         if (!t->given)
             continue;
         to->data = out->base + at;
-        memcpy(to->data, t->data, t->bytes);
-        at += ROUND_UP(t->bytes, ALIGN);
+        if (t->dtype != DT_BYTES && t->bytes > 0)
+            memcpy(to->data, t->data, t->bytes);
+        at = copy_strings(i, k, at + ROUND_UP(t->bytes, ALIGN), out);
     }
+}
+
+bool compare_ring_is_due(const struct compare_ring *r)
+{
+    return r && clock_now_ns() >= atomic_load_explicit(&r->next_ns, memory_order_relaxed);
 }
 
 void compare_ring_offer(struct compare_ring *r, const struct infer *i)
 {
-    uint64_t now = clock_now_ns(), next = atomic_load_explicit(&r->next_ns, memory_order_relaxed);
     uint32_t inputs = i->model->info.desc->inputs_len;
-    if (now < next || pthread_mutex_trylock(&r->lock) != 0)
+    if (!compare_ring_is_due(r) || pthread_mutex_trylock(&r->lock) != 0)
         return;
     size_t size = size_of(i, inputs);
     if (size > 0) {
-        atomic_store_explicit(&r->next_ns, now + KEEP_EVERY_NS, memory_order_relaxed);
+        atomic_store_explicit(&r->next_ns, clock_now_ns() + KEEP_EVERY_NS, memory_order_relaxed);
         warmup_free(&r->kept[r->at]);
         copy_inputs(i, inputs, size, &r->kept[r->at]);
         r->at = (r->at + 1) % r->cap;

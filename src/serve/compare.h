@@ -5,8 +5,9 @@
 #include "model/warmup.h"
 #include "serve/infer.h"
 
-#define COMPARE_KEPT_MAX   64
-#define COMPARE_KEPT_BYTES ((size_t)1 << 20) /* inputs of one kept request */
+#define COMPARE_KEPT_MAX     64
+#define COMPARE_SUBJECTS_MAX 16                /* a new version itself, and ensembles that it is to be a member of */
+#define COMPARE_KEPT_BYTES   ((size_t)1 << 20) /* inputs of one kept request */
 
 extern const char compare_request_id[]; /* of requests that are made to compare: by its address */
 bool compare_is_one(const struct infer *i);
@@ -39,8 +40,9 @@ void compare_with(const struct compare_answer *before, const struct infer *i, do
 struct compare_ring;
 struct compare_ring *compare_ring_new(size_t len);
 struct compare_ring *compare_ring_free(struct compare_ring *r); /* returns NULL */
-/* In the end of an answered request, whose inputs still lie in its block. Cheap when the last one was kept a moment ago. Text and large inputs are
- * left out. */
+bool compare_ring_is_due(const struct compare_ring *r); /* false: the last one was kept a moment ago, or r is NULL */
+/* In the end of an answered request, whose inputs still lie in its block, or in its ensemble's memory. Cheap when none is due. Large inputs are left
+ * out. */
 void compare_ring_offer(struct compare_ring *r, const struct infer *i);
 /* Copies of what is kept, the newest first; returns how many. Each is to be freed with warmup_free. */
 size_t compare_ring_copy(struct compare_ring *r, struct warmup_tensors *out, size_t max);

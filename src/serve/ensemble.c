@@ -40,6 +40,7 @@ struct ensemble_run {
     struct infer_tensor out[ENSEMBLE_TENSORS_MAX];
     uint32_t left;  /* steps that run, and callers of ours that are not done with it */
     bool is_ending; /* the steps that are left have been cancelled */
+    bool is_kept;   /* its inputs stay until the end: they are to be asked again of a new version */
     struct err err; /* the first that happened */
     uint32_t attempts;
     uint64_t t_run_ns, t_ran_ns;
@@ -185,6 +186,8 @@ static void finish(struct ensemble_run *run)
         metric_add(m->shared->runs, m->serve->thread, 1);
         metric_add(m->shared->rows, m->serve->thread, whole->rows);
     }
+    if (run->is_kept && run->err.code == ERR_OK)
+        compare_ring_offer(m->shared->kept, whole);
     m->placed--;
     infer_end(whole); /* reads strings from run; its memory may go */
     run_free(run);
@@ -360,12 +363,31 @@ static enum err_code bind_step(struct step_run *st, struct served *m, struct err
     return ERR_OK;
 }
 
+bool ensemble_step_tries(const struct ensemble_step *s, const struct ensemble_trial *t, const char *model,
+                         const char *version)
+{
+    return strcmp(s->model, model) == 0 && (s->version[0] ? strcmp(s->version, version) == 0 : t->is_newest);
+}
+
+static enum err_code member_of(const struct step_run *st, struct served **out, struct err *err)
+{
+    const struct infer *whole = st->run->whole;
+    const struct ensemble_trial *trial = whole->trial;
+    struct served *m = trial ? rollout_served(whole->serve, trial->segment) : NULL;
+    if (!m || !ensemble_step_tries(st->step, trial, m->info.name, m->info.version))
+        return serve_step_model(whole->serve, str_c(st->step->model), str_c(st->step->version), out, err);
+    if (m->info.state != SERVED_READY)
+        return err_set(err, ERR_UNAVAILABLE, "the version that is tried is not ready");
+    *out = m;
+    return ERR_OK;
+}
+
 static void start_step(struct step_run *st)
 {
     struct ensemble_run *run = st->run;
     struct served *m = NULL;
     struct err err = {0};
-    if (serve_step_model(run->whole->serve, str_c(st->step->model), str_c(st->step->version), &m, &err)) {
+    if (member_of(st, &m, &err)) {
         err.code = ERR_UNAVAILABLE; /* not the client's fault */
         fail_step(run, st->step, &err);
         return;
@@ -402,6 +424,8 @@ static void count_users(struct ensemble_run *run)
             run->values[e->steps[n].inputs[w].tensor].users++;
     for (uint32_t k = 0; k < e->outputs_len; k++)
         run->values[e->outputs[k]].users++;
+    for (uint32_t k = 0; k < e->inputs_len && run->is_kept; k++)
+        run->values[e->inputs[k]].users++;
 }
 
 /* The protocol writes the request's elements into memory of ours. */
@@ -446,6 +470,7 @@ static struct ensemble_run *run_new(struct infer *i)
     run->whole = i;
     run->e = i->model->shared->ensemble;
     run->steps_len = run->e->steps_len;
+    run->is_kept = compare_ring_is_due(i->model->shared->kept) && !compare_is_one(i);
     for (uint32_t n = 0; n < run->steps_len; n++) {
         run->steps[n].run = run;
         run->steps[n].step = &run->e->steps[n];
@@ -499,4 +524,9 @@ bool ensemble_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
 struct str ensemble_get_bytes(const struct infer *i, int k, uint64_t e)
 {
     return get_string(&i->ensemble->values[i->ensemble->e->outputs[k]], e);
+}
+
+struct str ensemble_in_bytes(const struct infer *i, int k, uint64_t e)
+{
+    return get_string(&i->ensemble->values[i->ensemble->e->inputs[k]], e);
 }

@@ -45,13 +45,23 @@ struct ensemble *ensemble_free(struct ensemble *e); /* returns NULL; e may be NU
 enum err_code ensemble_describe(const struct ensemble *e, const struct model_desc *const *members,
                                 struct model_desc *out, struct err *err);
 
-/* infer_submit and infer_cancel of a request to an ensemble, and its strings. */
+/* One request may try a member that nobody else gets yet: steps of that model are served by the one with this segment. Steps without a version only if
+ * it would be the newest. */
+struct ensemble_trial {
+    uint32_t segment;
+    bool is_newest;
+};
+bool ensemble_step_tries(const struct ensemble_step *s, const struct ensemble_trial *t, const char *model,
+                         const char *version);
+
 /* What its steps took, as far as they went. */
 struct infer_facts;
 void ensemble_facts(const struct infer *whole, struct infer_facts *out);
+/* infer_submit and infer_cancel of a request to an ensemble, and its strings; in: of an input, while the request is in work. */
 void ensemble_submit(struct infer *i);
 void ensemble_cancel(struct infer *i);
 bool ensemble_put_bytes(struct infer *i, int k, uint64_t e, struct str s);
 struct str ensemble_get_bytes(const struct infer *i, int k, uint64_t e);
+struct str ensemble_in_bytes(const struct infer *i, int k, uint64_t e);
 
 #endif

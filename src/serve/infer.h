@@ -57,11 +57,12 @@ struct infer {
     enum err_code (*decode)(struct infer *i, struct err *err);
     void (*done)(struct infer *i);
     void *owner;
-    uint32_t priority;      /* 1 is most urgent; 0 = the model's default (schedule.h) */
-    uint64_t client;        /* who asks, for fairness; 0 = unknown */
-    uint64_t deadline_ns;   /* clock_now_ns time; 0 = the model's default */
-    const char *request_id; /* for crash reports and logs */
-    struct trace *trace;    /* trace.h; NULL: not traced */
+    uint32_t priority;                  /* 1 is most urgent; 0 = the model's default (schedule.h) */
+    uint64_t client;                    /* who asks, for fairness; 0 = unknown */
+    uint64_t deadline_ns;               /* clock_now_ns time; 0 = the model's default */
+    const char *request_id;             /* for crash reports and logs */
+    struct trace *trace;                /* trace.h; NULL: not traced */
+    const struct ensemble_trial *trial; /* ensemble.h; NULL: its members are those that serve */
     /* set by serve */
     struct infer_tensor *out; /* desc->outputs_len of them, in done() */
     struct err err;

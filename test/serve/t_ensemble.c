@@ -220,6 +220,112 @@ TEST(ensemble_queue_is_bounded)
     ens_done(&t);
 }
 
+/* ---- comparing ---- */
+
+TEST(ensemble_steps_try_a_member_that_nobody_gets_yet)
+{
+    struct ens t;
+    struct rig news;
+    struct req q;
+    struct err err = {0};
+    struct rollout_policy canary = {.is_canary = true};
+    struct serve_state ready = {.state = SERVED_READY, .reason = "", .labels = "", .rollout = &canary};
+    struct ensemble_trial trial = {.segment = 8, .is_newest = true};
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    rig_init(&news, &(struct rig_opt){0});
+    news.shared->id = trial.segment;
+    (void)str_copy(news.shared->version, sizeof news.shared->version, STR("2"));
+    news.state.fail = ERR_INVALID; /* whoever comes to it */
+    EXPECT_EQ(serve_update(t.rig.serve, news.shared, &ready, &err), ERR_OK);
+    make(&t, &q, 1, 1);
+    req_submit(&q);
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    make(&t, &q, 1, 1);
+    q.i->trial = &trial;
+    req_submit(&q);
+    serve_flush(t.rig.serve);
+    EXPECT(!rig_work(&t.rig) && rig_work(&news));
+    (void)serve_collect(t.rig.serve);
+    EXPECT_ERR(q, ERR_INVALID, "step 'one' (model 'm'): the test's model refuses");
+    serve_retire(t.rig.serve, trial.segment); /* a trial whose model has gone asks who serves */
+    rig_settle(&t.rig);
+    make(&t, &q, 1, 1);
+    q.i->trial = &trial;
+    req_submit(&q);
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    ens_done(&t);
+    rig_done(&news);
+}
+
+TEST(ensemble_steps_with_a_version_try_only_that)
+{
+    struct ensemble_step any = {.model = "m", .version = ""}, two = {.model = "m", .version = "2"};
+    struct ensemble_trial newest = {.is_newest = true}, older = {0};
+    EXPECT(ensemble_step_tries(&any, &newest, "m", "3") && !ensemble_step_tries(&any, &older, "m", "3"));
+    EXPECT(ensemble_step_tries(&two, &older, "m", "2") && !ensemble_step_tries(&two, &newest, "m", "3"));
+    EXPECT(!ensemble_step_tries(&any, &newest, "n", "3"));
+}
+
+TEST(ensemble_keeps_what_it_was_asked_and_could_answer)
+{
+    struct ens t;
+    struct req q;
+    struct warmup_tensors got[4];
+    ens_init(&t, &(struct rig_opt){0}, TWICE, "100000");
+    t.shared->kept = compare_ring_new(4);
+    make(&t, &q, 2, 5);
+    req_submit(&q);
+    rig_settle(&t.rig);
+    expect_times(&q, 4);
+    make(&t, &q, 1, 7); /* in the same moment */
+    req_submit(&q);
+    rig_settle(&t.rig);
+    rig_pass_ms(20);
+    make(&t, &q, 1, 9);
+    t.rig.state.fail = ERR_INVALID;
+    req_submit(&q);
+    rig_settle(&t.rig);
+    EXPECT_EQ(q.code, ERR_INVALID);
+    EXPECT_EQ(compare_ring_copy(t.shared->kept, got, 4), 1);
+    EXPECT(got[0].rows == 2 && got[0].in[0].bytes == 16 && ((int32_t *)got[0].in[0].data)[3] == 8);
+    warmup_free(&got[0]);
+    EXPECT_EQ(atomic_load(&t.shared->ensemble->memory_used), 0);
+    ens_done(&t);
+}
+
+static void expect_kept_text(const struct warmup_tensors *t, uint64_t e, const char *text)
+{
+    const struct bytes_ref *refs = t->in[0].data;
+    EXPECT(refs[e].off + refs[e].len <= t->bytes && refs[e].len == strlen(text) &&
+           memcmp(t->base + refs[e].off, text, refs[e].len) == 0);
+}
+
+TEST(texts_are_kept_of_ensembles_and_of_models)
+{
+    struct ens t;
+    struct req q;
+    struct warmup_tensors got[2];
+    const char *texts[] = {"hello", "", "world", NULL};
+    ens_init(&t, &(struct rig_opt){.dtype = DT_BYTES}, TWICE, "100000");
+    t.shared->kept = compare_ring_new(1);
+    t.rig.shared->kept = compare_ring_new(1);
+    for (int is_ensemble = 0; is_ensemble < 2; is_ensemble++) {
+        req_make_texts(&t.rig, &q, texts);
+        q.i->model = is_ensemble ? t.model : t.rig.model;
+        req_submit(&q);
+        rig_settle(&t.rig);
+        EXPECT_EQ(q.code, ERR_OK);
+        EXPECT_EQ(compare_ring_copy(is_ensemble ? t.shared->kept : t.rig.shared->kept, got, 2), 1);
+        EXPECT_EQ(got[0].rows, 3);
+        for (uint64_t e = 0; e < 3; e++)
+            expect_kept_text(&got[0], e, texts[e]);
+        warmup_free(&got[0]);
+    }
+    ens_done(&t);
+}
+
 TEST(ensemble_describe_names_both_ends)
 {
     struct ensemble *e = read_ensemble(TWICE, "1");
