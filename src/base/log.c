@@ -79,17 +79,6 @@ bool log_enabled(enum log_level level)
     return atomic_load_explicit(&log_levels, memory_order_relaxed) & BIT(level);
 }
 
-bool log_level_parse(struct str s, enum log_level *out)
-{
-    for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
-        if (str_eq_c(s, level_names[i].json)) {
-            *out = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- pieces of a line ---- */
 
 /* All of it or nothing, so that a cut never falls inside an escape or a character; `keep` bytes more must stay free. */

@@ -47,7 +47,6 @@ struct log_field {
 void log_init(const char *role, enum log_level level, enum log_format format, int fd);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *text, const struct log_field *fields, size_t fields_len);
-bool log_level_parse(struct str s, enum log_level *out); /* debug info warn error off */
 
 /* What may change while the process runs, by any thread. Levels may be chosen one by one; verbose 0 means no debug lines. */
 struct log_choice {

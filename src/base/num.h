@@ -9,7 +9,6 @@
 /* Parses one JSON number at p (end: first byte not to be used; BUF_PAD readable bytes behind it). Returns the byte behind the
  * number, or NULL when there is none. Values out of range become +-infinity: the caller decides. */
 const char *num_parse_f64(const char *p, const char *end, double *out);
-const char *num_parse_f32(const char *p, const char *end, float *out);
 
 /* Shortest round-trip text. out has at least NUM_FLOAT_MAX bytes; returns the length (no NUL). NaN and infinities are written
  * NaN, Infinity, -Infinity. Whole values are written without a fraction ("3" for 3.0f). */

@@ -208,14 +208,3 @@ const char *num_parse_f64(const char *p, const char *end, double *out)
         *out = num_hard_f64(&d, p, stop);
     return stop;
 }
-
-const char *num_parse_f32(const char *p, const char *end, float *out)
-{
-    struct num_decimal d;
-    if (p >= end)
-        return NULL;
-    const char *stop = num_scan(p, end, &d);
-    if (stop && !num_easy_f32(&d, out))
-        *out = num_hard_f32(&d, p, stop);
-    return stop;
-}

@@ -425,12 +425,6 @@ enum err_code settings_load_places(const char *path, const struct setting *table
     return code;
 }
 
-enum err_code settings_load(const char *path, const struct setting *table, void *out, size_t size, struct arena *a,
-                            struct err *err)
-{
-    return settings_load_places(path, table, out, size, a, NULL, err);
-}
-
 struct setting_found settings_find(const struct setting *table, const char *key)
 {
     struct setting_found found = {0};

@@ -6,7 +6,7 @@
  *                     .help = "Pending connections."),
  *         {0}};
  *
- * settings_load reads a YAML file (libyaml events; anchors, aliases, tags and duplicate keys are refused) into a struct by such
+ * settings_load_places reads a YAML file (libyaml events; anchors, aliases, tags and duplicate keys are refused) into a struct by such
  * tables, nested by sections and maps. Every error has file:line:column, the key's path, and a remedy (nearest known key
  * for a typo). Defaults are filled before. All text goes into the arena; members that no table names are left alone, so that
  * the struct may own the arena. Limits: SETTINGS_*_MAX below. A value that is empty, `~` or `null` is an error for a scalar
@@ -108,17 +108,14 @@ struct setting_places {
     size_t index_cap;
 };
 
-/* Fills *out (of `size` bytes) with defaults, then with the file's content. */
-enum err_code settings_load(const char *path, const struct setting *table, void *out, size_t size, struct arena *a,
-                            struct err *err);
-/* The same from memory; name stands for the file in errors. */
-enum err_code settings_parse(const char *name, struct str yaml, const struct setting *table, void *out, size_t size,
-                             struct arena *a, struct err *err);
-/* As settings_parse, and remembers where each key stood (in the arena). places may be NULL. */
-enum err_code settings_parse_places(const char *name, struct str yaml, const struct setting *table, void *out,
-                                    size_t size, struct arena *a, struct setting_places *places, struct err *err);
+/* Fills *out (of `size` bytes) with defaults, then with the file's content, and remembers where each key stood (in the arena). places may be NULL. */
 enum err_code settings_load_places(const char *path, const struct setting *table, void *out, size_t size,
                                    struct arena *a, struct setting_places *places, struct err *err);
+/* The same from memory; name stands for the file in errors. */
+enum err_code settings_parse_places(const char *name, struct str yaml, const struct setting *table, void *out,
+                                    size_t size, struct arena *a, struct setting_places *places, struct err *err);
+enum err_code settings_parse(const char *name, struct str yaml, const struct setting *table, void *out, size_t size,
+                             struct arena *a, struct err *err);
 /* The place of a path, or of the nearest one around it ("models.iris" for "models.iris.path"); NULL: none. */
 const struct setting_place *settings_place(const struct setting_places *places, const char *path);
 /* One more, that stood nowhere in the file: line 0. */

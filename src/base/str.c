@@ -58,14 +58,6 @@ bool str_contains(struct str s, struct str part)
     return s.n >= part.n && memmem(s.p, s.n, part.p, part.n) != NULL;
 }
 
-int str_cmp(struct str a, struct str b)
-{
-    int order = bytes_cmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-    if (order != 0)
-        return order;
-    return a.n < b.n ? -1 : a.n > b.n;
-}
-
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';

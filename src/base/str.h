@@ -25,7 +25,6 @@ bool str_eq_nocase(struct str a, struct str b); /* ASCII only */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 bool str_contains(struct str s, struct str part);
-int str_cmp(struct str a, struct str b);                 /* byte order, as strcmp */
 struct str str_trim(struct str s);                       /* spaces and tabs at both ends */
 struct str str_sub(struct str s, size_t from, size_t n); /* clipped to s */
 ptrdiff_t str_chr(struct str s, char c);                 /* index of the first c, or -1 */

@@ -50,6 +50,9 @@ void ask_error(struct fetch_response *r, struct err *err)
         (void)err_set(err, code, "%.*s", (int)(text.n < 300 ? text.n : 300), text.p);
     else
         (void)err_set(err, code, "the server answers %d, without a reason", r->status);
+    struct str type = fetch_header(r, "content-type");
+    if (!text.n && type.n && !str_starts(type, STR("application/json")))
+        (void)err_remedy(err, "it sends %.*s: is quern at that address?", (int)(type.n < 60 ? type.n : 60), type.p);
     if (remedy.n)
         (void)err_remedy(err, "%.*s", (int)(remedy.n < 230 ? remedy.n : 230), remedy.p);
     arena_done(&a);

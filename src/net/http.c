@@ -89,11 +89,6 @@ void http_respond_json(struct http_req *req, int status, struct str json)
     http_respond(req, status, STR("application/json"), NULL, 0, &json, 1);
 }
 
-void http_respond_text(struct http_req *req, int status, struct str text)
-{
-    http_respond(req, status, STR("text/plain; charset=utf-8"), NULL, 0, &text, 1);
-}
-
 bool http_accepts_gzip(struct http_req *req)
 {
     return coding_accepts_gzip(exchange_of(req)->head.accept_encoding);

@@ -79,7 +79,6 @@ struct str http_query_get(struct http_req *req, const char *name);
 void http_respond(struct http_req *req, int status, struct str content_type, const struct http_header *extra,
                   size_t extra_len, const struct str *parts, size_t parts_len);
 void http_respond_json(struct http_req *req, int status, struct str json);
-void http_respond_text(struct http_req *req, int status, struct str text);
 /* {"error": text, "code": status, "remedy": ..., "request_id": ...}, the form of all our APIs but /predict. */
 void http_respond_err(struct http_req *req, const struct err *err);
 /* The Retry-After header for 429 and 503: whole seconds, at least 1. Its value lies in out. */

@@ -209,12 +209,3 @@ TEST(log_lines_of_threads_do_not_mix)
     EXPECT_EQ(lines, 2000);
     close(fd);
 }
-
-TEST(log_level_parse_knows_its_names)
-{
-    enum log_level level = LOG_LEVEL_ERROR;
-    EXPECT(log_level_parse(STR("debug"), &level) && level == LOG_LEVEL_DEBUG);
-    EXPECT(log_level_parse(STR("off"), &level) && level == LOG_LEVEL_OFF);
-    EXPECT(!log_level_parse(STR("WARN"), &level) && !log_level_parse(STR(""), &level));
-    EXPECT_EQ(level, LOG_LEVEL_OFF);
-}

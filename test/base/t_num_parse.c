@@ -18,6 +18,18 @@
 
 #define TEXT_MAX 1300
 
+/* As json_numbers.c reads floats. */
+static const char *parse_f32(const char *p, const char *end, float *out)
+{
+    struct num_decimal d;
+    if (p >= end)
+        return NULL;
+    const char *stop = num_scan(p, end, &d);
+    if (stop && !num_easy_f32(&d, out))
+        *out = num_hard_f32(&d, p, stop);
+    return stop;
+}
+
 static void check_text(const char *text)
 {
     static char padded[TEXT_MAX + BUF_PAD];
@@ -26,7 +38,7 @@ static void check_text(const char *text)
     memset(padded + n, 0, BUF_PAD);
     float f = 0, f_want = strtof(text, NULL);
     double d = 0, d_want = strtod(text, NULL);
-    if (num_parse_f32(padded, padded + n, &f) != padded + n || memcmp(&f, &f_want, sizeof f) != 0)
+    if (parse_f32(padded, padded + n, &f) != padded + n || memcmp(&f, &f_want, sizeof f) != 0)
         FAIL("%s as float: got %a, want %a", text, (double)f, (double)f_want);
     if (num_parse_f64(padded, padded + n, &d) != padded + n || memcmp(&d, &d_want, sizeof d) != 0)
         FAIL("%s as double: got %a, want %a", text, d, d_want);
@@ -178,7 +190,7 @@ static ptrdiff_t parsed_len(const char *text, size_t n)
     memset(padded, '7', sizeof padded); /* more digits behind the end must not be taken */
     memcpy(padded, text, n);
     float f = -1;
-    const char *stop = num_parse_f32(padded, padded + n, &f);
+    const char *stop = parse_f32(padded, padded + n, &f);
     return stop ? stop - padded : -1;
 }
 

@@ -470,13 +470,13 @@ TEST(settings_load_reads_files_only)
     const char *dir = t_tmpdir();
     arena_init(&arena, 4096, 1 << 20);
     (void)snprintf(path, sizeof path, "%s/q.yaml", dir);
-    EXPECT_EQ(settings_load(path, table, &c, sizeof c, &arena, &err), ERR_NOT_FOUND);
+    EXPECT_EQ(settings_load_places(path, table, &c, sizeof c, &arena, NULL, &err), ERR_NOT_FOUND);
     EXPECT(strstr(err.text, path));
-    EXPECT_EQ(settings_load(dir, table, &c, sizeof c, &arena, &err), ERR_INVALID);
+    EXPECT_EQ(settings_load_places(dir, table, &c, sizeof c, &arena, NULL, &err), ERR_INVALID);
     EXPECT(strstr(err.text, "not a regular file"));
     FILE *f = fopen(path, "w");
     EXPECT(f && fputs("count: 12\n", f) >= 0 && fclose(f) == 0);
-    EXPECT_EQ(settings_load(path, table, &c, sizeof c, &arena, &err), ERR_OK);
+    EXPECT_EQ(settings_load_places(path, table, &c, sizeof c, &arena, NULL, &err), ERR_OK);
     EXPECT_EQ(c.count, 12);
 }
 

@@ -425,3 +425,26 @@ def test_stale_files_of_a_dead_server_do_not_matter(serve, tmp_path):
     s = serve("builtin:identity", data=tmp_path / "data")
     assert s.predict("identity", [1]).status == 200
     assert s.status()["crashes"] == []
+
+
+def test_a_command_that_reaches_another_server_says_so():
+    import http.server
+    import threading
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(502)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"<p/>")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        r = quern.cli("request", "x", "--url", f"http://127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert r.returncode == 1 and "the server answers 502, without a reason" in r.stderr, r
+    assert "it sends text/html: is quern at that address?" in r.stderr, r

@@ -77,13 +77,18 @@ static void steal(const struct http_req *req)
     EXPECT_EQ(recv(fd, bytes, sizeof bytes, MSG_DONTWAIT), 1000);
 }
 
+void rig_text(struct http_req *req, int status, struct str text)
+{
+    http_respond(req, status, STR("text/plain; charset=utf-8"), NULL, 0, &text, 1);
+}
+
 static void handle(struct http_req *req, void *arg)
 {
     struct rig *r = arg;
     r->requests++;
     r->away = req->body_away;
     if (str_eq_c(req->path, "/hello")) {
-        http_respond_text(req, 200, STR("hello\n"));
+        rig_text(req, 200, STR("hello\n"));
     } else if (str_eq_c(req->path, "/echo")) {
         for (int i = 0; i < BUF_PAD; i++)
             EXPECT_EQ(req->body.p[req->body.n + (size_t)i], 0);
@@ -278,6 +283,6 @@ bool rig_read_all(struct rig *r, int fd, int ms)
 
 void rig_answer(struct rig *r, int i, const char *text)
 {
-    http_respond_text(r->later[i], 200, str_c(text));
+    rig_text(r->later[i], 200, str_c(text));
     r->later[i] = NULL;
 }

@@ -31,9 +31,10 @@ void rig_init(struct rig *r);
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r); /* checks that nothing is left over */
 void rig_turn(struct rig *r, int ms);
-int rig_connect(struct rig *r);                          /* TCP */
-int rig_connect_unix(struct rig *r);                     /* UNIX socket */
-void rig_write(struct rig *r, int fd, struct str bytes); /* all of it, turning the loop */
+void rig_text(struct http_req *req, int status, struct str text); /* for handlers: answers */
+int rig_connect(struct rig *r);                                   /* TCP */
+int rig_connect_unix(struct rig *r);                              /* UNIX socket */
+void rig_write(struct rig *r, int fd, struct str bytes);          /* all of it, turning the loop */
 void rig_send(struct rig *r, int fd, const char *text);
 /* Reads until r->in holds n times `text` (then true) or the connection ends or `ms` pass (false). r->in starts empty. */
 bool rig_expect(struct rig *r, int fd, const char *text, int n, int ms);

@@ -11,6 +11,7 @@
 #include "net/fetch.h"
 #include "net/router.h"
 #include "net/server.h"
+#include "rig.h"
 #include "t.h"
 
 /* ---- A server in a thread of its own ---- */
@@ -32,7 +33,7 @@ static void show(struct http_req *req, const struct route_match *m, void *arg)
     buf_printf(&b, "%s %s", (const char *)arg, http_method_name(req->method));
     for (int i = 0; i < m->captures_len; i++)
         buf_printf(&b, " [%.*s]", STR_F(m->captures[i]));
-    http_respond_text(req, 200, buf_view(&b));
+    rig_text(req, 200, buf_view(&b));
     buf_done(&b);
 }
 
@@ -82,7 +83,7 @@ static void on_stop(uv_async_t *a)
     struct host *h = a->data;
     server_free(h->server);
     if (pending)
-        http_respond_text(pending, 200, STR("too late"));
+        rig_text(pending, 200, STR("too late"));
     pending = NULL;
     uv_close((uv_handle_t *)a, NULL);
 }
