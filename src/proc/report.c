@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,11 @@
 
 #define REPORT_MAGIC 0x71637273u
 #define STACK_BYTES  (64 * 1024)
+#define SHOWN_MAX    16u /* requests of one report */
 
-static struct report_shm *mine; /* the child's own segment */
-static const void *own_base;    /* where this program is loaded */
+static struct report_shm *mine;         /* the child's own segment */
+static const void *own_base;            /* where this program is loaded */
+static _Thread_local uint32_t my_place; /* in mine->work, + 1; 0: none yet */
 
 enum err_code report_create(int *out_fd, struct report_shm **out, struct err *err)
 {
@@ -46,7 +49,10 @@ void report_unmap(struct report_shm *r)
 
 void report_clear(struct report_shm *r)
 {
-    memset(r, 0, sizeof *r);
+    uint32_t threads = atomic_load(&r->threads); /* the others have not been touched, and take no memory */
+    memset(r, 0, offsetof(struct report_shm, work));
+    for (uint32_t i = 0; i < threads && i < REPORT_THREADS_MAX; i++)
+        atomic_store(&r->work[i].len, 0);
     r->magic = REPORT_MAGIC;
 }
 
@@ -92,6 +98,7 @@ static void on_fatal_signal(int sig, siginfo_t *info, void *context)
 {
     (void)signal(sig, SIG_DFL);
     mine->signal = sig;
+    mine->crashed_thread = my_place;
     mine->address = sig == SIGSEGV || sig == SIGBUS ? (uint64_t)(uintptr_t)info->si_addr : 0;
     atomic_store(&mine->crashed, 1);
     note_stack(fault_address(context));
@@ -110,6 +117,7 @@ enum err_code report_install(struct err *err)
         return err_wrap(err, "crash report segment");
     report_unmap(mine); /* a worker's: that of the process it was forked from */
     mine = p;
+    my_place = 0;
     check_panic_hook = on_check_failed;
     Dl_info info;
     if (dladdr((void *)(uintptr_t)&mine, &info))
@@ -133,12 +141,17 @@ void report_requests(const char *const *ids, size_t n)
 {
     if (!mine)
         return;
+    if (my_place == 0)
+        my_place = atomic_fetch_add(&mine->threads, 1) + 1;
+    if (my_place > REPORT_THREADS_MAX)
+        return;
     if (n > REPORT_REQUESTS_MAX)
         n = REPORT_REQUESTS_MAX;
-    atomic_store(&mine->requests_len, 0);
+    struct report_work *work = &mine->work[my_place - 1];
+    atomic_store(&work->len, 0);
     for (size_t i = 0; i < n; i++)
-        (void)str_copy(mine->requests[i], sizeof mine->requests[i], str_c(ids[i]));
-    atomic_store(&mine->requests_len, (uint32_t)n);
+        (void)str_copy(work->ids[i], sizeof work->ids[i], str_c(ids[i]));
+    atomic_store(&work->len, (uint32_t)n);
 }
 
 /* Text from the segment: bounded, printable. */
@@ -191,6 +204,27 @@ static void write_stack(const struct report_shm *r, struct json_writer *w)
     jw_array_end(w);
 }
 
+/* Of the thread that crashed, or of all when the process was ended from outside. */
+static void write_requests(const struct report_shm *r, struct json_writer *w)
+{
+    char id[sizeof r->work[0].ids[0]];
+    struct str first = STR("");
+    uint32_t shown = 0;
+    uint32_t threads = atomic_load(&r->threads), crashed = atomic_load(&r->crashed) ? r->crashed_thread : 0;
+    jw_key(w, "request_ids");
+    jw_array(w);
+    for (uint32_t t = 0; t < threads && t < REPORT_THREADS_MAX; t++) {
+        uint32_t n = atomic_load(&r->work[t].len);
+        bool is_asked = crashed == 0 || crashed == t + 1;
+        for (uint32_t i = 0; is_asked && i < n && i < REPORT_REQUESTS_MAX && shown < SHOWN_MAX; i++, shown++) {
+            jw_str(w, clean(r->work[t].ids[i], sizeof id, id));
+            first = first.n == 0 ? (struct str){r->work[t].ids[i], sizeof id} : first;
+        }
+    }
+    jw_array_end(w);
+    jw_kv_str(w, "request_id", first.n > 0 ? clean(first.p, first.n, id) : first);
+}
+
 void report_write(const struct report_shm *r, const struct report_about *a, struct buf *out)
 {
     struct json_writer w;
@@ -211,15 +245,7 @@ void report_write(const struct report_shm *r, const struct report_about *a, stru
     jw_kv_i64(&w, "signal", sig);
     jw_kv_c(&w, "signal_name", name);
     write_reason(r, a, &w);
-    char id[sizeof r->requests[0]];
-    uint32_t n = atomic_load(&r->requests_len);
-    n = n <= REPORT_REQUESTS_MAX ? n : REPORT_REQUESTS_MAX;
-    jw_kv_str(&w, "request_id", n > 0 ? clean(r->requests[0], sizeof id, id) : STR(""));
-    jw_key(&w, "request_ids");
-    jw_array(&w);
-    for (uint32_t i = 0; i < n; i++)
-        jw_str(&w, clean(r->requests[i], sizeof id, id));
-    jw_array_end(&w);
+    write_requests(r, &w);
     write_stack(r, &w);
     jw_object_end(&w);
 }

@@ -11,7 +11,8 @@
 
 #define REPORT_FD           4
 #define REPORT_FRAMES_MAX   32
-#define REPORT_REQUESTS_MAX 4
+#define REPORT_REQUESTS_MAX 4  /* of one thread's run */
+#define REPORT_THREADS_MAX  64 /* that run something: all threads of an edge may, with inline models */
 
 struct report_frame {
     uint64_t address, offset;
@@ -27,8 +28,12 @@ struct report_shm {
     char text[512];   /* CHECK's text */
     uint32_t frames_len;
     struct report_frame frames[REPORT_FRAMES_MAX];
-    _Atomic uint32_t requests_len; /* requests being worked on */
-    char requests[REPORT_REQUESTS_MAX][40];
+    _Atomic uint32_t threads; /* that have noted requests so far */
+    uint32_t crashed_thread;  /* whose it is: its place in work + 1; 0: not known, or none that runs something */
+    struct report_work {
+        _Atomic uint32_t len; /* requests being worked on */
+        char ids[REPORT_REQUESTS_MAX][40];
+    } work[REPORT_THREADS_MAX];
 };
 
 enum err_code report_create(int *out_fd, struct report_shm **out, struct err *err); /* master */
@@ -37,7 +42,7 @@ void report_clear(struct report_shm *r);                                        
 
 /* In the child, once: maps REPORT_FD, installs handlers for SIGSEGV SIGBUS SIGILL SIGFPE SIGABRT SIGSYS on an alternate stack, sets check_panic_hook. */
 enum err_code report_install(struct err *err);
-/* The requests that the process works on from now on (cut to REPORT_REQUESTS_MAX); n = 0 when it is done with them. */
+/* The requests that the calling thread works on from now on (cut to REPORT_REQUESTS_MAX); n = 0 when it is done with them. */
 void report_requests(const char *const *ids, size_t n);
 
 /* One crash as JSON, for the crash folder and the status. wait_status as from waitpid. */

@@ -1,6 +1,7 @@
 #include "proc/report.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,6 +238,54 @@ TEST(request_ids_are_bounded)
     done();
 }
 
+static pthread_barrier_t noted;
+
+static void *neighbour(void *arg)
+{
+    const char *ids[] = {arg};
+    report_requests(ids, 1);
+    (void)pthread_barrier_wait(&noted);
+    while (pause() < 0)
+        ;
+    return NULL;
+}
+
+/* An edge with inline models. */
+static void note_in_three_threads(void)
+{
+    static char names[2][8] = {"left", "right"};
+    pthread_t thread;
+    CHECK(pthread_barrier_init(&noted, NULL, 3) == 0);
+    note_requests();
+    for (size_t i = 0; i < 2; i++)
+        CHECK(pthread_create(&thread, NULL, neighbour, names[i]) == 0);
+    (void)pthread_barrier_wait(&noted);
+}
+
+static void life_threads_segv(void)
+{
+    note_in_three_threads();
+    t_report_fault();
+}
+
+static void life_threads_killed(void)
+{
+    note_in_three_threads();
+    (void)kill(getpid(), SIGKILL);
+}
+
+TEST(requests_of_several_threads_are_told_apart)
+{
+    EXPECT_MEMBER(report_of(life_threads_segv, NULL), "request_ids", "[\"req-a\",\"req-b\"]");
+    done();
+    struct str json = report_of(life_threads_killed, NULL);
+    EXPECT_MEMBER(json, "request_id", "\"req-a\"");
+    EXPECT_PART(json, "request_ids", "[\"req-a\",\"req-b\",");
+    EXPECT_PART(json, "request_ids", "\"left\"");
+    EXPECT_PART(json, "request_ids", "\"right\"");
+    done();
+}
+
 TEST(without_a_segment_notes_go_nowhere)
 {
     note_requests(); /* in tests and in the master */
@@ -280,8 +329,10 @@ TEST(lengths_that_lie)
     (void)fd_close(fd);
     atomic_store(&shm->crashed, 1);
     shm->frames_len = UINT32_MAX;
-    atomic_store(&shm->requests_len, UINT32_MAX);
-    memset(shm->requests, 'r', sizeof shm->requests);
+    atomic_store(&shm->threads, UINT32_MAX);
+    memset(shm->work, 0xFF, sizeof shm->work); /* of each thread more than it has room for */
+    for (size_t i = 0; i < REPORT_THREADS_MAX; i++)
+        memset(shm->work[i].ids, 'r', sizeof shm->work[i].ids);
     memset(shm->frames, 's', sizeof shm->frames);
     memset(shm->text, 't', sizeof shm->text);
     struct str json = written(SIGABRT);
@@ -306,7 +357,7 @@ TEST(lengths_that_lie)
     }
     EXPECT_EQ(json_end(&r), ERR_OK);
     EXPECT_EQ(frames, REPORT_FRAMES_MAX);
-    EXPECT_EQ(requests, REPORT_REQUESTS_MAX);
+    EXPECT_EQ(requests, 16);
     done();
 }
 
