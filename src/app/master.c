@@ -123,6 +123,7 @@ static enum err_code start(struct master *m, struct err *err)
     if (lives_start(m, err)) /* workers first: loading a model takes longest */
         return err->code;
     budget_tick(m, clock_now_ns());
+    stems_decide(m);
     child_start(m, &m->edge);
     return ERR_OK;
 }
@@ -255,6 +256,7 @@ static void wait_once(struct master *m)
     ensembles_tick(m);
     cache_tick(m, clock_now_ns());
     budget_tick(m, clock_now_ns());
+    stems_decide(m);
     lives_sweep(m);
     if (m->status_dirty)
         status_write(m);

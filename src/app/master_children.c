@@ -166,7 +166,6 @@ void child_start(struct master *m, struct child *c)
 void child_signal_drain(struct master *m, struct child *c)
 {
     c->waits_for_stem = false; /* or it would still start when the stem is ready */
-    c->waits_for_stem = false;
     if (c->pid == 0) {
         set_state(m, c, CHILD_STOPPED);
         return;
@@ -472,7 +471,7 @@ static void tick_child(struct master *m, struct child *c, uint64_t now_ns)
 {
     if (c->state == CHILD_WAITING && c->start_at_ns <= now_ns && !m->stopping)
         child_start(m, c);
-    if (c->waits_for_stem && !m->stopping && !stem_is_starting(m, c))
+    if (c->waits_for_stem && !m->stopping && !stem_is_awaited(m, c))
         child_start(m, c);
     if (c->pid == 0 || c->kill_at_ns == 0 || c->kill_at_ns > now_ns)
         return;

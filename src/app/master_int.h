@@ -120,6 +120,9 @@ struct life {
     int children_len, children_room; /* those behind children_len have no process */
 };
 
+/* UNDECIDED: workers wait; how many, is known at the end of this turn of the loop. BEHIND: to be opened when nothing starts any more. */
+enum stem_plan { STEM_UNPLANNED, STEM_UNDECIDED, STEM_BEHIND };
+
 /* A process in which an engine is open, for workers to be forked from. */
 struct stem {
     struct stem *next;
@@ -127,6 +130,10 @@ struct stem {
     struct child child;
     struct hash128 engine_id; /* of the engine's file when it was opened */
     uint64_t used_ns;         /* a model of its backend was there */
+    enum stem_plan plan;
+    bool is_behind;           /* it was started while nobody waited for it, and opens its engine at low priority */
+    uint64_t open_at_ns;      /* STEM_BEHIND; 0: something starts still */
+    struct child *goes_alone; /* within decide() */
 };
 
 struct master {
@@ -183,8 +190,9 @@ uint64_t children_next_ns(const struct master *m, uint64_t now_ns); /* when to t
 const char *child_state_name(enum child_state s);
 
 /* master_stems.c */
-bool stem_prepare(struct master *m, struct child *c); /* true: one for this worker is starting, wait for it */
-bool stem_is_starting(const struct master *m, const struct child *c);
+bool stem_prepare(struct master *m, struct child *c); /* true: the worker is to wait, see stem_is_awaited */
+bool stem_is_awaited(const struct master *m, const struct child *c);
+void stems_decide(struct master *m); /* everything that is to start now waits: which of them go without */
 /* Sets pid and channel of the worker. False: start it in another way. */
 bool stem_fork(struct master *m, struct child *c, const char *title, uint64_t data_bytes_max);
 void stem_told(struct master *m, struct child *c, enum channel_type type, struct str text);

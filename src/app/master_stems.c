@@ -1,5 +1,8 @@
 /* Stems: for each engine in use one process that has it open, from which workers are forked. They are help only: whatever is wrong with one, workers start
- * without it, by exec. */
+ * without it, by exec.
+ *
+ * A stem costs as much as a worker's own opening of the engine. So where one worker is to start and no stem is there, the worker does not wait for one: it starts by exec, and
+ * the stem is opened behind it, when nothing starts any more, by a thread of low priority. Where several are to start at once, all wait for it. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,9 +23,11 @@
 #include "sys/spawn.h"
 
 #define START_NS  (10 * NS_PER_S)
-#define ANSWER_NS (1 * NS_PER_S)  /* forking takes a millisecond; the master waits for it */
-#define IDLE_NS   (60 * NS_PER_S) /* without a model of its engine */
-#define LINE_ROOM 200             /* for the command line of a worker */
+#define LATER_NS  (60 * NS_PER_S)   /* the same at low priority: on a busy machine it gets little */
+#define BEHIND_NS (100 * NS_PER_MS) /* from the moment when nothing starts any more: the first requests come then */
+#define ANSWER_NS (1 * NS_PER_S)    /* forking takes a millisecond; the master waits for it */
+#define IDLE_NS   (60 * NS_PER_S)   /* without a model of its engine */
+#define LINE_ROOM 200               /* for the command line of a worker */
 
 static void set_state(struct master *m, struct stem *s, enum child_state state)
 {
@@ -110,12 +115,14 @@ static enum err_code spawn(struct master *m, struct stem *s, struct err *err)
     return err->code;
 }
 
-static void start(struct master *m, struct stem *s)
+static void start(struct master *m, struct stem *s, bool is_behind)
 {
     struct child *c = &s->child;
     struct err err = {0};
     char text[80];
     uint64_t now = clock_now_ns();
+    s->plan = STEM_UNPLANNED;
+    s->is_behind = is_behind;
     c->kill_reason[0] = '\0';
     c->pinged_ns = 0;
     restart_started(&c->restart, now);
@@ -127,9 +134,10 @@ static void start(struct master *m, struct stem *s)
         set_state(m, s, CHILD_FAILED);
         return;
     }
-    c->kill_at_ns = now + START_NS;
+    c->kill_at_ns = now + (is_behind ? LATER_NS : START_NS);
     set_state(m, s, CHILD_STARTING);
-    (void)snprintf(text, sizeof text, "{\"backend\":\"%s\"}", s->backend->name);
+    (void)snprintf(text, sizeof text, "{\"backend\":\"%s\",\"behind\":%s}", s->backend->name,
+                   is_behind ? "true" : "false");
     child_send(m, c, CHANNEL_LAUNCH, str_c(text), NULL, 0);
 }
 
@@ -146,36 +154,119 @@ void stems_end(struct master *m)
         end(m, s, "stopped");
 }
 
+static struct stem *find_or_add(struct master *m, const struct backend *b)
+{
+    struct stem *s = find(m, b);
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    CHECK(s);
+    *s = (struct stem){.next = m->stems, .backend = b};
+    s->child = (struct child){.role = "stem", .stem = s, .channel = -1, .report_fd = -1, .state = CHILD_STOPPED};
+    m->stems = s;
+    return s;
+}
+
+/* A trial of instances has time; who waits for a model has none, and does not wait for what is opened behind. */
+static bool is_worth_waiting(const struct master *m, const struct stem *s, const struct child *c)
+{
+    return s->child.state == CHILD_STARTING && (!s->is_behind || c == &m->prober);
+}
+
 bool stem_prepare(struct master *m, struct child *c)
 {
     const struct backend *b = backend_of(c->life->config);
     if (!b || !is_warm(c->life) || m->stopping)
         return false;
-    struct stem *s = find(m, b);
     struct hash128 id = engine_id(b);
     if (same_id(id, (struct hash128){0, 0}))
         return false; /* the worker says it better */
-    if (!s) {
-        s = calloc(1, sizeof *s);
-        CHECK(s);
-        *s = (struct stem){.next = m->stems, .backend = b};
-        s->child = (struct child){.role = "stem", .stem = s, .channel = -1, .report_fd = -1, .state = CHILD_STOPPED};
-        m->stems = s;
-    }
+    struct stem *s = find_or_add(m, b);
     s->used_ns = clock_now_ns();
     if (s->child.pid != 0 && !same_id(id, s->engine_id))
         end(m, s, "the engine's file has changed");
+    if (s->goes_alone == c)
+        return false;
     bool is_new = s->child.pid == 0 &&
                   (s->child.state == CHILD_STOPPED || (s->child.state == CHILD_FAILED && !same_id(id, s->engine_id)));
-    if (is_new)
-        start(m, s);
-    return s->child.state == CHILD_STARTING;
+    if (is_new && s->plan == STEM_BEHIND)
+        start(m, s, false); /* the second one: now it is worth it */
+    else if (is_new)
+        s->plan = STEM_UNDECIDED;
+    return s->plan == STEM_UNDECIDED || is_worth_waiting(m, s, c);
 }
 
-bool stem_is_starting(const struct master *m, const struct child *c)
+bool stem_is_awaited(const struct master *m, const struct child *c)
 {
     const struct stem *s = stem_of(m, c);
-    return s && s->child.state == CHILD_STARTING;
+    return s && (s->plan == STEM_UNDECIDED || is_worth_waiting(m, s, c));
+}
+
+/* ---- when ---- */
+
+static bool waits_for(const struct master *m, const struct stem *s, const struct child *c)
+{
+    return c->life && c->waits_for_stem && stem_of(m, c) == s;
+}
+
+/* How many wait for this stem; *one is one of them. */
+static int waiting(struct master *m, const struct stem *s, struct child **one)
+{
+    int n = 0;
+    for (struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            if (waits_for(m, s, &l->children[i])) {
+                *one = &l->children[i];
+                n++;
+            }
+    return n;
+}
+
+/* All that are to start now are known. */
+static void decide(struct master *m, struct stem *s)
+{
+    struct child *one = NULL;
+    int n = waiting(m, s, &one);
+    bool is_tried = waits_for(m, s, &m->prober);
+    s->plan = STEM_BEHIND;
+    if (n > 1 || is_tried) {
+        start(m, s, false);
+    } else if (n == 1) {
+        s->goes_alone = one;
+        child_start(m, one);
+        s->goes_alone = NULL;
+    }
+}
+
+void stems_decide(struct master *m)
+{
+    for (struct stem *s = m->stems; s && !m->stopping; s = s->next)
+        if (s->plan == STEM_UNDECIDED)
+            decide(m, s);
+}
+
+static bool nothing_starts(const struct master *m)
+{
+    if (m->edge.state != CHILD_READY)
+        return false;
+    for (const struct life *l = m->lives; l; l = l->next)
+        for (int i = 0; i < l->children_len; i++)
+            if (l->children[i].state == CHILD_STARTING)
+                return false;
+    return true;
+}
+
+static void tick_plan(struct master *m, struct stem *s, uint64_t now_ns)
+{
+    if (s->plan != STEM_BEHIND)
+        return;
+    if (s->open_at_ns == 0 && nothing_starts(m))
+        s->open_at_ns = now_ns + BEHIND_NS;
+    if (s->open_at_ns == 0 || s->open_at_ns > now_ns)
+        return;
+    s->open_at_ns = 0;
+    if (nothing_starts(m))
+        start(m, s, true);
 }
 
 /* ---- forking ---- */
@@ -302,8 +393,11 @@ static void tick(struct master *m, struct stem *s, uint64_t now_ns)
     bool is_wanted = now_ns < s->used_ns + IDLE_NS && m->snapshot->config.warm_engines;
     if (!is_wanted && (c->pid != 0 || c->state == CHILD_WAITING) && c->state != CHILD_DRAINING)
         end(m, s, "not in use");
+    if (!is_wanted)
+        s->plan = STEM_UNPLANNED;
+    tick_plan(m, s, now_ns);
     if (c->state == CHILD_WAITING && c->start_at_ns <= now_ns)
-        start(m, s);
+        start(m, s, true);
     if (c->state == CHILD_STARTING && c->kill_at_ns <= now_ns) {
         c->kill_at_ns = UINT64_MAX;
         child_kill(c, "did not open its engine in time", false);
@@ -320,10 +414,11 @@ uint64_t stems_next_ns(const struct master *m)
 {
     uint64_t next = UINT64_MAX;
     for (const struct stem *s = m->stems; s && !m->stopping; s = s->next) {
-        uint64_t at = s->child.state == CHILD_WAITING    ? s->child.start_at_ns
-                      : s->child.state == CHILD_STARTING ? s->child.kill_at_ns
-                      : s->child.pid != 0                ? s->used_ns + IDLE_NS
-                                                         : UINT64_MAX;
+        uint64_t at = s->plan == STEM_BEHIND && s->open_at_ns ? s->open_at_ns
+                      : s->child.state == CHILD_WAITING       ? s->child.start_at_ns
+                      : s->child.state == CHILD_STARTING      ? s->child.kill_at_ns
+                      : s->child.pid != 0                     ? s->used_ns + IDLE_NS
+                                                              : UINT64_MAX;
         next = at < next ? at : next;
     }
     return next;

@@ -7,23 +7,29 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "app/roles.h"
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "model/backend.h"
 #include "proc/channel.h"
 #include "proc/report.h"
 #include "sys/fd.h"
+
+#define NICE_BEHIND 19 /* while it opens its engine and nobody waits for it */
 
 struct order { /* of CHANNEL_FORK */
     struct str title;
@@ -168,26 +174,65 @@ static int threads_now(void)
     return n;
 }
 
+struct opening {
+    const struct backend *backend;
+    enum err_code code;
+    struct err *err;
+};
+
+static void open_now(struct opening *o)
+{
+    struct backend_load opt = {.name = "stem"};
+    o->code = o->backend->engine_open(&opt, o->err);
+    if (o->code == ERR_OK && o->backend->engine_warm)
+        o->backend->engine_warm();
+}
+
+/* Nice is a thread's own. A process that has lowered itself could not come back without a privilege, nor could the workers that are forked from it. */
+static void *open_behind(void *arg)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE_BEHIND);
+    open_now(arg);
+    return NULL;
+}
+
+static enum err_code open_in_thread(struct opening *o, struct err *err)
+{
+    pthread_t thread;
+    (void)mallopt(M_ARENA_MAX, 1); /* what it allocates is for the workers, which have one heap */
+    if (pthread_create(&thread, NULL, open_behind, o) != 0)
+        return err_set(err, ERR_IO, "cannot start a thread");
+    (void)pthread_join(thread, NULL);
+    struct timespec pause = {.tv_nsec = (long)NS_PER_MS};
+    for (int i = 0; i < 100 && threads_now() > 1; i++) /* the kernel lets go of it a moment later */
+        (void)nanosleep(&pause, NULL);
+    return o->code;
+}
+
 static enum err_code open_engine(struct err *err)
 {
     struct json_reader r;
     struct str key, name = STR("");
-    struct backend_load opt = {.name = "stem"};
+    bool is_behind = false;
     json_init(&r, msg.payload, 4);
     json_object(&r);
     while (json_key(&r, &key)) {
         if (str_eq_c(key, "backend"))
             json_string(&r, &arena, &name);
+        else if (str_eq_c(key, "behind"))
+            json_bool(&r, &is_behind);
         else
             json_skip(&r, NULL);
     }
-    const struct backend *b = json_end(&r) ? NULL : backend_by_name(name);
-    if (!b || !b->engine_open)
+    struct opening o = {.backend = json_end(&r) ? NULL : backend_by_name(name), .err = err};
+    if (!o.backend || !o.backend->engine_open)
         return err_set(err, ERR_INTERNAL, "launch message names no backend with an engine");
-    if (b->engine_open(&opt, err))
+    if (is_behind)
+        (void)open_in_thread(&o, err);
+    else
+        open_now(&o);
+    if (err->code)
         return err->code;
-    if (b->engine_warm)
-        b->engine_warm();
     /* Of several threads a forked process has one, and locks that the others held for ever. */
     return threads_now() == 1 ? ERR_OK : err_set(err, ERR_UNSUPPORTED, "the engine has started threads");
 }

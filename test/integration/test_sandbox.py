@@ -130,7 +130,9 @@ def test_engine_writes_nothing_outside_the_data_folder(serve, tmp_path):
 def test_system_calls_of_a_worker(serve, tmp_path):
     log = tmp_path / "trace"
     calls = "trace=network,openat,open,creat,unlink,rename,renameat,mkdir,connect,execve"
-    s = serve(DATA / "iris.onnx", prefix=["strace", "-ff", "-qq", "-s", "300", "-e", calls, "-o", log])
+    # Two: a first worker alone does not wait for a stem.
+    s = serve(config=f"models: {{iris: {DATA / 'iris.onnx'}, other: {DATA / 'mlp.onnx'}}}",
+              prefix=["strace", "-ff", "-qq", "-s", "300", "-e", calls, "-o", log])
     for _ in range(5):
         assert s.predict("iris", FLOWER).status == 200
     worker, (stem,) = worker_of(s, "iris"), s.pids("stem")
