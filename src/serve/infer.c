@@ -105,9 +105,20 @@ static void waiting_unlink(struct served *m, struct infer *i)
     count_rows(m, i, 0U - i->rows);
 }
 
+/* What was predicted for it, and what came of it. How long one would have taken that was not in time is not known: it counts twice. */
+static void learn_lag(struct served *m, const struct infer *i)
+{
+    bool is_late = i->err.code == ERR_TIMEOUT;
+    uint64_t end = i->err.code == ERR_OK ? i->t_ran_ns : is_late ? i->deadline_ns : 0;
+    if (i->expected_ns > 0 && end > i->t_submit_ns && !i->part_of)
+        lag_learn(&m->schedule.lag[i->priority - 1], i->expected_ns, (end - i->t_submit_ns) * (is_late ? 2 : 1), end);
+}
+
 void infer_end(struct infer *i)
 {
     struct served *m = i->model;
+    if (i->state == INFER_WAITING || i->state == INFER_PLACED)
+        learn_lag(m, i);
     if (i->state == INFER_WAITING) {
         waiting_unlink(m, i);
     } else if (i->state == INFER_PLACED) {
@@ -257,20 +268,36 @@ static uint32_t rows_before(const struct served *m, uint64_t order)
     return rows;
 }
 
+static struct schedule_ask ask_of(const struct infer *i)
+{
+    return (struct schedule_ask){.now_ns = i->t_submit_ns,
+                                 .deadline_ns = i->deadline_ns,
+                                 .client = i->client,
+                                 .priority = i->priority,
+                                 .rows = i->rows};
+}
+
+/* When a request with so many rows ahead of it is answered, about (expected_ns), and at the latest, as far as can be told. */
+static uint64_t finish_behind(struct served *m, struct infer *i, uint32_t ahead)
+{
+    int instances = m->info.instances_ready;
+    uint64_t finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, m->lane.row_cap, instances);
+    struct schedule_ask ask = ask_of(i);
+    i->ahead_rows = ahead;
+    i->expected_ns = finish > i->t_submit_ns ? finish - i->t_submit_ns : 0;
+    double times = lag_times(&m->schedule.lag[i->priority - 1], i->t_submit_ns) + LAG_SPARE;
+    times *= schedule_is_greedy(&m->schedule, &ask) ? SCHEDULE_GREEDY : 1;
+    return i->t_submit_ns + (uint64_t)((double)i->expected_ns * times);
+}
+
 /* What cannot be in time is refused now, with the time after which it could be. An idle model always tries: what was learned may be wrong. */
 static enum err_code check_deadline(struct served *m, struct infer *i)
 {
-    int instances = m->info.instances_ready;
-    uint32_t cap = m->lane.row_cap, ahead = m->rows + rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
-    i->ahead_rows = ahead;
-    if (ahead == 0)
+    uint32_t ahead = m->rows + rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
+    if (ahead == 0 || finish_behind(m, i, ahead) <= i->deadline_ns)
         return ERR_OK;
-    uint64_t finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances);
-    i->expected_ns = finish > i->t_submit_ns ? finish - i->t_submit_ns : 0;
-    if (finish <= i->deadline_ns)
-        return ERR_OK;
-    i->ahead_rows = ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
-    finish = schedule_finish(&m->schedule, i->t_submit_ns, ahead, i->rows, cap, instances);
+    ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
+    uint64_t finish = finish_behind(m, i, ahead);
     if (ahead == 0 || finish <= i->deadline_ns)
         return ERR_OK;
     i->expected_ns = finish - i->t_submit_ns;
@@ -315,15 +342,6 @@ static enum err_code check_queue(struct served *m, struct infer *i)
     (void)refuse_full(m, last);
     infer_end(last);
     return ERR_OK;
-}
-
-static struct schedule_ask ask_of(const struct infer *i)
-{
-    return (struct schedule_ask){.now_ns = i->t_submit_ns,
-                                 .deadline_ns = i->deadline_ns,
-                                 .client = i->client,
-                                 .priority = i->priority,
-                                 .rows = i->rows};
 }
 
 static void set_order(struct served *m, struct infer *i)

@@ -40,6 +40,13 @@ static void adopt(struct lane_block *b)
 }
 
 #define AS_FAST 1.05 /* a difference that measuring at load does not show reliably */
+/* What a run costs beside the engine: claiming, binding, waking, joining the parts. */
+#define RUN_COST_NS (20 * NS_PER_US)
+
+static double whole_ns(const struct model_measure *m)
+{
+    return (double)(m->ns + RUN_COST_NS);
+}
 
 /* The greatest size measured up to which a row costs no more than in runs of row_cap rows. What is shared fills runs of the smallest good size, for the sake of
  * time; but to cut a request that came as one costs copies and further runs. */
@@ -53,7 +60,7 @@ static uint32_t whole_cap_of(const struct lane *l)
         const struct model_measure *m = &l->desc->measures[i];
         if (m->rows == l->row_cap)
             at_cap = m;
-        if (!at_cap || (double)m->ns * at_cap->rows > AS_FAST * (double)at_cap->ns * m->rows)
+        if (!at_cap || whole_ns(m) * at_cap->rows > AS_FAST * whole_ns(at_cap) * m->rows)
             continue;
         cap = m->rows > cap ? m->rows : cap;
     }
@@ -344,6 +351,16 @@ static uint32_t run_size(const struct lane_block *b, uint32_t row0, uint32_t row
     return row0 + padded <= b->rows_max ? padded : rows;
 }
 
+/* A run that would end too late for all of its requests does not begin, where others wait for its place: in time, they are worth more. What was learned may
+ * be too much: a tenth less is believed. */
+static uint64_t latest_start_ns(const struct lane_block *b, uint64_t expires_ns)
+{
+    const struct lane *l = b->lane;
+    bool others_wait = (l->published & ~(1u << b->index)) != 0;
+    uint64_t run_ns = l->cost && others_wait ? (uint64_t)(cost_run_ns(l->cost, b->run_rows) * 0.9) : 0;
+    return expires_ns > run_ns ? expires_ns - run_ns : 1;
+}
+
 /* Fills the control part for rows [row0, row0 + rows) and opens the block. Without a batch dimension rows is 1. */
 static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
 {
@@ -354,7 +371,7 @@ static void open_rows(struct lane_block *b, uint32_t row0, uint32_t rows)
     for (uint32_t k = 0; k < l->desc->inputs_len; k++)
         tell_input(&b->in[k], l->desc->has_batch_dim, row0, b->run_rows, &shm->in[k]);
     shm->rows = b->run_rows;
-    shm->expires_ns = b->alone ? b->alone->deadline_ns : b->expires_ns;
+    shm->expires_ns = latest_start_ns(b, b->alone ? b->alone->deadline_ns : b->expires_ns);
     atomic_store_explicit(&shm->order, b->order, memory_order_relaxed);
     uint64_t ready = l->desc->may_share ? batch_ready_ns(l->policy, rows, b->rows_max, b->opened_ns) : 0;
     atomic_store_explicit(&shm->ready_ns, ready, memory_order_relaxed);

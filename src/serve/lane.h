@@ -5,6 +5,7 @@
 
 #include "serve/batch.h"
 #include "serve/infer.h"
+#include "serve/schedule.h"
 #include "serve/segment.h"
 
 enum lane_use {
@@ -59,6 +60,7 @@ struct lane {
     uint32_t whole_cap; /* a request of so many rows runs as fast as in parts of row_cap; not below row_cap */
     struct lane_block blocks[LANE_BLOCKS];
     const struct batch_policy *policy;
+    const struct cost *cost; /* what runs take; NULL: not known */
     /* Shared blocks that take rows, one for each shape and priority: FILLING, or PUBLISHED and perhaps still OPEN. A request of another shape does not
      * close a batch; when all places are taken the oldest gives way. */
     struct lane_block *current[LANE_CURRENT_MAX];

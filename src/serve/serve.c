@@ -156,6 +156,7 @@ static enum err_code make_ready(struct served *m, struct err *err)
     else
         lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, &sh->desc, &sh->limits.batch);
     m->has_lane = true;
+    m->lane.cost = &m->schedule.cost;
     for (uint32_t i = 0; i < sh->desc.measures_len; i++)
         schedule_expect(&m->schedule, sh->desc.measures[i].rows, sh->desc.measures[i].ns);
     m->info.desc = &sh->desc;

@@ -362,7 +362,7 @@ TEST(a_large_request_is_one_in_the_queue)
 {
     static struct req large[3];
     start(1, 3, NULL);
-    learn(4);
+    learn(2);
     for (int n = 0; n < 3; n++) {
         req_make(&r, &large[n], 100, 1, 0);
         large[n].i->client = 1;

@@ -198,8 +198,58 @@ TEST(predicted_finish)
 {
     start();
     learn();
-    /* 32 rows ahead are two runs of 16: 2 (1 + 1.6) ms; then one row of our own: 1.1 ms */
-    EXPECT_NEAR((double)(schedule_finish(&s, NOW, 32, 1, 16, 1) - NOW), 6.3e6, 2e5);
-    EXPECT_NEAR((double)(schedule_finish(&s, NOW, 32, 1, 16, 2) - NOW), 3.7e6, 2e5);
+    /* 32 rows ahead are two runs of 16: 2 (1 + 1.6) ms; then our own, which others join: 2.6 ms */
+    EXPECT_NEAR((double)(schedule_finish(&s, NOW, 32, 1, 16, 1) - NOW), 7.8e6, 2e5);
+    EXPECT_NEAR((double)(schedule_finish(&s, NOW, 32, 1, 16, 2) - NOW), 5.2e6, 2e5);
+    EXPECT_NEAR((double)(schedule_finish(&s, NOW, 4, 1, 16, 1) - NOW), 0.65e6 + 1.5e6,
+                1e5); /* few are ahead, few join */
     EXPECT_EQ(schedule_finish(&s, NOW, 32, 1, 16, 0), 0);
+}
+
+TEST(lag_grows_at_once_and_shrinks_slowly)
+{
+    struct lag l = {0};
+    EXPECT_NEAR(lag_times(&l, NOW), 1, 1e-9);
+    for (int i = 0; i < 20; i++)
+        lag_learn(&l, 10 * NS_PER_MS, 15 * NS_PER_MS, NOW + (uint64_t)i * NS_PER_MS);
+    uint64_t now = NOW + 20 * NS_PER_MS;
+    EXPECT_NEAR(lag_times(&l, now), 1.5, 0.03);
+    for (int i = 0; i < 20; i++)
+        lag_learn(&l, 10 * NS_PER_MS, 10 * NS_PER_MS, now);
+    EXPECT(lag_times(&l, now) > 1.45);
+    for (int i = 0; i < 10000; i++)
+        lag_learn(&l, 10 * NS_PER_MS, 9 * NS_PER_MS, now);
+    EXPECT_NEAR(lag_times(&l, now), 1, 1e-3);
+}
+
+/* Else who is refused for it would be refused for ever. */
+TEST(lag_is_forgotten_when_nobody_is_admitted)
+{
+    struct lag l = {0};
+    for (int i = 0; i < 100; i++)
+        lag_learn(&l, NS_PER_MS, 1000 * NS_PER_MS, NOW);
+    EXPECT_NEAR(lag_times(&l, NOW), 8, 0.01); /* however long it took */
+    EXPECT(lag_times(&l, NOW + NS_PER_S) < 5);
+    EXPECT(lag_times(&l, NOW + 100 * NS_PER_S) < 1.1);
+}
+
+TEST(who_had_more_than_his_share_is_greedy)
+{
+    start();
+    learn();
+    struct schedule_ask a = ask(1, 1, 100), b = ask(2, 1, 100), c = ask(3, 2, 100);
+    for (int i = 0; i < 30; i++)
+        schedule_charge(&s, &a, 16, 1);
+    EXPECT(!schedule_is_greedy(&s, &a)); /* nobody else is there */
+    for (int i = 0; i < 10; i++)
+        schedule_charge(&s, &b, 16, 1);
+    EXPECT(schedule_is_greedy(&s, &a));
+    EXPECT(!schedule_is_greedy(&s, &b));
+    EXPECT(!schedule_is_greedy(&s, &c)); /* who comes new */
+    a.now_ns += 10 * NS_PER_S;
+    EXPECT(!schedule_is_greedy(&s, &a)); /* that was long ago */
+    a.rows = 65000;
+    for (int i = 0; i < 3; i++)
+        schedule_charge(&s, &a, 16, 1); /* counts have a limit */
+    EXPECT_EQ(s.share.clients, 1);
 }
