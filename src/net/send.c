@@ -8,6 +8,9 @@
 #define CORK_BYTES_MAX 65536u
 #define KEEP_BYTES     16384u
 #define BUFS_MAX       32
+/* Answers up to this size always wait for the end of the loop iteration. Those of a batch are then made one after the other and written one after the other, which
+ * is kinder to caches and to clients' cores, that sleep less in between; and one plain write of a copy costs less than one of several pieces. */
+#define SMALL_BYTES_MAX 4096u
 
 static size_t total_of(const uv_buf_t *bufs, size_t n)
 {
@@ -24,8 +27,29 @@ static void break_conn(struct http_conn *c)
     server_mark_dirty(c);
 }
 
+/* Connections have a buffer only while something waits in it; the few in use stay in the caches. */
+static void take_buf(struct http_conn *c)
+{
+    struct server *s = c->server;
+    if (!c->out.p && s->spare_out_len > 0)
+        c->out = s->spare_out[--s->spare_out_len];
+}
+
+static void give_buf(struct http_conn *c)
+{
+    struct server *s = c->server;
+    bool is_kept = c->out.cap > 0 && c->out.cap <= KEEP_BYTES && !c->out.failed && s->spare_out_len < SPARE_OUT_MAX;
+    if (!is_kept) {
+        buf_done(&c->out);
+        return;
+    }
+    s->spare_out[s->spare_out_len++] = c->out;
+    buf_init(&c->out, c->out.max_bytes);
+}
+
 static void append(struct http_conn *c, const uv_buf_t *bufs, size_t n)
 {
+    take_buf(c);
     for (size_t i = 0; i < n; i++)
         buf_add(&c->out, bufs[i].base, bufs[i].len);
     if (c->out.failed)
@@ -110,7 +134,7 @@ static void write_now(struct http_conn *c, const uv_buf_t *bufs, size_t n)
             append(c, &left, 1);
     }
     if (c->out.len == 0)
-        buf_shrink(&c->out, KEEP_BYTES);
+        give_buf(c);
     else if (!c->is_broken)
         write_later(c);
 }
@@ -122,14 +146,14 @@ void send_flush(struct http_conn *c)
     send_settle(c);
 }
 
-/* Bytes leave at once when nothing can join them: the only request in flight, or the last one of a read event. */
+/* Many bytes leave at once when nothing can join them: the only request in flight, or the last one of a read event. */
 static void emit(struct http_conn *c, const uv_buf_t *bufs, size_t n)
 {
     size_t total = total_of(bufs, n);
     c->queued_total += total; /* also when it is lost: then it never counts as sent */
     if (c->state != CONN_OPEN || c->is_broken)
         return;
-    bool may_be_joined = c->is_in_event ? c->has_more : c->queue_len > 1;
+    bool may_be_joined = total <= SMALL_BYTES_MAX || (c->is_in_event ? c->has_more : c->queue_len > 1);
     if (c->is_writing || (may_be_joined && c->out.len + total <= CORK_BYTES_MAX)) {
         append(c, bufs, n);
         if (!c->is_in_event)

@@ -260,6 +260,8 @@ static void release(struct server *s)
         s->conn_pool = c->next;
         free(c);
     }
+    while (s->spare_out_len > 0)
+        buf_done(&s->spare_out[--s->spare_out_len]);
     body_pool_done(&s->bodies);
     coder_done(&s->coder);
     buf_done(&s->head);

@@ -95,6 +95,8 @@ struct listener {
 /* One byte more would not make reads cheaper: the kernel hands over what one window holds. */
 #define READ_BUF_BYTES 65536u
 
+#define SPARE_OUT_MAX 64
+
 struct server {
     uv_loop_t *loop;
     int thread;
@@ -129,6 +131,8 @@ struct server {
     struct deadline_list deadlines[DEADLINE_KINDS];
 
     struct body_pool bodies;
+    struct buf spare_out[SPARE_OUT_MAX]; /* send.c */
+    size_t spare_out_len;
     struct coder coder;
     struct err err;
     struct buf head; /* scratch for the head of an answer */

@@ -98,6 +98,46 @@ TEST(http10_keeps_the_connection_when_asked)
     rig_stop(&r);
 }
 
+/* As those of a batch: each is one small write, and none is sent before all are made. */
+TEST(small_answers_leave_together_at_the_end_of_the_iteration)
+{
+    struct rig r;
+    int fd[3];
+    start(&r);
+    for (int i = 0; i < 3; i++) {
+        fd[i] = rig_connect(&r);
+        rig_send(&r, fd[i], LATER);
+    }
+    EXPECT_EQ(r.later_len, 3);
+    for (int i = 0; i < 3; i++)
+        rig_answer(&r, i, "small");
+    EXPECT_EQ(server_stats(r.server)->bytes_out, 0);
+    EXPECT_EQ(r.done, 0);
+    for (int i = 0; i < 3; i++)
+        EXPECT(rig_expect(&r, fd[i], "small", 1, 1000));
+    EXPECT_EQ(r.done, 3);
+    for (int i = 0; i < 3; i++)
+        (void)close(fd[i]);
+    rig_stop(&r);
+}
+
+TEST(an_answer_too_large_to_be_copied_leaves_at_once)
+{
+    struct rig r;
+    start(&r);
+    int fd = rig_connect(&r);
+    rig_send(&r, fd, LATER);
+    char text[8192];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    rig_answer(&r, 0, text);
+    EXPECT(server_stats(r.server)->bytes_out > sizeof text);
+    EXPECT_EQ(r.done, 1);
+    EXPECT(rig_expect(&r, fd, "xxxx", 1, 1000));
+    (void)close(fd);
+    rig_stop(&r);
+}
+
 TEST(head_request_gets_the_length_and_no_body)
 {
     struct rig r;
