@@ -1,8 +1,10 @@
-/* The reader of ONNX files on arbitrary bytes; and what it lets pass must stay whole when its ZipMaps are taken out. */
+/* The reader of ONNX files on arbitrary bytes; and what it lets pass must stay whole when its ZipMaps are taken out, and can
+ * be described. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "model/onnx_ends.h"
 #include "model/onnx_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -10,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct onnx_info info, again;
+    static struct model_desc desc;
     struct err err = {.code = ERR_OK};
     char *copy = malloc(size + 1); /* exact, so that the sanitizer sees a read behind the end */
     CHECK(copy != NULL);
@@ -29,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         buf_done(&out);
     }
+    enum err_code code = err.code;
+    CHECK(onnx_describe(bytes, NULL, &desc, &err) == ERR_OK || code != ERR_OK || err.code == ERR_UNSUPPORTED);
     free(copy);
     return 0;
 }

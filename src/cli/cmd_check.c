@@ -202,6 +202,7 @@ int cmd_check(const struct args *args, master_run_fn *run)
         return cli_fail(&err, EXIT_USAGE);
     if (config_load(&c, file, &err))
         return refuse(args, &err);
+    config_check_tensors(&c);
     int code = explain(args, &c, file);
     if (code == EXIT_FINE && has_problem(&c))
         code = EXIT_CONFIG;

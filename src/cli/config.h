@@ -163,6 +163,9 @@ enum err_code config_load(struct config *c, const char *file, struct err *err);
 enum err_code config_from_paths(struct config *c, const char *const *paths, size_t paths_len, struct err *err);
 /* One setting from the command line: "threads", "log.level", "models.*.instances" (every model); where: "--instances". */
 enum err_code config_set(struct config *c, const char *key, const char *value, const char *where, struct err *err);
+/* For `quern check`: what can be seen of inputs and outputs without loading models. Those that contradict their file, or in an ensemble each other,
+ * get a `problem`. A load finds the rest. */
+void config_check_tensors(struct config *c);
 void config_log_left_out(const struct config *c);
 enum err_code config_check(struct config *c, struct err *err); /* the checks, again, after config_set */
 void config_done(struct config *c);

@@ -39,6 +39,13 @@ static enum err_code fail_step(const struct graph *g, size_t n, const char *key,
     return fail(g, path, text);
 }
 
+enum err_code config_fail_step(const struct config *c, const struct model_config *m, size_t n, const char *key,
+                               const char *text, struct err *err)
+{
+    struct graph g = {.c = c, .m = m, .steps = m->ensemble.steps.items, .steps_len = m->ensemble.steps.len, .err = err};
+    return fail_step(&g, n, key, text);
+}
+
 static bool has_name(const struct setting_list *list, const char *name)
 {
     const char *const *names = list->items;

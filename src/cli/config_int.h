@@ -26,6 +26,9 @@ enum err_code config_expand(struct config *c, struct model_config *m, struct mod
                             struct err *err);
 /* An ensemble's graph: known members, each tensor from one source, no cycles. */
 enum err_code config_check_ensemble(const struct config *c, const struct model_config *m, struct err *err);
+/* An error at a step of its graph: the place in quern.yaml or in its config.pbtxt. key: "inputs", or "" */
+enum err_code config_fail_step(const struct config *c, const struct model_config *m, size_t n, const char *key,
+                               const char *text, struct err *err);
 /* Ensembles that were read from config.pbtxt: as config_check_ensemble, when all models are known. */
 enum err_code config_check_found_ensembles(struct config *c, struct err *err);
 /* model_warmup of a config.pbtxt. */

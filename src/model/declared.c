@@ -175,7 +175,7 @@ static enum err_code check_dims(const struct declared *d, const struct side *s, 
     int ndim = 0;
     char said[128], has[128];
     bool has_rows = d->max_batch_size > 0 && !t->has_no_rows;
-    if (t->ndim < 0)
+    if (t->ndim < 0 || spec->ndim < 0)
         return ERR_OK;
     tensor_dims_format(spec->dims, spec->ndim, has, sizeof has);
     if (has_rows && (spec->ndim == 0 || spec->dims[0] != -1)) {
@@ -207,7 +207,7 @@ static enum err_code check_side(const struct declared *d, const struct side *s, 
                 spec = &s->specs[k];
         if (!spec)
             return unknown(d, s, t, err);
-        if (t->datatype != DT_NONE && t->datatype != (enum dtype)spec->dtype)
+        if (t->datatype != DT_NONE && spec->dtype != DT_NONE && t->datatype != (enum dtype)spec->dtype)
             return err_set(err, ERR_INVALID, "%s:%u: %s '%.60s': data_type is TYPE_%s, the model has TYPE_%s", d->file,
                            t->line, s->word, t->name, type_name(t->datatype), type_name(spec->dtype));
         if (check_dims(d, s, t, spec, err))

@@ -32,7 +32,7 @@ struct declared {
 bool declared_write(const char *file, const struct triton_config *c, struct buf *out);
 /* From the object that the reader stands before. Texts lie in the arena. */
 void declared_read(struct json_reader *r, struct arena *a, struct declared *out);
-/* Errors name file and line, what is declared and what the model has. */
+/* Errors name file and line, what is declared and what the model has. What the description leaves open (onnx_ends.h) fits all. */
 enum err_code declared_check(const struct declared *d, const struct model_desc *m, struct err *err);
 
 #endif

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/map.h"
 #include "base/utf8.h"
+#include "model/onnx_ends.h"
 #include "model/onnx_schema.h"
 #include "model/onnx_tensor.h"
 
@@ -381,80 +381,23 @@ static enum err_code walk_all(struct walk *w)
 
 /* ---- inputs and outputs of the main graph, which the walk has found to be well formed ---- */
 
-static struct str find_bytes(struct str message, uint32_t number)
+static enum err_code note_end(void *arg, const struct onnx_end *end, struct err *err)
 {
-    struct wire in = wire_of(message);
-    struct wire_field f;
-    struct str found = {NULL, 0};
-    while (wire_next(&in, &f) == WIRE_FIELD)
-        if (f.number == number && f.type == WIRE_BYTES)
-            found = f.bytes;
-    return found;
-}
-
-static bool has_rank(struct str value)
-{
-    struct str type = find_bytes(find_bytes(value, VALUE_TYPE), TYPE_TENSOR);
-    return find_bytes(type, TYPE_TENSOR_SHAPE).p != NULL;
-}
-
-/* Older files list constants among the inputs; these are not for the caller to give. */
-static enum err_code collect_constants(struct walk *w, struct str graph, struct map *names)
-{
-    struct wire in = wire_of(graph);
-    struct wire_field f;
-    while (wire_next(&in, &f) == WIRE_FIELD) {
-        struct str name = {NULL, 0};
-        if (f.number == GRAPH_INITIALIZER)
-            name = find_bytes(f.bytes, TENSOR_NAME);
-        else if (f.number == GRAPH_SPARSE)
-            name = find_bytes(find_bytes(f.bytes, SPARSE_VALUES), TENSOR_NAME);
-        if (name.n > 0 && !map_put(names, name, w))
-            return err_set(w->err, ERR_TOO_LARGE, "the model has too many constants");
-    }
-    return ERR_OK;
-}
-
-static enum err_code collect_ends(struct walk *w, struct str graph, const struct map *constants)
-{
+    struct walk *w = arg;
     struct onnx_info *info = w->info;
-    struct wire in = wire_of(graph);
-    struct wire_field f;
-    while (wire_next(&in, &f) == WIRE_FIELD) {
-        if (f.number != GRAPH_INPUT && f.number != GRAPH_OUTPUT)
+    uint32_t *len = end->is_input ? &info->inputs_len : &info->outputs_len;
+    if (*len == MODEL_TENSORS_MAX)
+        return err_set(err, ERR_TOO_LARGE, "the model has over %d %s", MODEL_TENSORS_MAX,
+                       end->is_input ? "inputs" : "outputs");
+    (end->is_input ? info->input_has_rank : info->output_has_rank)[(*len)++] = end->has_rank;
+    for (uint32_t i = 0; !end->is_input && i < w->zips_len; i++) {
+        if (!str_eq(end->name, w->zip_out[i]) || info->zipmaps_len == ARRAY_LEN(info->zipmap_outputs))
             continue;
-        struct str name = find_bytes(f.bytes, VALUE_NAME);
-        bool is_input = f.number == GRAPH_INPUT;
-        if (is_input && map_get(constants, name) != NULL)
-            continue;
-        uint32_t *len = is_input ? &info->inputs_len : &info->outputs_len;
-        if (*len == MODEL_TENSORS_MAX)
-            return err_set(w->err, ERR_TOO_LARGE, "the model has over %d %s", MODEL_TENSORS_MAX,
-                           is_input ? "inputs" : "outputs");
-        (is_input ? info->input_has_rank : info->output_has_rank)[(*len)++] = has_rank(f.bytes);
-        for (uint32_t i = 0; !is_input && i < w->zips_len; i++) {
-            if (!str_eq(name, w->zip_out[i]) || info->zipmaps_len == ARRAY_LEN(info->zipmap_outputs))
-                continue;
-            if (str_copy(info->zipmap_outputs[info->zipmaps_len], TENSOR_NAME_MAX, w->zip_out[i]) &&
-                str_copy(info->zipmap_inputs[info->zipmaps_len], TENSOR_NAME_MAX, w->zip_in[i]))
-                info->zipmaps_len++;
-        }
+        if (str_copy(info->zipmap_outputs[info->zipmaps_len], TENSOR_NAME_MAX, w->zip_out[i]) &&
+            str_copy(info->zipmap_inputs[info->zipmaps_len], TENSOR_NAME_MAX, w->zip_in[i]))
+            info->zipmaps_len++;
     }
     return ERR_OK;
-}
-
-static enum err_code read_ends(struct walk *w)
-{
-    struct str graph = find_bytes(w->bytes, MODEL_GRAPH);
-    if (graph.p == NULL)
-        return err_set(w->err, ERR_INVALID, "not an ONNX model: it has no graph");
-    struct map constants;
-    map_init(&constants, TENSORS_MAX);
-    enum err_code code = collect_constants(w, graph, &constants);
-    if (code == ERR_OK)
-        code = collect_ends(w, graph, &constants);
-    map_done(&constants);
-    return code;
 }
 
 enum err_code onnx_check(struct str bytes, const char *root, struct onnx_info *out, struct err *err)
@@ -469,7 +412,7 @@ enum err_code onnx_check(struct str bytes, const char *root, struct onnx_info *o
     if (code == ERR_OK)
         code = walk_all(&w);
     if (code == ERR_OK)
-        code = read_ends(&w);
+        code = onnx_each_end(bytes, note_end, &w, err);
     onnx_folder_done(&w.folder);
     if (code == ERR_OK)
         *out = info;

@@ -87,3 +87,15 @@ bool tensor_count(const int64_t *dims, int ndim, uint64_t *count)
     *count = n;
     return true;
 }
+
+bool tensor_specs_fit(const struct tensor_spec *a, const struct tensor_spec *b)
+{
+    if (a->dtype != b->dtype && a->dtype != DT_NONE && b->dtype != DT_NONE)
+        return false;
+    if (a->ndim < 0 || b->ndim < 0)
+        return true;
+    bool fits = a->ndim == b->ndim;
+    for (int d = 0; fits && d < a->ndim; d++)
+        fits = a->dims[d] < 0 || b->dims[d] < 0 || a->dims[d] == b->dims[d];
+    return fits;
+}

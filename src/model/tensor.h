@@ -46,6 +46,8 @@ struct tensor_spec {
     uint8_t is_optional;
 };
 
+/* Whether a tensor of one description can be one of the other. What is not known, type DT_NONE, ndim -1 or a dimension of -1, fits all. */
+bool tensor_specs_fit(const struct tensor_spec *a, const struct tensor_spec *b);
 /* "[-1,3,48,320]" for texts; out_size at least 128. */
 void tensor_dims_format(const int64_t *dims, int ndim, char *out, size_t out_size);
 /* Product of dims; false when negative or over 2^40 (no such tensor can be served). */

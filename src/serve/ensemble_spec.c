@@ -126,10 +126,7 @@ struct end {
 
 static enum err_code check_ends(const char *tensor, const struct end *a, const struct end *b, struct err *err)
 {
-    bool fits = a->spec->dtype == b->spec->dtype && a->spec->ndim == b->spec->ndim;
-    for (int d = 0; fits && d < a->spec->ndim; d++)
-        fits = a->spec->dims[d] < 0 || b->spec->dims[d] < 0 || a->spec->dims[d] == b->spec->dims[d];
-    if (fits)
+    if (tensor_specs_fit(a->spec, b->spec))
         return ERR_OK;
     char x[128], y[128];
     tensor_dims_format(a->spec->dims, a->spec->ndim, x, sizeof x);

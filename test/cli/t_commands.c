@@ -196,7 +196,8 @@ TEST(cli_check_explains)
     put_file(".", "iris.onnx", "12345");
     put_file(".", "q.yaml", "models:\n  iris: iris.onnx\n  id: {path: builtin:identity, isolation: inline}\n");
     const struct cli_result *r = run_cli("check q.yaml");
-    EXPECT_EQ(r->code, EXIT_FINE);
+    EXPECT_EQ(r->code, EXIT_CONFIG);
+    EXPECT_HAS(r->out, "iris cannot be served: not an ONNX model");
     EXPECT_HAS(r->out, "# q.yaml is valid.");
     EXPECT_HAS(r->out, "listen: [127.0.0.1:8000] # default\n");
     EXPECT_HAS(r->out, "    isolation: inline\n");
@@ -204,7 +205,8 @@ TEST(cli_check_explains)
     EXPECT_HAS(r->out, "id     1        identity  inline             -     -  built in");
     EXPECT_HAS(r->out, "ONNX Runtime is not installed. Run: quern engine install onnxruntime");
     r = run_cli("check q.yaml --json");
-    EXPECT_EQ(r->code, EXIT_FINE);
+    EXPECT_EQ(r->code, EXIT_CONFIG);
+    EXPECT_HAS(r->out, "\"problem\":\"not an ONNX model");
     EXPECT_HAS(r->out, "{\"valid\":true,");
     EXPECT_HAS(r->out, "\"engine_installed\":false");
     put_file(".", "q.yaml", "modles:\n");

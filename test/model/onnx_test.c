@@ -1,5 +1,6 @@
 #include "t.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "model/backends/onnx/ort.h"
+#include "model/onnx_ends.h"
 #include "onnx_rig.h"
 
 #define DATA "test/data/"
@@ -246,4 +248,40 @@ TEST(abort_ends_a_run)
     rig_in(&r, DT_INT64, &n, sizeof n, 0, NULL);
     EXPECT_EQ(rig_run(&r), ERR_OK);
     rig_free(&r);
+}
+
+/* What `quern check` goes by must never contradict what a load finds. */
+TEST_SLOW(files_say_what_the_engine_finds, 60)
+{
+    static struct rig r;
+    static struct model_desc d;
+    struct err err;
+    int compared = 0;
+    rig_need_engine();
+    DIR *dir = opendir(DATA);
+    EXPECT(dir != NULL);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        char path[300];
+        (void)snprintf(path, sizeof path, DATA "%.200s", e->d_name);
+        if (!str_ends(str_c(path), STR(".onnx")) || str_starts(str_c(e->d_name), STR("external_")))
+            continue;
+        if (rig_load(&r, path, "test/data") != ERR_OK) {
+            rig_free(&r);
+            continue;
+        }
+        if (onnx_describe_file(path, &d, &err))
+            FAIL("%s: %s", path, err.text);
+        EXPECT_EQ(d.inputs_len, r.desc.inputs_len);
+        EXPECT_EQ(d.outputs_len, r.desc.outputs_len);
+        for (uint32_t i = 0; i < d.inputs_len + d.outputs_len; i++) {
+            const struct tensor_spec *a = i < d.inputs_len ? &d.inputs[i] : &d.outputs[i - d.inputs_len];
+            const struct tensor_spec *b = i < d.inputs_len ? &r.desc.inputs[i] : &r.desc.outputs[i - d.inputs_len];
+            if (strcmp(a->name, b->name) != 0 || !tensor_specs_fit(a, b))
+                FAIL("%s: %s", path, b->name);
+            compared++;
+        }
+        rig_free(&r);
+    }
+    (void)closedir(dir);
+    EXPECT(compared > 60);
 }
