@@ -148,6 +148,7 @@ struct edge {
     struct edge_stats_gone gone[EDGE_STATS_GONE];
     uint64_t gone_at;
     bool all_settled, listening;
+    bool yields; /* its threads, in class SCHED_BATCH until all is settled */
     _Atomic bool draining;
     _Atomic int threads_drained;
     _Atomic uint64_t memory_budget; /* 0: none */

@@ -111,8 +111,11 @@ enum err_code file_replace(const char *path, struct str content, bool durable, s
 enum err_code dir_make(const char *path, unsigned mode, struct err *err)
 {
     char part[PATH_MAX];
+    struct stat st;
     if (!str_copy(part, sizeof part, str_c(path)))
         return err_set(err, ERR_INVALID, "path too long: %s", path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) /* asking costs less than trying to make each part */
+        return ERR_OK;
     for (char *p = part + 1;; p++) {
         if (*p != '/' && *p != '\0')
             continue;
@@ -124,7 +127,6 @@ enum err_code dir_make(const char *path, unsigned mode, struct err *err)
         if (was == '\0')
             break;
     }
-    struct stat st;
     if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
         return err_set(err, ERR_IO, "%s exists and is not a folder", path);
     return ERR_OK;
