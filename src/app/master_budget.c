@@ -136,19 +136,38 @@ static void load(struct master *m, struct life *l)
         start_load(m, l);
 }
 
-/* Its predecessor, or where it has none any version, is in memory: it is loaded beside it and takes over when it is ready. */
+/* What a new life is loaded beside: its predecessor, or where it has none any version that serves. */
+enum beside { BESIDE_NONE, BESIDE_ANY, BESIDE_PREDECESSOR, BESIDE_ABSENT_PREDECESSOR };
+
+static enum beside beside_of(const struct life *l, const struct life *news)
+{
+    bool is_here = l->state == LIFE_READY || l->state == LIFE_LOADING;
+    if (l == news || l->state >= LIFE_KEPT || strcmp(l->config->name, news->config->name) != 0)
+        return BESIDE_NONE;
+    if (!l->replaces && strcmp(l->config->version, news->config->version) == 0)
+        return is_here ? BESIDE_PREDECESSOR : BESIDE_ABSENT_PREDECESSOR;
+    return is_here && !l->is_canary ? BESIDE_ANY : BESIDE_NONE;
+}
+
 static bool is_served(const struct master *m, const struct life *news)
 {
-    bool any = false;
+    enum beside most = BESIDE_NONE;
     for (const struct life *l = m->lives; l; l = l->next) {
-        bool is_here = l->state == LIFE_READY || l->state == LIFE_LOADING;
-        if (l == news || l->state >= LIFE_KEPT || strcmp(l->config->name, news->config->name) != 0)
-            continue;
-        if (!l->replaces && strcmp(l->config->version, news->config->version) == 0)
-            return is_here;
-        any = any || (is_here && !l->is_canary);
+        enum beside b = beside_of(l, news);
+        most = b > most ? b : most;
     }
-    return any;
+    return most == BESIDE_ANY || most == BESIDE_PREDECESSOR;
+}
+
+/* The same, of some lives. */
+static bool is_served_by(struct life *const *lives, size_t n, const struct life *news)
+{
+    enum beside most = BESIDE_NONE;
+    for (size_t i = 0; i < n; i++) {
+        enum beside b = beside_of(lives[i], news);
+        most = b > most ? b : most;
+    }
+    return most == BESIDE_ANY || most == BESIDE_PREDECESSOR;
 }
 
 void budget_enter(struct master *m, struct life *l)
@@ -171,23 +190,65 @@ void budget_enter(struct master *m, struct life *l)
 
 /* ---- going ---- */
 
-/* While a new version of it is on its way, neither goes. */
-static bool is_being_replaced(const struct master *m, const struct life *l)
+/* By name: those of one name are a range. */
+static int by_name(const void *a, const void *b)
 {
-    for (const struct life *o = m->lives; o; o = o->next)
-        if (o != l && o->replaces && o->state < LIFE_KEPT && strcmp(o->config->name, l->config->name) == 0)
-            return true;
-    return false;
+    const struct life *const *x = a, *const *y = b;
+    return strcmp((*x)->config->name, (*y)->config->name);
 }
 
-static bool is_pinned(const struct master *m, const struct life *l)
+/* What becomes of a model as a whole: each of its lives is told of a new one that is on its way, and of one that waits for room beside it. */
+static void look_at_replacements(const struct master *m, struct life **lives, size_t len)
+{
+    size_t n = 0;
+    for (struct life *l = m->lives; l && n < len; l = l->next)
+        lives[n++] = l;
+    qsort(lives, n, sizeof(struct life *), by_name);
+    for (size_t from = 0, to; from < n; from = to) {
+        struct life *coming = NULL, *waiting = NULL;
+        for (to = from; to < n && by_name(&lives[from], &lives[to]) == 0; to++) {
+            struct life *l = lives[to];
+            if (!l->replaces || l->state >= LIFE_KEPT)
+                continue;
+            if (has_workers(l) && l->res.phase == BUDGET_ABSENT)
+                waiting = l;
+            else
+                coming = l;
+        }
+        for (size_t i = from; i < to; i++) {
+            lives[i]->res.replaced_by = lives[i] != coming ? coming : NULL;
+            lives[i]->res.group = waiting ? lives[from]->segment : 0;
+            if (waiting && lives[i] != waiting && lives[i]->res.wanted_ns == 0) /* it is held for that */
+                lives[i]->res.wanted_ns = waiting->res.due_ns;
+            lives[i]->res.is_beside = waiting && is_served_by(lives + from, to - from, lives[i]);
+        }
+    }
+}
+
+static bool is_tried(const struct life *l)
+{
+    return l->is_canary && !l->is_comparing;
+}
+
+/* While a new life is loaded, or tried, neither goes. One that still waits for room does not hold the old one. */
+static bool is_pinned(const struct life *l)
 {
     if (l->state == LIFE_KEPT)
         return l->is_wanted_back;
     if (l->state == LIFE_LOADING || l->state == LIFE_ASLEEP)
         return !life_is_on_demand(l) || l->replaces;
     return l->state != LIFE_READY || !life_is_on_demand(l) || l->replaces || l->is_canary || l->is_leaving ||
-           is_being_replaced(m, l);
+           l->res.replaced_by;
+}
+
+/* Pinned, but not for long: a canary may take days; what is compared, or loaded to take over, seconds, and then the one or the other goes. */
+static bool is_passing(const struct life *l)
+{
+    if (l->state != LIFE_READY && l->state != LIFE_LOADING)
+        return l->state != LIFE_ASLEEP;
+    if (l->is_leaving || l->replaces)
+        return !is_tried(l);
+    return life_is_on_demand(l) && l->res.replaced_by && !is_tried(l->res.replaced_by);
 }
 
 static void leave(struct master *m, struct life *l)
@@ -246,7 +307,7 @@ enum err_code budget_unload(struct master *m, const char *name, struct err *err)
 {
     bool any = false;
     for (struct life *l = m->lives; l; l = l->next)
-        if (l->state == LIFE_READY && l->res.phase == BUDGET_READY && !is_pinned(m, l) &&
+        if (l->state == LIFE_READY && l->res.phase == BUDGET_READY && !is_pinned(l) &&
             strcmp(l->config->name, name) == 0) {
             yield(m, l, true, "by request");
             any = true;
@@ -290,7 +351,8 @@ static void list_holders(const struct master *m, const struct life *but, char *o
         uint64_t most = 0;
         for (size_t i = 0; i < b->cap && b->lives[i]; i++) {
             uint64_t held = budget_held(&b->models[i]);
-            if (b->models[i].is_pinned && b->lives[i] != but && held < below && held > most) {
+            if (b->models[i].is_pinned && !b->models[i].is_passing && b->lives[i] != but && held < below &&
+                held > most) {
                 most = held;
                 largest = b->lives[i];
             }
@@ -308,7 +370,7 @@ static void refuse(struct master *m, struct life *l, const struct budget_model *
     struct err why = {0};
     char need[24], budget[24], pinned[24], holders[160];
     uint64_t needs = b->need_bytes > b->peak_bytes ? b->need_bytes : b->peak_bytes;
-    uint64_t held = budget_pinned(m->budget->models, m->budget->cap);
+    uint64_t held = budget_staying(m->budget->models, m->budget->cap);
     list_holders(m, l, holders, sizeof holders);
     err_set(&why, ERR_UNAVAILABLE, "model '%.60s' needs %s%s%s, memory_budget leaves %s for models%s%s%s%s%s",
             l->config->name, l->res.memory.is_known ? "" : "about ", bytes_text(needs + b->together_bytes, need),
@@ -346,8 +408,11 @@ static void loaded(struct master *m, struct life *l, uint64_t now_ns)
     r->phase = BUDGET_READY;
     r->ready_ns = r->used_ns = now_ns;
     r->failures = 0;
-    memory_measure(m, l);
-    life_changed(m, l); /* now with what it takes */
+    if (!r->memory
+             .is_known) { /* else what it took last time will do until the next sample: this is no moment to lose */
+        memory_measure(m, l);
+        life_changed(m, l); /* now with what it takes */
+    }
     budget_changed(m);
 }
 
@@ -415,10 +480,11 @@ static void sample(struct master *m, uint64_t now_ns)
         if (!has_workers(l) || r->phase != BUDGET_READY || now_ns < r->sampled_ns + SAMPLE_EVERY_NS)
             continue;
         left--;
-        r->sampled_ns = now_ns;
+        bool is_first = r->sampled_ns < r->ready_ns;
         uint64_t before = memory_need(l);
-        if (memory_now(l) > before)
+        if (is_first || memory_now(l) > before)
             memory_measure(m, l);
+        r->sampled_ns = now_ns;
         if (memory_need(l) == before)
             continue;
         life_changed(m, l);
@@ -435,23 +501,45 @@ static uint64_t peak_to_reserve(const struct life *l)
     return peak > need ? peak + (peak - need) / 8 : peak;
 }
 
-static struct budget_model describe(const struct master *m, const struct life *l)
+static struct budget_model describe(const struct life *l)
 {
     const struct residence *r = &l->res;
     return (struct budget_model){
         .phase = r->phase,
-        .is_pinned = is_pinned(m, l),
+        .is_pinned = is_pinned(l),
+        .is_passing = is_passing(l),
+        .group = r->group,
         .is_busy = r->is_busy && l->state != LIFE_KEPT,
         .is_guess = !r->memory.is_known && l->config->memory_bytes == 0,
         .need_bytes = memory_need(l),
         .peak_bytes = peak_to_reserve(l),
-        .together_bytes = wants_together(m, l),
+        .together_bytes = r->together_bytes,
         .load_ns = r->memory.load_ns,
         .wanted_ns = r->wanted_ns,
         .used_ns = r->used_ns,
         .ready_ns = r->ready_ns,
         .unload_after_ns = l->state == LIFE_READY ? l->config->unload_after_ns : 0,
     };
+}
+
+/* What it was to be loaded beside has gone meanwhile: it is loaded when it is asked for. */
+static void just_replace(struct master *m, struct life *l)
+{
+    l->res.due_ns = l->res.wanted_ns = 0;
+    l->state = LIFE_ASLEEP;
+    (void)snprintf(l->res.why, sizeof l->res.why, "changed while there was no room to load it beside the old version");
+    life_takes_over(m, l);
+    budget_changed(m);
+}
+
+static void settle_replacements(struct master *m, struct life *const *lives, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct life *l = lives[i];
+        bool is_waiting = l->replaces && has_workers(l) && l->res.phase == BUDGET_ABSENT && l->res.due_ns != 0;
+        if (is_waiting && life_is_on_demand(l) && !l->res.is_beside)
+            just_replace(m, l);
+    }
 }
 
 static size_t gather(struct master *m)
@@ -467,10 +555,12 @@ static size_t gather(struct master *m)
         CHECK(b->models && b->lives);
     }
     memset(b->models, 0, b->cap * sizeof *b->models);
+    look_at_replacements(m, b->lives, lives);
+    settle_replacements(m, b->lives, lives);
     memset(b->lives, 0, b->cap * sizeof(struct life *));
     for (struct life *l = m->lives; l; l = l->next)
         if (has_workers(l)) {
-            b->models[n] = describe(m, l);
+            b->models[n] = describe(l);
             b->lives[n++] = l;
         }
     return n;

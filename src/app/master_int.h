@@ -71,8 +71,12 @@ struct residence {
     bool is_busy;     /* as the edge said last */
     uint64_t used_ns; /* the same */
     uint64_t started_ns, ready_ns, sampled_ns;
-    uint64_t wanted_ns, expect_ns;     /* as last decided */
-    uint64_t retry_ns;                 /* FAILED, on demand: from then on it may be tried again */
+    uint64_t wanted_ns, expect_ns;  /* as last decided */
+    uint64_t together_bytes;        /* the same: of others that must be in memory with it */
+    const struct life *replaced_by; /* the same, only then valid: a new life of the model that is on its way */
+    bool is_beside;                 /* the same: while it waits for room, what it is to be loaded beside is there */
+    uint32_t group;    /* the same: not 0 for all lives of a model one of which waits to be loaded beside another */
+    uint64_t retry_ns; /* FAILED, on demand: from then on it may be tried again */
     uint32_t failures, loads, unloads; /* failures: in a row */
     char why[240];                     /* for people: what became of it last */
 };
@@ -160,6 +164,8 @@ struct master {
     uint32_t next_segment;
     uint64_t started_at_ms, next_watch_ns, next_ping_ns;
     bool stopping, status_dirty, edge_was_ready;
+    bool has_started;       /* the first models have been loaded, or have failed */
+    uint64_t status_due_ns; /* status_dirty; 0: not looked at yet */
     int exit_code;
     char *crashes[MASTER_CRASHES_SHOWN]; /* JSON texts, newest first */
     size_t crashes_len;
@@ -181,8 +187,9 @@ void child_start(struct master *m, struct child *c);
 void child_signal_drain(struct master *m, struct child *c);
 void child_leave(struct master *m, struct child *c); /* the same, after its run: others do what waits */
 void child_kill(struct child *c, const char *reason, bool is_crash);
-void child_read(struct master *m, struct child *c); /* its channel is readable */
-void child_reap(struct master *m);                  /* SIGCHLD */
+void child_read(struct master *m, struct child *c);          /* its channel is readable */
+void child_reap(struct master *m);                           /* SIGCHLD */
+void child_describe_death(struct child *c, int wait_status); /* sets its reason */
 void child_send(struct master *m, struct child *c, enum channel_type type, struct str payload, const int *fds,
                 size_t fds_len);
 void children_tick(struct master *m, uint64_t now_ns);
@@ -291,10 +298,8 @@ void budget_write_life(const struct life *l, struct json_writer *w);            
 void wants_on_message(struct master *m, enum channel_type type, struct str payload);
 void wants_by_request(struct master *m, const char *name);    /* an operator wants it loaded */
 bool wants_has(const struct master *m, const struct life *l); /* ... and it is not yet */
-void wants_mark(struct master *m, uint64_t now_ns);           /* sets res.wanted_ns of all lives */
-uint64_t wants_together(const struct master *m,
-                        const struct life *l); /* bytes of other members that it is wanted with */
-void wants_expect(struct master *m);           /* tells the edge when they will be ready */
+void wants_mark(struct master *m, uint64_t now_ns);           /* sets wanted_ns and together_bytes of all lives */
+void wants_expect(struct master *m);                          /* tells the edge when they will be ready */
 void wants_refused(struct master *m, struct life *l, const struct err *why);
 void wants_forget(struct master *m);
 uint64_t wants_next_ns(const struct master *m); /* when one of them is over */
@@ -343,6 +348,7 @@ uint64_t rollback_next_ns(const struct master *m);
 
 /* master_status.c */
 void status_write(struct master *m);
+void status_tick(struct master *m, uint64_t now_ns); /* writes what has changed, soon */
 void crashes_load(struct master *m);
 void crash_record(struct master *m, const struct child *c, int pid, int wait_status);
 

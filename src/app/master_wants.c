@@ -23,6 +23,8 @@ struct want {
 struct wants {
     struct want items[WANTS_MAX];
     size_t len;
+    struct life **index; /* all lives by descending segment, which is their order; made anew before use */
+    size_t index_len, index_cap;
 };
 
 static struct wants *wants_of(struct master *m)
@@ -45,6 +47,37 @@ static struct want *find(struct wants *w, uint32_t segment)
 static void drop(struct wants *w, struct want *gone)
 {
     *gone = w->items[--w->len];
+}
+
+/* ---- the lives; there may be a thousand, and as many wants of them ---- */
+
+static void make_index(struct master *m)
+{
+    struct wants *w = wants_of(m);
+    w->index_len = 0;
+    for (struct life *l = m->lives; l; l = l->next) {
+        if (w->index_len == w->index_cap) {
+            w->index_cap = w->index_cap ? w->index_cap * 2 : 64;
+            w->index = realloc(w->index, w->index_cap * sizeof *w->index);
+            CHECK(w->index);
+        }
+        w->index[w->index_len++] = l;
+    }
+}
+
+static struct life *indexed(const struct wants *w, uint64_t segment)
+{
+    size_t from = 0, to = w->index_len;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (w->index[middle]->segment == segment)
+            return w->index[middle];
+        if (w->index[middle]->segment > segment)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return NULL;
 }
 
 /* ---- what a want is about ---- */
@@ -101,18 +134,18 @@ static bool is_satisfied(const struct master *m, struct life *l)
     return true;
 }
 
-static bool is_over(struct master *m, const struct want *w, uint64_t now_ns)
+static bool is_over(const struct master *m, const struct want *w, uint64_t now_ns)
 {
-    struct life *l = life_by_segment(m, w->segment);
+    struct life *l = indexed(m->wants, w->segment);
     if (!l || l->state >= LIFE_KEPT || l->state == LIFE_FAILED)
         return true;
     return w->until_ns != UINT64_MAX && (now_ns >= w->until_ns || is_satisfied(m, l));
 }
 
 /* A member that is in memory already is held for the others, hence wanted too. */
-static void mark(struct master *m, const struct want *w)
+static void mark(const struct master *m, const struct want *w)
 {
-    struct life *l = life_by_segment(m, w->segment);
+    struct life *l = indexed(m->wants, w->segment);
     for (size_t i = 0; l && i < targets_len(l); i++) {
         struct life *t = target(m, l, i);
         if (t && (t->res.wanted_ns == 0 || w->since_ns < t->res.wanted_ns))
@@ -120,16 +153,46 @@ static void mark(struct master *m, const struct want *w)
     }
 }
 
+/* Of the members of one ensemble, each counted once. */
+static uint64_t others_of(const struct master *m, struct life *ensemble, const struct life *member)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < targets_len(ensemble); i++) {
+        const struct life *t = target(m, ensemble, i);
+        bool is_counted = !t || t == member || !life_is_on_demand(t);
+        for (size_t k = 0; k < i && !is_counted; k++)
+            is_counted = target(m, ensemble, k) == t;
+        sum += is_counted ? 0 : memory_need(t);
+    }
+    return sum;
+}
+
+static void mark_together(const struct master *m, const struct want *w)
+{
+    struct life *l = indexed(m->wants, w->segment);
+    for (size_t i = 0; l && steps_of(l) > 0 && i < targets_len(l); i++) {
+        struct life *t = target(m, l, i);
+        uint64_t sum = t ? others_of(m, l, t) : 0;
+        if (t && sum > t->res.together_bytes)
+            t->res.together_bytes = sum;
+    }
+}
+
 void wants_mark(struct master *m, uint64_t now_ns)
 {
     struct wants *w = wants_of(m);
-    for (struct life *l = m->lives; l; l = l->next)
+    make_index(m);
+    for (struct life *l = m->lives; l; l = l->next) {
         l->res.wanted_ns = l->res.due_ns;
+        l->res.together_bytes = 0;
+    }
     for (size_t i = 0; i < w->len; i++)
         if (is_over(m, &w->items[i], now_ns))
             drop(w, &w->items[i--]);
     for (size_t i = 0; i < w->len; i++)
         mark(m, &w->items[i]);
+    for (size_t i = 0; i < w->len; i++)
+        mark_together(m, &w->items[i]);
 }
 
 uint64_t wants_next_ns(const struct master *m)
@@ -141,34 +204,6 @@ uint64_t wants_next_ns(const struct master *m)
     return next;
 }
 
-/* Of the members of one ensemble, each counted once. */
-static uint64_t others_of(const struct master *m, struct life *ensemble, const struct life *member)
-{
-    uint64_t sum = 0;
-    bool is_member = false;
-    for (size_t i = 0; i < targets_len(ensemble); i++) {
-        const struct life *t = target(m, ensemble, i);
-        bool is_counted = !t || t == member || !life_is_on_demand(t);
-        is_member = is_member || t == member;
-        for (size_t k = 0; k < i && !is_counted; k++)
-            is_counted = target(m, ensemble, k) == t;
-        sum += is_counted ? 0 : memory_need(t);
-    }
-    return is_member ? sum : 0;
-}
-
-uint64_t wants_together(const struct master *m, const struct life *l)
-{
-    const struct wants *w = m->wants;
-    uint64_t most = 0;
-    for (size_t i = 0; w && i < w->len; i++) {
-        struct life *e = life_by_segment((struct master *)(uintptr_t)m, w->items[i].segment);
-        uint64_t sum = e && steps_of(e) > 0 ? others_of(m, e, l) : 0;
-        most = sum > most ? sum : most;
-    }
-    return most;
-}
-
 /* ---- what the edge is told ---- */
 
 void wants_expect(struct master *m)
@@ -176,7 +211,7 @@ void wants_expect(struct master *m)
     struct wants *w = wants_of(m);
     char text[120];
     for (size_t i = 0; i < w->len; i++) {
-        struct life *l = life_by_segment(m, w->items[i].segment);
+        struct life *l = indexed(w, w->items[i].segment);
         uint64_t at_ns = 0;
         for (size_t k = 0; l && k < targets_len(l); k++) {
             const struct life *t = target(m, l, k);
@@ -206,7 +241,7 @@ void wants_refused(struct master *m, struct life *l, const struct err *why)
 {
     struct wants *w = wants_of(m);
     for (size_t i = 0; i < w->len; i++) {
-        struct life *who = life_by_segment(m, w->items[i].segment);
+        struct life *who = indexed(w, w->items[i].segment);
         bool is_about = false;
         for (size_t k = 0; who && k < targets_len(who); k++)
             is_about = is_about || target(m, who, k) == l;
@@ -223,6 +258,7 @@ void wants_refused(struct master *m, struct life *l, const struct err *why)
 static void read_used(struct master *m, struct json_reader *r)
 {
     uint64_t now_ns = clock_now_ns();
+    make_index(m);
     json_array(r);
     while (json_item(r)) {
         uint64_t v[3] = {0};
@@ -230,7 +266,7 @@ static void read_used(struct master *m, struct json_reader *r)
         for (int i = 0; json_item(r); i++)
             if (i < 3 ? !json_u64(r, &v[i]) : !json_skip(r, NULL))
                 return;
-        struct life *l = life_by_segment(m, (uint32_t)v[0]);
+        struct life *l = indexed(m->wants, v[0]);
         if (!l)
             continue;
         uint64_t idle_ns = v[1] < UINT64_MAX / NS_PER_MS ? v[1] * NS_PER_MS : 0;

@@ -27,13 +27,18 @@ uint64_t budget_held(const struct budget_model *m)
     return m->phase == BUDGET_LOADING ? loading_bytes(m) : m->need_bytes;
 }
 
-uint64_t budget_pinned(const struct budget_model *models, size_t n)
+static uint64_t pinned(const struct budget_model *models, size_t n, bool with_passing)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++)
-        if (models[i].is_pinned)
+        if (models[i].is_pinned && (with_passing || !models[i].is_passing))
             sum += budget_held(&models[i]);
     return sum;
+}
+
+uint64_t budget_staying(const struct budget_model *models, size_t n)
+{
+    return pinned(models, n, false);
 }
 
 static bool waits(const struct budget_model *m)
@@ -84,11 +89,21 @@ static uint64_t goes_at(const struct budget_model *waiter, const struct budget_m
     return idle < drain ? idle : drain;
 }
 
-/* One that an earlier waiter needs beside what it waits for (a member of an ensemble) does not make room for a later one. */
+/* One that an earlier waiter needs beside what it waits for (a member of an ensemble, the old life of what is to be replaced) does not make room for a later
+ * one. New lives that came in the same moment are in the order of their groups, or each would hold what the other waits for. */
+static bool is_held(const struct budget_model *waiter, const struct budget_model *m)
+{
+    if (!waiter || m->wanted_ns == 0)
+        return false;
+    if (m->group != 0 && waiter->group != 0 && m->wanted_ns == waiter->wanted_ns)
+        return m->group < waiter->group;
+    return m->wanted_ns <= waiter->wanted_ns;
+}
+
 static bool may_go(const struct budget_model *waiter, const struct budget_model *m)
 {
-    bool is_held = m->wanted_ns != 0 && waiter && m->wanted_ns <= waiter->wanted_ns;
-    return m->phase == BUDGET_READY && !m->is_pinned && m->act == BUDGET_NONE && !is_held;
+    bool is_own = waiter && waiter->group != 0 && waiter->group == m->group;
+    return m->phase == BUDGET_READY && !m->is_pinned && m->act == BUDGET_NONE && !is_own && !is_held(waiter, m);
 }
 
 /* ---- sorting; qsort_r is not everywhere ---- */
@@ -243,13 +258,33 @@ static void place_waiting(struct work *w)
     free(queue);
 }
 
+/* Other lives of the same model, which stay until it is ready; those that are counted as pinned excepted. */
+static uint64_t own_lives(const struct work *w, const struct budget_model *m, bool with_passing)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < w->n && m->group != 0; i++) {
+        const struct budget_model *o = &w->models[i];
+        bool is_counted = o->is_pinned && (with_passing || !o->is_passing);
+        if (o != m && o->group == m->group && !is_counted)
+            sum += budget_held(o);
+    }
+    return sum;
+}
+
 static void refuse(struct work *w, uint64_t bytes)
 {
-    uint64_t pinned = budget_pinned(w->models, w->n);
+    uint64_t stays = pinned(w->models, w->n, false), all = pinned(w->models, w->n, true);
     for (size_t i = 0; i < w->n; i++) {
         struct budget_model *m = &w->models[i];
-        if (waits(m) && loading_bytes(m) + m->together_bytes + pinned > bytes)
+        if (!waits(m))
+            continue;
+        uint64_t need = loading_bytes(m) + m->together_bytes, until_ns = m->wanted_ns + BUDGET_PASSING_NS;
+        if (need + stays + own_lives(w, m, false) > bytes)
             m->act = BUDGET_REFUSE;
+        else if (need + all + own_lives(w, m, true) > bytes && until_ns <= w->now_ns)
+            m->act = BUDGET_REFUSE;
+        else
+            look_again(w, until_ns);
     }
 }
 

@@ -7,7 +7,9 @@
  *  - one that was not used for as long as loading it again would take is unloaded when it is idle;
  *  - one that is in use is drained (no new requests; what it has is answered first) when somebody has waited for BUDGET_PATIENCE times both load
  *    times: so models that do not fit together take turns, in rounds instead of request by request.
- * Nothing goes unless what goes makes enough room. What can never fit is refused. */
+ * Nothing goes unless what goes makes enough room. What can never fit is refused; what does not fit because of models that are about to go (replaced ones, and
+ * what replaces them until it has taken over) waits for that, for BUDGET_PASSING_NS at most. A new life of a model that waits for room to be loaded beside
+ * the old one does not make room by that; but for others the old one may go, so two such never wait for each other. */
 #ifndef PROC_BUDGET_H
 #define PROC_BUDGET_H
 
@@ -19,6 +21,7 @@
 #define BUDGET_PATIENCE        2
 #define BUDGET_PATIENCE_MIN_NS UINT64_C(100000000)
 #define BUDGET_PATIENCE_MAX_NS UINT64_C(10000000000)
+#define BUDGET_PASSING_NS      UINT64_C(30000000000)
 
 enum budget_phase {
     BUDGET_ABSENT,
@@ -41,6 +44,8 @@ struct budget_model {
     /* told */
     enum budget_phase phase;
     bool is_pinned;           /* may not be unloaded */
+    bool is_passing;          /* ... but goes by itself, or is free to go, in a moment */
+    uint32_t group;           /* lives of one model: none makes room for another. 0: it has one life */
     bool is_busy;             /* has requests */
     bool is_guess;            /* what it needs was never measured: such models are loaded one at a time */
     uint64_t need_bytes;      /* when loaded */
@@ -60,7 +65,7 @@ struct budget_model {
 uint64_t budget_decide(struct budget_model *models, size_t n, uint64_t bytes, uint64_t now_ns);
 /* What it takes of the budget now. */
 uint64_t budget_held(const struct budget_model *m);
-/* What those that may not go take: the most that is left for another is the rest. */
-uint64_t budget_pinned(const struct budget_model *models, size_t n);
+/* What those take that stay: the most that is left for another is the rest. */
+uint64_t budget_staying(const struct budget_model *models, size_t n);
 
 #endif

@@ -111,7 +111,51 @@ TEST(pinned_models_stay_and_what_cannot_fit_beside_them_is_refused)
     EXPECT_EQ(m[0].act, BUDGET_NONE);
     EXPECT_EQ(m[1].act, BUDGET_REFUSE);
     EXPECT_EQ(m[2].act, BUDGET_LOAD);
-    EXPECT_EQ(budget_pinned(m, 3), 60 * MIB);
+    EXPECT_EQ(budget_staying(m, 3), 60 * MIB);
+}
+
+TEST(who_does_not_fit_beside_what_goes_in_a_moment_waits_for_that)
+{
+    struct budget_model m[] = {loaded(60, T0), wanted(60, T0)};
+    m[0].is_pinned = m[0].is_passing = true;
+    uint64_t next = budget_decide(m, 2, 100 * MIB, T0);
+    EXPECT_EQ(m[0].act, BUDGET_NONE);
+    EXPECT_EQ(m[1].act, BUDGET_NONE);
+    EXPECT_EQ(next, T0 + BUDGET_PASSING_NS);
+    (void)budget_decide(m, 2, 100 * MIB, next); /* it was not a moment */
+    EXPECT_EQ(m[1].act, BUDGET_REFUSE);
+}
+
+TEST(a_new_life_that_cannot_be_there_beside_the_old_one_is_refused_at_once)
+{
+    struct budget_model m[] = {loaded(60, T0 - 90 * SEC), wanted(60, T0)};
+    m[0].group = m[1].group = 1;
+    (void)budget_decide(m, 2, 100 * MIB, T0);
+    EXPECT_EQ(m[0].act, BUDGET_NONE);
+    EXPECT_EQ(m[1].act, BUDGET_REFUSE);
+    m[0].group = m[1].group = 0; /* of two models */
+    (void)budget_decide(m, 2, 100 * MIB, T0);
+    EXPECT_EQ(m[0].act, BUDGET_UNLOAD);
+    EXPECT_EQ(m[1].act, BUDGET_NONE);
+}
+
+TEST(two_new_lives_do_not_wait_for_each_others_old_one)
+{
+    struct budget_model m[] = {loaded(40, T0 - 90 * SEC), wanted(40, T0), loaded(40, T0 - 80 * SEC),
+                               wanted(40, T0 + 1)};
+    m[0].group = m[1].group = 1;
+    m[2].group = m[3].group = 2;
+    m[0].wanted_ns = T0; /* each is held for its new life */
+    m[2].wanted_ns = T0 + 1;
+    (void)budget_decide(m, 4, 100 * MIB, T0 + 2);
+    EXPECT_EQ(m[0].act, BUDGET_NONE); /* it is the one that is replaced first */
+    EXPECT_EQ(m[1].act, BUDGET_NONE);
+    EXPECT_EQ(m[2].act, BUDGET_UNLOAD); /* its new life need not be loaded beside it then */
+    EXPECT_EQ(m[3].act, BUDGET_NONE);
+    m[2].wanted_ns = m[3].wanted_ns = T0; /* in the same moment */
+    (void)budget_decide(m, 4, 100 * MIB, T0 + 2);
+    EXPECT_EQ(m[0].act, BUDGET_NONE);
+    EXPECT_EQ(m[2].act, BUDGET_UNLOAD);
 }
 
 TEST(members_of_an_ensemble_that_do_not_fit_together_are_refused)
@@ -180,6 +224,9 @@ TEST(a_load_that_takes_too_much_is_stopped_when_nobody_can_go)
 #define KNOWN_NS   (1 * SEC) /* how old the news of uses may be */
 
 struct world_model {
+    bool is_renewal;        /* of models[i - n / 2]: a new life of it, beside the old one */
+    uint64_t renewed_ns;    /* since when it waits */
+    uint64_t renewals;      /* done */
     uint64_t phase_ends_ns; /* LOADING, LEAVING, YIELDING by UNLOAD */
     uint64_t run_ends_ns[RUNS_MAX];
     int runs;      /* requests in work */
@@ -430,4 +477,101 @@ TEST_SLOW(two_models_that_do_not_fit_together_take_turns_in_rounds, 60)
     EXPECT(loads * 500 * MS < 3600 * SEC / (1 + BUDGET_STAY)); /* of the time loading takes */
     EXPECT(w.w[0].loads + 1 >= w.w[1].loads && w.w[1].loads + 1 >= w.w[0].loads);
     EXPECT(w.worst_wait_ns < 10 * SEC);
+}
+
+/* ---- days with roll-outs: model i may have a new life in place n / 2 + i ---- */
+
+static size_t half;
+
+/* What the master does when a new life is ready, or when what it was to be loaded beside has gone. */
+static void look_at_renewal(struct world *w, size_t i)
+{
+    struct budget_model *old = &w->m[i], *news = &w->m[half + i];
+    struct world_model *x = &w->w[half + i];
+    bool is_coming = x->is_renewal && news->phase != BUDGET_ABSENT, is_waiting = x->is_renewal && !is_coming;
+    old->group = news->group = is_waiting ? (uint32_t)i + 1 : 0;
+    if (old->phase == BUDGET_READY || old->phase == BUDGET_YIELDING)
+        old->wanted_ns = is_waiting ? x->renewed_ns : 0;
+    if (is_waiting && old->phase != BUDGET_READY && old->phase != BUDGET_YIELDING) {
+        x->is_renewal = false; /* just replaced */
+        x->renewals++;
+        news->wanted_ns = 0;
+        news->group = old->group = 0;
+    } else if (is_coming && news->phase == BUDGET_READY) {
+        struct budget_model ready = *news;
+        uint64_t wanted_ns = old->wanted_ns;
+        must(w->now_ns - x->renewed_ns <= w->wait_bound_ns, w, i, "its new life waited too long");
+        *news = *old; /* the old one ends in the other place, when its requests are answered */
+        news->phase = BUDGET_LEAVING;
+        news->wanted_ns = 0;
+        news->is_busy = false;
+        x->phase_ends_ns = w->now_ns + (w->w[i].runs > 0 ? DRAIN_NS : 0) + LEAVE_NS;
+        *old = ready;
+        old->wanted_ns = wanted_ns;
+        x->is_renewal = false;
+        x->renewals++;
+        become_ready(w, i);
+    }
+    old->is_pinned = old->is_passing = is_coming && x->is_renewal;
+    news->is_pinned = news->is_passing = news->phase != BUDGET_ABSENT || x->is_renewal;
+    w->decide_ns = w->now_ns;
+}
+
+static void renew(struct world *w, size_t i)
+{
+    struct budget_model *news = &w->m[half + i];
+    struct world_model *x = &w->w[half + i];
+    if (x->is_renewal || news->phase != BUDGET_ABSENT || w->m[i].phase != BUDGET_READY)
+        return;
+    *news = w->m[i];
+    news->phase = BUDGET_ABSENT;
+    news->need_bytes = (40 + rand_below(50)) * MIB;
+    news->peak_bytes = news->need_bytes;
+    news->unload_after_ns = 0;
+    news->wanted_ns = x->renewed_ns = w->now_ns;
+    x->is_renewal = true;
+}
+
+static size_t pick_first_half(const struct world *w)
+{
+    (void)w;
+    return rand_below(half);
+}
+
+TEST_SLOW(days_of_roll_outs_in_a_tight_budget, 60)
+{
+    static struct world w;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        half = 6;
+        make(&w, 300 + seed, half, 0, 230 * MIB);
+        w.n = 2 * half;
+        for (size_t i = 0; i < half; i++)
+            w.m[i].need_bytes = w.m[i].peak_bytes =
+                (40 + rand_below(50)) * MIB; /* two of them, and one is replaced: tight */
+        for (size_t i = 0; i < half; i++)
+            w.m[half + i] = (struct budget_model){.phase = BUDGET_ABSENT};
+        w.wait_bound_ns *= 4; /* in line are new lives too, and each may load twice beside others */
+        uint64_t end = w.now_ns + 86400 * SEC, arrival = w.now_ns, roll_out = w.now_ns;
+        while (w.now_ns < end) {
+            w.now_ns = next_event(&w, arrival < roll_out ? arrival : roll_out);
+            for (size_t i = 0; i < w.n; i++)
+                pass(&w, i);
+            for (; arrival <= w.now_ns; arrival += gap_calm())
+                request(&w, pick_first_half(&w));
+            for (; roll_out <= w.now_ns; roll_out += rand_below(60 * SEC)) {
+                renew(&w, pick_first_half(&w)); /* often two at once */
+                renew(&w, pick_first_half(&w));
+            }
+            for (size_t i = 0; i < half; i++)
+                look_at_renewal(&w, i);
+            decide(&w);
+        }
+        uint64_t renewals = 0;
+        for (size_t i = 0; i < half; i++) {
+            must(w.w[i].served > 0, &w, i, "was never served");
+            renewals += w.w[half + i].renewals;
+        }
+        EXPECT(renewals > 100);
+        EXPECT(w.worst_wait_ns > 0);
+    }
 }
