@@ -18,27 +18,41 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("QUERN_BIN", ROOT / "build/release/quern")).resolve()
 DATA = ROOT / "test/data"
-IS_SANITIZED = b"__asan_init" in BIN.read_bytes() if BIN.exists() else False
+IS_TSAN = b"__tsan_init" in BIN.read_bytes() if BIN.exists() else False
+IS_SANITIZED = IS_TSAN or (b"__asan_init" in BIN.read_bytes() if BIN.exists() else False)
+TSAN_OPTIONS = {"TSAN_OPTIONS": f"suppressions={ROOT / 'test/tsan.supp'}:handle_segv=0:handle_abort=0"} if IS_TSAN else {}
+# Times in the tests are those of a machine with nothing else to do: one that is shared may need this many times as long.
+SLOW = 5 if IS_SANITIZED else 1
+PATIENCE = 5
 
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG, EXIT_ENGINE, EXIT_ADDRESS, EXIT_DATA, EXIT_NOT_RUNNING = range(8)
 
 
-def wait_until(condition, seconds=10.0, what="the condition", every=0.01):
-    """The first true value of condition(); fails the test when there is none in time."""
-    end = time.monotonic() + seconds
+def wait_until(condition, seconds=10.0, what="the condition", every=0.01, patience=PATIENCE):
+    """The first true value of condition(); fails the test when there is none in time, or in `patience` times that."""
+    end = time.monotonic() + seconds * patience
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds} s")
+            raise AssertionError(f"{what}: not within {seconds * patience} s")
         time.sleep(every)
+
+
+def at_best(measure, limit, tries=7):
+    """A claim of speed that others on the machine can spoil, but not by chance fulfil: one of a few measure() is below the limit."""
+    took = []
+    while not took or took[-1] >= limit:
+        assert len(took) < tries, f"never below {limit}: {took}"
+        took.append(measure())
+    return took[-1]
 
 
 def cli(*args, timeout=20, **kwargs):
     """A command that ends by itself."""
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True, timeout=timeout, **kwargs)
+    return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True, timeout=timeout * PATIENCE, **kwargs)
 
 
 def engine(name="onnxruntime"):
@@ -208,7 +222,8 @@ class Server:
         self.own_folder = pathlib.Path(tempfile.mkdtemp(prefix="quern-it-"))
         self.data = pathlib.Path(data) if data else self.own_folder / "data"
         self.config = self.own_folder / "quern.yaml"
-        command = [*prefix, BIN]
+        # Where the kernel spreads addresses more widely than TSan can follow, it must not.
+        command = [*(["setarch", "-R"] if IS_TSAN else []), *prefix, BIN]
         if config is not None:
             self.config.write_text(config)
             command += ["up", "-c", self.config]
@@ -225,7 +240,7 @@ class Server:
                 stdout=out,
                 stderr=err,
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **TSAN_OPTIONS, **(env or {})},
             )
         try:
             if wait:
@@ -250,7 +265,7 @@ class Server:
             s = self.status()
             kill(s["master_pid"] if s and s["master_pid"] in below else pid, signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(10 * PATIENCE)
             except subprocess.TimeoutExpired:
                 below |= children(pid)
                 self.process.kill()
@@ -263,8 +278,9 @@ class Server:
 
     def check_clean(self):
         """Whatever a test provoked, the sanitizers must have had nothing to say."""
-        for mark in ("AddressSanitizer", "runtime error:", "LeakSanitizer", "check failed"):
-            assert mark not in self.stderr, self.stderr[-6000:]
+        for mark in ("AddressSanitizer", "runtime error:", "LeakSanitizer", "WARNING: ThreadSanitizer", "check failed"):
+            at = self.stderr.find(mark)
+            assert at < 0, self.stderr[max(0, at - 500) : at + 6000]
 
     def output(self):
         if not self.stdout_path.exists():
@@ -379,11 +395,12 @@ class Load:
         load.ok, load.failures, load.latencies
 
     check(response) returns None when it is right, else what is wrong. A connection that the server closed between two answers is opened
-    again without blame only with reconnect=True (when the edge itself is killed, connections must break)."""
+    again without blame only with reconnect=True (when the edge itself is killed, connections must break). On a slow machine the load goes on
+    until more than `enough` answers were right."""
 
-    def __init__(self, server, requests, connections=4, reconnect=False):
+    def __init__(self, server, requests, connections=4, reconnect=False, enough=0):
         self.address = server.address
-        self.requests, self.reconnect = requests, reconnect
+        self.requests, self.reconnect, self.enough = requests, reconnect, enough
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.ok, self.failures, self.latencies, self.broken = 0, [], [], 0
@@ -394,10 +411,13 @@ class Load:
             t.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        end = time.monotonic() + 10 * PATIENCE
+        while kind is None and self.ok <= self.enough and not self.failures and time.monotonic() < end:
+            time.sleep(0.01)
         self.stop.set()
         for t in self.threads:
-            t.join(30)
+            t.join(60)
             assert not t.is_alive(), "a client hangs"
 
     def _one(self, client, request):

@@ -1,5 +1,6 @@
 """Rows of different requests share a run where that is right, and nowhere else; every answer is its own."""
 
+import select
 import socket
 import struct
 import time
@@ -40,15 +41,17 @@ models:
   alone: {path: "builtin:identity", max_batch: 1, parameters: {execute_delay_ms: "10"}}
 """
     )
-    took = {}
-    for name in ("together", "alone"):
+
+    def took(name):
         began = time.monotonic()
         assert all(r.status == 200 for r in burst(s, name, [[k] for k in range(48)]))
-        took[name] = time.monotonic() - began
-    alone = s.model("alone")
-    assert alone["runs"] == alone["rows"] == 48
-    assert took["alone"] > 0.48
-    assert took["together"] < took["alone"] / 3, took
+        return time.monotonic() - began
+
+    alone = took("alone")
+    assert alone > 0.48
+    m = s.model("alone")
+    assert m["runs"] == m["rows"] == 48
+    quern.at_best(lambda: took("together"), alone / 3)
 
 
 def test_requests_of_several_rows_are_not_torn(serve):
@@ -112,7 +115,7 @@ def test_both_protocols_and_both_codings_share_runs(serve):
     for k in range(1, 9):
         requests.append(("/predict", predict_body("m", [k, -k]), quern.expect_prediction([k, -k])))
         requests.append(("/v2/models/m/infer", quern.json.dumps(quern.infer_body([k, -k])).encode(), check_json(k)))
-    with Load(s, requests, connections=12) as load:
+    with Load(s, requests, connections=12, enough=100) as load:
         time.sleep(1.5)
     assert load.failures == [] and load.ok > 100
     m = s.model("m")
@@ -143,7 +146,7 @@ def test_model_whose_rows_influence_each_other_never_shares_a_run(serve, model):
     path = f"/v2/models/{model}/infer"
     alone = [s.post(path, filled(k)).json()["outputs"] for k in range(8)]
     requests = [(path, filled(k), lambda r, want=alone[k]: None if r.json().get("outputs") == want else str(r)) for k in range(8)]
-    with Load(s, requests, connections=8) as load:
+    with Load(s, requests, connections=8, enough=50) as load:
         time.sleep(0.7)
     assert load.failures == [] and load.ok > 50
     m = s.model(model)
@@ -203,20 +206,23 @@ models:
 
 
 def test_a_delay_collects_rows_and_a_preferred_size_goes_at_once(serve):
-    s = serve(config='models: {m: {path: "builtin:identity", batching: {delay: 400ms, preferred: [4]}}}')
+    s = serve(config='models: {m: {path: "builtin:identity", batching: {delay: 1s, preferred: [4]}}}')
     with s.client() as a, s.client() as b:
         began = time.monotonic()
         a.send(encode("POST", "/predict", predict_body("m", [1])))
         time.sleep(0.05)
         b.send(encode("POST", "/predict", predict_body("m", [2])))
         assert a.receive().json()["data"]["prediction"] == 1
-        assert time.monotonic() - began > 0.35
+        assert time.monotonic() - began > 0.9
         assert b.receive().json()["data"]["prediction"] == 2
         assert s.model("m")["runs"] == 1
-        began = time.monotonic()
-        a.send(encode("POST", "/predict", predict_body("m", [[1], [2], [3], [4]])))
-        assert a.receive().status == 200
-        assert time.monotonic() - began < 0.3
+
+        def four_rows():
+            r, took = answered_within(a, encode("POST", "/predict", predict_body("m", [[1], [2], [3], [4]])))
+            assert r.status == 200
+            return took
+
+        quern.at_best(four_rows, 0.5)
 
 
 def test_runs_are_padded_to_an_allowed_size(serve):
@@ -265,11 +271,12 @@ def test_a_client_that_floods_does_not_delay_another(serve):
     s = serve(config=SLOW)
     clients = flood(s, infer(), 300)  # three seconds of work
     with from_address(s, "127.0.0.2") as other:
-        r, took = answered_within(other, infer())
-        assert r.status == 200 and took < 0.8, took
+        assert answered_within(other, infer())[0].status == 200
+    m = s.model("m")
+    assert m["queue"] > 60, "most of the flood waits still"
     with from_address(s, "127.0.0.1") as same:
-        r, took = answered_within(same, infer())
-        assert r.status == 200 and took > 1.0, took
+        assert answered_within(same, infer())[0].status == 200
+    assert s.model("m")["runs"] - m["runs"] >= m["queue"] - 10, "the flood's own client waits for the flood"
     for c in clients:
         c.close()
 
@@ -278,8 +285,8 @@ def test_the_urgent_do_not_wait_for_a_flood_of_the_others(serve):
     s = serve(config=SLOW)
     clients = flood(s, infer(priority=2), 300)
     with s.client() as c:
-        r, took = answered_within(c, infer(priority=1))
-        assert r.status == 200 and took < 0.6, took
+        assert answered_within(c, infer(priority=1))[0].status == 200
+    assert s.model("m")["queue"] > 60, "most of the flood waits still"
     answers = [c.receive().status for c in clients for _ in range(30)]
     assert answers == [200] * 300
 
@@ -287,16 +294,16 @@ def test_the_urgent_do_not_wait_for_a_flood_of_the_others(serve):
 def test_what_cannot_be_in_time_is_refused_at_once_and_never_runs(serve):
     s = serve(config=SLOW)
     before = s.model("m")["runs"]
-    clients = flood(s, infer(), 100)
+    clients = flood(s, infer(), 200)  # two seconds
     with s.client() as c:
         r, took = answered_within(c, infer(timeout_ms=100))
-        assert r.status == 429 and took < 0.2, (r, took)
-        assert 1 <= int(r.headers["retry-after"]) <= 2, r.headers
+        assert r.status == 429 and took < 1, (r, took)
+        assert 1 <= int(r.headers["retry-after"]) <= 10, r.headers
         assert "after the request's deadline" in r.json()["error"], r
         r, took = answered_within(c, infer(timeout_ms=20000))
         assert r.status == 200
-    assert [c.receive().status for c in clients for _ in range(10)] == [200] * 100
-    assert s.model("m")["runs"] - before == 5 + 100 + 1
+    assert [c.receive().status for c in clients for _ in range(20)] == [200] * 200
+    assert s.model("m")["runs"] - before == 5 + 200 + 1
     quern.wait_until(lambda: s.model("m")["in_flight"] == 0)
 
 
@@ -308,7 +315,7 @@ def test_a_large_request_runs_in_parts_and_lets_others_through(serve):
     with from_address(s, "127.0.0.1") as large, from_address(s, "127.0.0.2") as small:
         large.send(encode("POST", "/predict", predict_body("m", rows)))
         time.sleep(0.1)
-        r, took = answered_within(small, encode("POST", "/predict", predict_body("m", [[7, 8]])))
-        assert r.status == 200 and took < 0.6, took
+        assert answered_within(small, encode("POST", "/predict", predict_body("m", [[7, 8]])))[0].status == 200
+        assert not select.select([large.sock], [], [], 0)[0], "the large one is answered already"
         r = large.receive()
         assert r.json()["data"]["outputs"]["OUTPUT0"] == rows

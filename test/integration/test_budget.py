@@ -356,29 +356,30 @@ def test_reload_while_unloaded_and_while_loaded(serve):
     wait_until(lambda: of(s, "a")["load"] == "always", 5, "always now")
 
 
-def reloaded(names, dims):
-    return models(names, load_ms=300, parameters={"dims": dims})
+def reloaded(names, dims, load_ms):
+    return models(names, load_ms=load_ms, memory=f"{20 + SLACK_MIB}MiB", parameters={"dims": dims})
 
 
 def test_others_wait_for_a_roll_out_that_takes_their_room(serve):
     budget = 2 * (20 + SLACK_MIB) + SLACK_MIB
-    s = serve(config=config({**reloaded(["a"], "-1"), **models(["b"])}, budget))
-    assert ask(s, "a")[0].status == 200
-    s.write_config(config({**reloaded(["a"], "3"), **models(["b"])}, budget))
+    s = serve(config=config({**reloaded(["a"], "-1", 1000), **models(["b"])}, budget))
+    for name in ("b", "a"):
+        assert ask(s, name)[0].status == 200
+    s.write_config(config({**reloaded(["a"], "3", 1000), **models(["b"])}, budget))
     s.reload()
-    wait_until(lambda: len(workers(s)) == 2, 10, "both lives of a")
+    wait_until(lambda: loaded(s) == {"a"} and len(workers(s)) == 2, 10, "both lives of a")
     r, _ = ask(s, "b")  # neither may go now, and one of them will
     assert r.status == 200, r
     wait_until(lambda: s.get("/v2/models/a").json()["inputs"][0]["shape"] == [-1, 3], 10, "the new one")
 
 
 def test_two_roll_outs_that_do_not_fit_do_not_wait_for_each_other(serve):
-    budget = 3 * (20 + SLACK_MIB) - 4
-    s = serve(config=config(reloaded(["a", "b"], "-1"), budget))
+    budget = 2 * (20 + SLACK_MIB) + 10
+    s = serve(config=config(reloaded(["a", "b"], "-1", 200), budget))
     for name in ("a", "b"):
         assert ask(s, name)[0].status == 200
     wait_until(lambda: loaded(s) == {"a", "b"}, 10, "both")
-    s.write_config(config(reloaded(["a", "b"], "3"), budget))
+    s.write_config(config(reloaded(["a", "b"], "3", 200), budget))
     s.reload()
     for name in ("a", "b"):
         wait_until(lambda name=name: s.get(f"/v2/models/{name}").json()["inputs"][0]["shape"] == [-1, 3], 20, f"the new {name}")

@@ -9,7 +9,7 @@ import pytest
 import quern
 from quern import Load, expect_prediction, predict_body, wait_until
 
-SLOW = 5 if quern.IS_SANITIZED else 1
+SLOW = quern.SLOW
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 
 
@@ -49,7 +49,7 @@ def test_a_version_that_answers_the_same_takes_over(serve, tmp_path):
     put(tmp_path / "m", 1, "mlp.onnx")
     s = serve(config=config(tmp_path / "m", "mode: require, samples: 5"))
     check = ("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 else str(r))
-    with Load(s, [check], connections=2) as load:
+    with Load(s, [check], connections=2, enough=10) as load:
         put(tmp_path / "m", 2, "mlp.onnx")
         s.reload()
         wait_until(lambda: versions(s) == ["2"], 10 * SLOW, "the new version")
@@ -66,7 +66,7 @@ def test_require_leaves_the_old_version_and_tells_how_far_apart_they_are(serve, 
     s = serve(config=config(tmp_path / "m", "mode: require"))
     before = s.predict("m", FLOWER).json()["data"]["prediction"]
     check = ("/predict", predict_body("m", FLOWER), lambda r: None if r.status == 200 and r.json()["data"]["prediction"] == pytest.approx(before) else str(r))
-    with Load(s, [check], connections=2) as load:
+    with Load(s, [check], connections=2, enough=20) as load:
         put(tmp_path / "m", 2, "layernorm.onnx")
         s.reload()
         wait_until(lambda: "sent back" in s.status()["last_error"], 10 * SLOW, "the verdict")
@@ -81,7 +81,7 @@ def test_require_leaves_the_old_version_and_tells_how_far_apart_they_are(serve, 
 
 def test_a_difference_in_numbers_names_output_row_and_tolerance(serve):
     s = serve(config="models: {m: " + builtin("identity", more=", compare: {mode: require}") + "}")
-    with Load(s, [echo(1)], connections=2) as load:
+    with Load(s, [echo(1)], connections=2, enough=5) as load:
         s.write_config("models: {m: " + builtin("repeat", ", times: '2'", ", compare: {mode: require}") + "}")
         s.reload()
         wait_until(lambda: "sent back" in s.status()["last_error"], 10 * SLOW, "the verdict")
@@ -103,7 +103,7 @@ def test_warn_tells_and_takes(serve):
 def test_a_version_that_fails_or_crashes_never_gets_a_client(serve, how):
     compare = ", compare: {mode: require}"
     s = serve(config="models: {m: " + builtin("identity", ", datatype: INT32", compare) + "}")
-    with Load(s, [echo(0), echo(5)], connections=2) as load:
+    with Load(s, [echo(0), echo(5)], connections=2, enough=20) as load:
         # it crashes on a row that begins with 1, as made-up rows do
         s.write_config("models: {m: " + builtin("crash", f", datatype: INT32, on: '1', how: {how}", compare) + "}")
         s.reload()
@@ -152,7 +152,7 @@ def test_what_the_old_version_cannot_answer_either_does_not_count(serve):
 def test_after_the_comparison_comes_the_canary(serve):
     rules = ", keep_old: 60s, compare: {mode: require}, canary: {percent: 100, for: 1h}"
     s = serve(config="models: {m: " + builtin("identity", more=rules) + "}")
-    with Load(s, [echo(2)], connections=2) as load:
+    with Load(s, [echo(2)], connections=2, enough=20) as load:
         s.write_config("models: {m: " + builtin("identity", ", execute_delay_ms: '1'", rules) + "}")
         s.reload()
         wait_until(lambda: any(m["state"] == "canary" and m["compared"].startswith("same") for m in s.status()["models"]), 10 * SLOW, "the trial")
@@ -178,7 +178,7 @@ def slow_pair(serve, more=""):
 @pytest.mark.parametrize("who", ["new", "old", "edge"])
 def test_kill_9_while_it_is_compared(serve, who):
     s = slow_pair(serve)
-    with Load(s, [echo(1)], connections=1, reconnect=who == "edge") as load:
+    with Load(s, [echo(1)], connections=1, reconnect=who == "edge", enough=3) as load:
         workers = sorted(p["pid"] for p in s.processes("worker") if p["pid"])
         quern.kill({"old": workers[0], "new": workers[-1], "edge": s.pids("edge")[0]}[who])
         wait_until(lambda: model(s).get("compared", "").startswith("same"), 40 * SLOW, "the result all the same")

@@ -284,7 +284,7 @@ def test_tensors_that_do_not_fit_are_named_and_a_whole_new_set_takes_over_at_onc
     s = serve(config=f"repository: {{path: {tmp_path}}}")
     before = ask_chain(s)
     check = [("/predict", json.dumps({"modelId": "chain", "features": FLOWER}), lambda r: None if r.status == 200 else str(r))]
-    with Load(s, check, connections=2) as load:
+    with Load(s, check, connections=2, enough=20) as load:
         put_chain(tmp_path, CHAIN.replace('key: "X"', 'key: "Z"'))
         s.reload()
         wait_until(lambda: "has no input 'Z'" in s.status()["last_error"], 10, "the reason")

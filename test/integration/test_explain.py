@@ -261,8 +261,8 @@ def test_a_replay_keeps_the_recorded_times(server, tmp_path):
     assert p.wait(10) == EXIT_FINE
     took = lambda speed: json.loads(cli("replay", out, "--speed", speed, "--json", "--data", server.data).stdout)["seconds"]
     assert took("1x") >= 0.45
-    assert 0.1 < took("3x") < 0.45
-    assert took("max") < 0.1
+    assert quern.at_best(lambda: took("3x"), 0.45) >= 0.14
+    quern.at_best(lambda: took("max"), 0.14)
 
 
 def test_answers_that_differ_are_told(server, serve, tmp_path):

@@ -228,7 +228,7 @@ models: {identity: "builtin:identity"}
             for byte in b"GET /v2 HTTP/1.1\r\nHost: " + b"t" * 100:
                 c.send(bytes([byte]))
                 time.sleep(0.05)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
 
 
 def test_reader_that_takes_nothing_costs_nobody_else(serve):
@@ -310,12 +310,12 @@ def test_client_that_goes_away_cancels_its_run(serve, how):
     c.close()
     began = time.monotonic()
     wait_until(lambda: s.model("slow")["in_flight"] == 0, 2, "the end of the run")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2.5
     with s.client() as c:  # the one worker is free at once
         began = time.monotonic()
         r = c.request("POST", "/predict", predict_body("slow", [2]))
         took = time.monotonic() - began
-    assert r.status == 200 and 2.9 < took < 4, took
+    assert r.status == 200 and 2.9 < took < 5.5, took
     assert s.processes("worker")[0]["restarts"] == 0, "cancelling is no reason to kill"
 
 

@@ -7,9 +7,7 @@ import time
 import pytest
 
 import quern
-from quern import Load, expect_prediction, predict_body, wait_until
-
-SLOW = 5 if quern.IS_SANITIZED else 1
+from quern import SLOW, Load, expect_prediction, predict_body, wait_until
 
 
 def config(how, more=""):
@@ -33,7 +31,7 @@ def error_of(r):
 @pytest.mark.parametrize("how, name", [("segv", "SIGSEGV"), ("abort", "SIGABRT"), ("exit", None)])
 def test_crash_is_quarantined_and_reported(serve, how, name):
     s = serve(config=config(how))
-    with Load(s, neighbours(), connections=2) as load:
+    with Load(s, neighbours(), connections=2, enough=20) as load:
         r = s.predict("bad", [666], headers={"x-request-id": "poison-1"})
         assert 400 <= r.status < 600, r
         assert "quarantine" in error_of(r)
@@ -92,13 +90,13 @@ def test_crash_reports_outlive_the_process(serve, tmp_path):
 
 def test_hang_is_ended_at_the_timeout(serve):
     s = serve(config=config("hang", "timeout: 300ms, instances: 1,"))
-    with Load(s, neighbours(), connections=2) as load:
+    with Load(s, neighbours(), connections=2, enough=20) as load:
         began = time.monotonic()
         r = s.predict("bad", [666])
         took = time.monotonic() - began
     assert r.status == 504, r
     assert "timeout" in error_of(r).lower()
-    assert 0.25 < took < 1.0 * SLOW, took
+    assert 0.25 < took < 5.0 * SLOW, took
     assert load.failures == [] and load.ok > 20
     report = wait_until(lambda: s.status()["crashes"], 5, "a report")[0]
     assert report["model"] == "bad" and "hung" in report["reason"]
@@ -112,7 +110,7 @@ def test_hang_is_ended_at_the_timeout(serve):
 def test_leak_is_ended_at_the_limit(serve):
     s = serve(config=config("leak", "memory: 300MiB,"))
     (before,) = s.pids("worker", "bad")
-    with Load(s, neighbours(), connections=2) as load:
+    with Load(s, neighbours(), connections=2, enough=20) as load:
         for i in range(12):
             r = s.predict("bad", [666, i])
             assert r.status in (200, 500, 502, 503), r
@@ -162,7 +160,7 @@ models:
     clients = [s.client() for _ in range(60)]
     for k, c in enumerate(clients):
         c.send(quern.encode("POST", "/predict", predict_body("slow", [k])))
-    with Load(s, neighbours(), connections=1) as load:
+    with Load(s, neighbours(), connections=1, enough=20) as load:
         time.sleep(0.5)
     refused = [c for c in clients if quern.select.select([c.sock], [], [], 0)[0]]
     assert load.failures == [] and load.ok > 20

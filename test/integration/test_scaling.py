@@ -84,7 +84,7 @@ def test_what_was_found_out_on_a_calm_machine_is_kept(serve, tmp_path):
     data = tmp_path / "data"
     s = serve(BUSY, data=data)
     try:
-        wait_until(lambda: scale_of(s, "busy")["state"] == "settled", 6, "a calm moment")
+        wait_until(lambda: scale_of(s, "busy")["state"] == "settled", 6, "a calm moment", patience=1)
     except AssertionError:
         pytest.skip("the machine was not calm")
     found = scale_of(s, "busy")

@@ -74,7 +74,7 @@ def test_bad_files_say_why(serve, tmp_path):
 def test_killed_worker_loses_nothing(serve):
     s = serve(DATA / "mlp.tflite")
     want = s.predict("mlp", ROW).json()["data"]["prediction"]
-    with Load(s, [("/predict", predict_body("mlp", ROW), expect_prediction(want))], connections=4) as load:
+    with Load(s, [("/predict", predict_body("mlp", ROW), expect_prediction(want))], connections=4, enough=20) as load:
         for _ in range(3):
             time.sleep(0.3)
             kill(s.pids("worker", "mlp")[0])
@@ -90,6 +90,7 @@ def test_system_calls_of_a_worker(serve, tmp_path):
     s = serve(DATA / "mlp.tflite", prefix=["strace", "-ff", "-qq", "-s", "300", "-e", calls, "-o", log])
     for _ in range(5):
         assert s.predict("mlp", ROW).status == 200
+    wait_until(lambda: s.pids("stem"), 30, "a stem")
     threads, (stem,) = os.listdir(f"/proc/{s.pids('worker', 'mlp')[0]}/task"), s.pids("stem")
     s.close()
     text = "".join(p.read_text() for t in threads if (p := pathlib.Path(f"{log}.{t}")).exists())

@@ -71,7 +71,7 @@ model_warmup {
     (m / "config.pbtxt").write_text(pbtxt)
     s = serve(config=f"repository: {{path: {tmp_path}/models}}")
     assert s.predict("m", FLOWER).status == 200
-    with Load(s, [("/predict", predict_body("m", FLOWER), expect_prediction(0))], connections=2) as load:
+    with Load(s, [("/predict", predict_body("m", FLOWER), expect_prediction(0))], connections=2, enough=20) as load:
         for text, words in [
             (pbtxt.replace("dims: [ 4 ]", "dims: [ 5 ]"), "batch_size and dims make [2,5], the model takes [-1,4]"),
             (pbtxt.replace("FP32", "INT64"), "data_type is INT64, the model's is FP32"),
