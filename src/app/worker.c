@@ -30,11 +30,13 @@
 #include "sys/cpu.h"
 #include "sys/fd.h"
 #include "sys/futex.h"
+#include "sys/pieces.h"
 #include "sys/sandbox.h"
 #include "sys/shm.h"
 
 #define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
 #define WAIT_NS          (1 * NS_PER_S)
+#define GIVE_BACK_NS     (10 * NS_PER_S) /* without a run: others may need the memory more */
 #define PARAMS_MAX       64
 #define EXIT_MASTER_GONE 3
 
@@ -59,6 +61,8 @@ struct worker {
     struct exec exec;
     struct doorbell_shm *doorbell;
     int bells[LANE_THREADS_MAX];
+    bool has_run;                       /* since it was idle last */
+    uint64_t idle_since_ns;             /* 0: what runs took is given back */
     _Atomic uint32_t draining, leaving; /* leaving: others do what waits */
     _Atomic uint64_t running;           /* lane, block, generation of the run in progress; 0: none */
 };
@@ -312,6 +316,7 @@ static bool run_one(struct worker *w)
     uint64_t began_ns = log_enabled(LOG_LEVEL_DEBUG) ? clock_now_ns() : 0;
     (void)exec_run(&w->exec, &b); /* false: the block went elsewhere meanwhile; the answer is void */
     atomic_store(&w->running, 0);
+    w->has_run = true;
     if (began_ns > 0)
         LOG_DEBUG("run ended", LOG_U("lane", b.lane), LOG_U("block", b.block),
                   LOG_U("us", (clock_now_ns() - began_ns) / NS_PER_US));
@@ -354,6 +359,19 @@ static uint64_t wait_ns(const struct worker *w)
     return ready > now ? ready - now : 0;
 }
 
+/* Called when there is nothing to run. */
+static void rest(struct worker *w)
+{
+    uint64_t now = clock_now_ns();
+    if (w->has_run)
+        w->idle_since_ns = now;
+    w->has_run = false;
+    if (w->idle_since_ns == 0 || now < w->idle_since_ns + GIVE_BACK_NS)
+        return;
+    pieces_give_back();
+    w->idle_since_ns = 0;
+}
+
 static void *run_loop(void *arg)
 {
     struct worker *w = arg;
@@ -369,6 +387,7 @@ static void *run_loop(void *arg)
             continue;
         if (atomic_load(&w->draining))
             break;
+        rest(w);
         atomic_fetch_or(&shm->waiting, bit);
         futex_wait(&shm->work, seen, wait_ns(w));
         atomic_fetch_and(&shm->waiting, ~bit);
@@ -480,7 +499,7 @@ static int work(int parent)
     (void)prctl(PR_SET_NAME, "quern-worker");
     if (load(&w, &err))
         give_up(&err);
-    (void)malloc_trim(0); /* a model that is not asked holds no memory of trial runs */
+    pieces_give_back(); /* a model that is not asked holds no memory of trial runs */
     w.exec = (struct exec){.segment = &w.segment,
                            .backend = w.backend,
                            .instance = w.instance,

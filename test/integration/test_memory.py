@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import struct
 import time
 
 import pytest
@@ -150,6 +151,44 @@ def matrix_model(side):
     weights = field(1, side) + field(1, side) + field(2, 1) + field(8, b"w") + field(9, bytes(4 * side * side))
     graph = field(1, node) + field(2, b"g") + field(5, weights) + end(11, b"x") + end(12, b"y")
     return field(1, 8) + field(8, field(2, 13)) + field(7, graph)
+
+
+def wide_model(columns):
+    """y = the largest of x in so many columns: between the two a run needs 4 bytes for each."""
+
+    def end(number, name):
+        shape = field(1, field(1, 1)) + field(1, field(1, 1))
+        return field(number, field(1, name) + field(2, field(1, field(1, 1) + field(2, shape))))
+
+    shape = field(1, 2) + field(2, 7) + field(8, b"s") + field(9, struct.pack("<2q", 1, columns))
+    expand = field(1, b"x") + field(1, b"s") + field(2, b"wide") + field(4, b"Expand")
+    axes = field(1, b"axes") + field(8, 1) + field(20, 7)
+    largest = field(1, b"wide") + field(2, b"y") + field(4, b"ReduceMax") + field(5, axes)
+    graph = field(1, expand) + field(1, largest) + field(2, b"g") + field(5, shape) + end(11, b"x") + end(12, b"y")
+    return field(1, 8) + field(8, field(2, 13)) + field(7, graph)
+
+
+def minor_faults(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
+@pytest.mark.onnx
+@pytest.mark.skipif(quern.IS_SANITIZED, reason="memory is the sanitizer's there")
+def test_runs_find_the_memory_of_those_before_until_the_worker_is_idle(serve, tmp_path):
+    columns, runs = 10 << 20, 10
+    (tmp_path / "m.onnx").write_bytes(wide_model(columns))
+    s = serve(config=f"models: {{m: {{path: {tmp_path / 'm.onnx'}, instances: 1, threads: 1}}}}")
+    (worker,) = s.pids("worker")
+    at_rest = rss_kib(worker)
+    assert at_rest < 40 << 10, "trial runs have left nothing"
+    assert s.predict("m", [7]).status == 200
+    before = minor_faults(worker)
+    for _ in range(runs):
+        assert s.predict("m", [7]).status == 200
+    assert minor_faults(worker) - before < columns * 4 // 4096, "fewer in all of them than one needs for its memory"
+    assert rss_kib(worker) > at_rest + (30 << 10)
+    wait_until(lambda: rss_kib(worker) < at_rest + SLACK_KIB, 20, "the memory given back after ten seconds")
+    assert s.predict("m", [7]).status == 200
 
 
 @pytest.mark.onnx

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "model/backends/onnx/onnx_cache.h"
 #include "sys/fd.h"
+#include "sys/pieces.h"
 
 /* The format's encoding cannot hold more; larger models keep their weights as external data. */
 #define FILE_BYTES_MAX ((int64_t)INT32_MAX)
@@ -117,6 +117,8 @@ static enum err_code set_options(struct onnx_model *m, struct ort_session_option
         s = api->SetSessionGraphOptimizationLevel(o, ORT_OPTIMIZE_ALL);
     if (s == NULL)
         s = m->has_arena ? api->EnableCpuMemArena(o) : api->DisableCpuMemArena(o);
+    if (s == NULL && !m->has_arena)
+        s = api->AddSessionConfigEntry(o, "session.use_env_allocators", ort_has_memory() ? "1" : "0");
     if (s == NULL)
         s = api->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0");
     if (s == NULL)
@@ -168,7 +170,7 @@ static void drop_session(struct onnx_model *m)
     if (m->session != NULL)
         m->api->ReleaseSession(m->session);
     m->session = NULL;
-    (void)malloc_trim(0); /* what packing the weights took is not needed again */
+    pieces_give_back(); /* what packing the weights took is not needed again */
 }
 
 /* False: it does not load, and is gone. */
@@ -219,7 +221,7 @@ static enum err_code open_session(struct onnx_model *m, const char *cache_dir, s
     if (onnx_cache_has(&cache) && use_entry(m, &cache))
         return ERR_OK;
     if (make_entry(m, &cache, bytes) && use_entry(m, &cache)) {
-        (void)malloc_trim(0); /* what making it took is not needed again */
+        pieces_give_back(); /* what making it took is not needed again */
         return ERR_OK;
     }
     return m->session != NULL ? ERR_OK : make_session(m, bytes, NULL, err);

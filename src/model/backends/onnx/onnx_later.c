@@ -4,6 +4,7 @@
  * mappings, it would hold back the runs. */
 #include "base/log.h"
 #include "model/backends/onnx/onnx_int.h"
+#include "sys/pieces.h"
 
 static void *pack(void *arg)
 {
@@ -14,6 +15,7 @@ static void *pack(void *arg)
         atomic_store_explicit(&m->packed, packed, memory_order_release);
     else
         LOG_WARN("the weights could not be packed: runs are slower", LOG_S("error", err.text));
+    pieces_give_back(); /* what packing took is not needed again */
     return NULL;
 }
 

@@ -9,9 +9,13 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "model/engine.h"
+#include "sys/huge.h"
+#include "sys/pieces.h"
 
 /* A model that makes the engine complain in every run must not flood the log. */
 #define LOG_LINES_MAX 100
+/* What the engine allocates while it opens, its operator schemas above all. */
+#define OPEN_BYTES ((size_t)9 << 20)
 
 static const struct ort_api *api;
 static struct ort_env *env;
@@ -31,6 +35,49 @@ const char *ort_version(void)
 {
     return version;
 }
+
+/* ---- memory for tensors ---- */
+
+static struct ort_memory_info *memory_info;
+static bool has_memory;
+
+static void *memory_alloc(struct ort_allocator *a, size_t bytes)
+{
+    (void)a;
+    return pieces_alloc(bytes); /* NULL is an error of the run */
+}
+
+static void memory_free(struct ort_allocator *a, void *p)
+{
+    (void)a;
+    pieces_free(p);
+}
+
+static const struct ort_memory_info *memory_place(const struct ort_allocator *a)
+{
+    (void)a;
+    return memory_info;
+}
+
+/* An engine that does not take it keeps its own way. */
+static void offer_memory(void)
+{
+    static struct ort_allocator ours = {ORT_API_VERSION_USED, memory_alloc, memory_free, memory_place};
+    struct ort_status *s = api->CreateCpuMemoryInfo(ORT_ALLOCATOR_DEVICE, ORT_MEM_DEFAULT, &memory_info);
+    if (s == NULL)
+        s = api->RegisterAllocator(env, &ours);
+    has_memory = s == NULL;
+    if (!has_memory)
+        LOG_WARN("the engine does not take our memory", LOG_S("error", api->GetErrorMessage(s)));
+    ort_ignore(s);
+}
+
+bool ort_has_memory(void)
+{
+    return has_memory;
+}
+
+/* ---- opening ---- */
 
 static void on_log(void *arg, enum ort_log_level level, const char *category, const char *log_id, const char *place,
                    const char *message)
@@ -84,14 +131,18 @@ enum err_code ort_open(const char *engine_dir, struct err *err)
     /* The library sends usage data to its makers unless this is set before it loads; later is too late. */
     if (setenv("ORT_DISABLE_TELEMETRY", "1", 1) != 0)
         return err_set(err, ERR_IO, "cannot switch off the telemetry of ONNX Runtime");
+    huge_ahead(OPEN_BYTES);
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL)
         return err_set(err, ERR_BACKEND, "cannot load ONNX Runtime: %s", dlerror());
     code = find_api(handle, path, err);
     if (code != ERR_OK)
         return code;
-    return ort_check(api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOG_WARNING, "quern", &env), NULL, err,
-                     ERR_BACKEND);
+    code =
+        ort_check(api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOG_WARNING, "quern", &env), NULL, err, ERR_BACKEND);
+    if (code == ERR_OK)
+        offer_memory();
+    return code;
 }
 
 /* ---- error texts ---- */

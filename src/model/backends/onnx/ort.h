@@ -11,6 +11,8 @@ enum err_code ort_open(const char *engine_dir, struct err *err);
 const struct ort_api *ort_api(void);
 const struct ort_env *ort_env(void);
 const char *ort_version(void);
+/* Sessions may have the memory of their tensors from sys/pieces.h: "session.use_env_allocators". */
+bool ort_has_memory(void);
 /* "1.17.3" and newer are. */
 bool ort_version_is_enough(const char *text);
 

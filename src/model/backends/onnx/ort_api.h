@@ -17,7 +17,6 @@ struct ort_value;
 struct ort_type_info;
 struct ort_tensor_info;
 struct ort_memory_info;
-struct ort_allocator;
 struct ort_metadata;
 
 enum ort_log_level { ORT_LOG_VERBOSE, ORT_LOG_INFO, ORT_LOG_WARNING, ORT_LOG_ERROR, ORT_LOG_FATAL };
@@ -58,6 +57,13 @@ enum ort_element {
 
 typedef void ort_log_fn(void *arg, enum ort_log_level level, const char *category, const char *log_id,
                         const char *place, const char *message);
+
+struct ort_allocator { /* theirs have more */
+    uint32_t version;
+    void *(*alloc)(struct ort_allocator *, size_t bytes);
+    void (*free)(struct ort_allocator *, void *p);
+    const struct ort_memory_info *(*info)(const struct ort_allocator *);
+};
 
 #define ORT_FN struct ort_status *(*
 
@@ -147,7 +153,9 @@ struct ort_api {
     void (*ReleaseModelMetadata)(struct ort_metadata *); /* 118 */
     void *gap119[11];
     ORT_FN AddSessionConfigEntry)(struct ort_session_options *, const char *key, const char *value); /* 130 */
-    void *gap131[121];
+    void *gap131[45];
+    ORT_FN RegisterAllocator)(struct ort_env *, struct ort_allocator *); /* 176; for sessions that ask for it */
+    void *gap177[75];
     ORT_FN GetResizedStringTensorElementBuffer)(struct ort_value *, size_t i, size_t len, char **out); /* 252 */
 };
 
@@ -184,6 +192,7 @@ ORT_AT(SessionGetModelMetadata, 111);
 ORT_AT(ModelMetadataGetDescription, 115);
 ORT_AT(ReleaseModelMetadata, 118);
 ORT_AT(AddSessionConfigEntry, 130);
+ORT_AT(RegisterAllocator, 176);
 ORT_AT(GetResizedStringTensorElementBuffer, 252);
 #undef ORT_AT
 
