@@ -18,6 +18,7 @@
 #include "sys/cpu.h"
 #include "sys/fd.h"
 #include "sys/shm.h"
+#include "sys/slice.h"
 
 #define BACKLOG  4096
 #define POLL_MAX 2048
@@ -224,6 +225,7 @@ static int timeout_ms(const struct master *m)
     next = cache < next ? cache : next;
     uint64_t stems = stems_next_ns(m);
     next = stems < next ? stems : next;
+    next = m->status_dirty && m->status_due_ns < next ? m->status_due_ns : next;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
 }
 
@@ -258,8 +260,7 @@ static void wait_once(struct master *m)
     budget_tick(m, clock_now_ns());
     stems_decide(m);
     lives_sweep(m);
-    if (m->status_dirty)
-        status_write(m);
+    status_tick(m, clock_now_ns());
 }
 
 static void run(struct master *m)
@@ -307,6 +308,7 @@ int master_run(struct config *c, const struct master_options *o)
     m.edge = (struct child){.role = "edge", .channel = -1, .report_fd = -1};
     m.prober = (struct child){.role = "worker", .channel = -1, .report_fd = -1, .state = CHILD_STOPPED};
     m.started_at_ms = clock_wall_ms();
+    slice_set(SLICE_MASTER);
     log_init("master", (enum log_level)c->log.level, (enum log_format)c->log.format, STDERR_FILENO);
     if (start(&m, &err)) {
         (void)fprintf(stderr, "quern: %s\n", err.text);

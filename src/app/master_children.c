@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
+#include "sys/slice.h"
 #include "sys/spawn.h"
 
 #define EDGE_START_NS  (10 * NS_PER_S)
@@ -120,6 +121,7 @@ static void spawn(struct master *m, struct child *c, const char *title, struct e
                       .fds = fds,
                       .fds_len = 2,
                       .data_bytes_max = data_limit(c),
+                      .slice_ns = is_edge(c) ? SLICE_DEFAULT : SLICE_LOADING,
                       .oom_score = is_edge(c) ? 0 : 500};
     (void)spawn_child(&s, &c->pid, err); /* err->code tells */
     (void)fd_close(theirs);
@@ -381,7 +383,7 @@ static void tell_died(struct master *m, const struct child *c, int pid, int wait
     child_send(m, &m->edge, CHANNEL_DIED, str_c(text), NULL, 0);
 }
 
-static void describe_death(struct child *c, int wait_status)
+void child_describe_death(struct child *c, int wait_status)
 {
     if (c->kill_reason[0])
         (void)str_copy(c->reason, sizeof c->reason, str_c(c->kill_reason));
@@ -424,7 +426,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
     if (!is_edge(c))
         tell_died(m, c, pid, wait_status);
     if (!expected) {
-        describe_death(c, wait_status);
+        child_describe_death(c, wait_status);
         crash_record(m, c, pid, wait_status);
         LOG_WARN("process died", LOG_S("process", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
                  LOG_I("instance", c->index), LOG_I("process_pid", pid), LOG_S("reason", c->reason));

@@ -16,6 +16,7 @@
 #define STATUS_BYTES_MAX (4u << 20)
 #define CRASH_BYTES_MAX  (64u << 10)
 #define TELL_FAILURE_NS  (60 * NS_PER_S)
+#define STARTING_NS      (50 * NS_PER_MS)
 
 static void write_process(struct json_writer *w, const char *role, const struct child *c, int pid, const char *state,
                           uint64_t since_ms)
@@ -96,6 +97,7 @@ void status_write(struct master *m)
     struct json_writer w;
     struct err err = {0};
     m->status_dirty = false;
+    m->status_due_ns = 0;
     buf_init(&out, STATUS_BYTES_MAX);
     jw_init(&w, &out);
     jw_object(&w);
@@ -121,6 +123,26 @@ void status_write(struct master *m)
     if (file_replace(path, buf_view(&out), false, &err))
         tell_failure(&err);
     buf_done(&out);
+}
+
+/* While the first models load, changes come in groups, and each write takes time from the loading. */
+static bool is_starting(const struct master *m)
+{
+    for (const struct life *l = m->lives; l; l = l->next)
+        if (l->state == LIFE_LOADING)
+            return !m->has_started && !m->stopping;
+    return false;
+}
+
+void status_tick(struct master *m, uint64_t now_ns)
+{
+    m->has_started = !is_starting(m);
+    if (!m->status_dirty)
+        return;
+    if (m->status_due_ns == 0)
+        m->status_due_ns = now_ns + STARTING_NS;
+    if (m->has_started || m->status_due_ns <= now_ns)
+        status_write(m);
 }
 
 /* ---- crashes ---- */

@@ -373,10 +373,7 @@ bool stem_buried(struct master *m, int pid, int wait_status)
         set_state(m, s, CHILD_STOPPED);
     if (c->state == CHILD_STOPPED || c->state == CHILD_FAILED)
         return true;
-    (void)snprintf(c->reason, sizeof c->reason, "%s",
-                   c->kill_reason[0]          ? c->kill_reason
-                   : WIFSIGNALED(wait_status) ? "died by a signal"
-                                              : "ended by itself");
+    child_describe_death(c, wait_status);
     LOG_WARN("process died", LOG_S("process", "stem"), LOG_S("engine", s->backend->engine), LOG_I("process_pid", pid),
              LOG_S("reason", c->reason));
     crash_record(m, c, pid, wait_status);

@@ -33,6 +33,7 @@
 #include "sys/pieces.h"
 #include "sys/sandbox.h"
 #include "sys/shm.h"
+#include "sys/slice.h"
 
 #define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
 #define WAIT_NS          (1 * NS_PER_S)
@@ -64,7 +65,8 @@ struct worker {
     bool has_run;                       /* since it was idle last */
     uint64_t idle_since_ns;             /* 0: what runs took is given back */
     _Atomic uint32_t draining, leaving; /* leaving: others do what waits */
-    _Atomic uint64_t running;           /* lane, block, generation of the run in progress; 0: none */
+    pthread_mutex_t running_lock;
+    uint64_t running; /* under its lock: lane, block, generation of the run in progress; 0: none */
 };
 
 static uint64_t run_id(uint32_t lane, uint32_t block, uint32_t gen)
@@ -307,15 +309,23 @@ static void ring_edge(struct worker *w, uint32_t lane)
     (void)!write(w->bells[lane], &one, sizeof one); /* full counter: it is awake already */
 }
 
+/* Who ends a run holds the lock too: else the run that was meant could be over, and the next one be ended in its place. */
+static void set_running(struct worker *w, uint64_t id)
+{
+    pthread_mutex_lock(&w->running_lock);
+    w->running = id;
+    pthread_mutex_unlock(&w->running_lock);
+}
+
 static bool run_one(struct worker *w)
 {
     struct exec_block b;
     if (!exec_claim(&w->exec, &b))
         return false;
-    atomic_store(&w->running, run_id(b.lane, b.block, b.gen));
+    set_running(w, run_id(b.lane, b.block, b.gen));
     uint64_t began_ns = log_enabled(LOG_LEVEL_DEBUG) ? clock_now_ns() : 0;
     (void)exec_run(&w->exec, &b); /* false: the block went elsewhere meanwhile; the answer is void */
-    atomic_store(&w->running, 0);
+    set_running(w, 0);
     w->has_run = true;
     if (began_ns > 0)
         LOG_DEBUG("run ended", LOG_U("lane", b.lane), LOG_U("block", b.block),
@@ -431,9 +441,12 @@ static void on_abort(struct worker *w, struct str payload)
         else
             json_skip(&r, NULL);
     }
-    if (json_end(&r) == ERR_OK && w->backend->abort &&
-        atomic_load(&w->running) == run_id((uint32_t)lane, (uint32_t)block, (uint32_t)gen))
+    if (json_end(&r) || !w->backend->abort)
+        return;
+    pthread_mutex_lock(&w->running_lock);
+    if (w->running == run_id((uint32_t)lane, (uint32_t)block, (uint32_t)gen))
         w->backend->abort(w->instance);
+    pthread_mutex_unlock(&w->running_lock);
 }
 
 /* Until drained, or the master is gone. */
@@ -479,6 +492,7 @@ static int work(int parent)
     static char role[160];
     struct err err = {0};
     pthread_t runner;
+    slice_set(SLICE_LOADING); /* where the stem has forked us; until it serves */
     /* One heap: the run thread takes what trial runs of the main thread have left, in place of as much of its own. */
     (void)mallopt(M_ARENA_MAX, 1);
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C goes to the master, which drains us */
@@ -507,6 +521,7 @@ static int work(int parent)
                            .pid = (uint32_t)getpid(),
                            .index = (int)w.index};
     describe(&w);
+    slice_set(SLICE_DEFAULT);
     if (pthread_create(&runner, NULL, run_loop, &w) != 0) {
         err_set(&err, ERR_IO, "cannot start the run thread");
         give_up(&err);

@@ -1,6 +1,8 @@
 #include "app/worker_learned.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "app/kept.h"
 #include "base/clock.h"
@@ -8,6 +10,7 @@
 #include "sys/cpu.h"
 
 #define KIND          "batching"
+#define KIND_GAIN     "gain"
 #define LAYOUT        2
 #define PROBE_NS      (20 * NS_PER_MS)  /* most time that looking for batching may cost at load */
 #define PROBE_KEPT_NS (200 * NS_PER_MS) /* the same where the next start need not look again */
@@ -26,10 +29,10 @@ struct learned {
     char reason[sizeof((struct model_desc *)0)->batch_reason];
 };
 
-/* The file (size, times, inode), the engine, the processor, the settings, and what the model says of its tensors. */
-static struct hash128 key_of(const struct backend *b, const struct backend_load *opt, const struct model_desc *d)
+/* With what is known of the file: the engine, the processor, the settings, and what the model says of its tensors. */
+static struct hash128 key_of(struct hash128 h, const struct backend *b, const struct backend_load *opt,
+                             const struct model_desc *d)
 {
-    struct hash128 h = repo_fingerprint(opt->path);
     uint64_t processor = cpu_print();
     h = kept_add(h, &processor, sizeof processor);
     h = kept_add_text(h, b->name);
@@ -44,9 +47,23 @@ static struct hash128 key_of(const struct backend *b, const struct backend_load 
     return kept_add(h, d->outputs, sizeof d->outputs[0] * d->outputs_len);
 }
 
-static bool read_kept(const struct backend_load *opt, struct hash128 key, struct learned *l)
+/* A new version of a model that was trained further has the same tensors, rows that share a run alike, and a file of the same size: it costs what the old one did. */
+static struct hash128 key_of_gain(const struct backend *b, const struct backend_load *opt, const struct model_desc *d,
+                                  const struct learned *l)
 {
-    if (!kept_read(opt->cache_dir, KIND, LAYOUT, key, l, sizeof *l) || l->measures_len > MODEL_MEASURES_MAX)
+    struct stat st = {0};
+    (void)stat(opt->path, &st);
+    struct hash128 h = kept_add((struct hash128){0, 0}, &st.st_size, sizeof st.st_size);
+    h = kept_add(h, &l->has_batch_dim, sizeof l->has_batch_dim);
+    h = kept_add(h, &l->may_share, sizeof l->may_share);
+    h = kept_add(h, &l->most_rows, sizeof l->most_rows);
+    h = kept_add_text(h, l->found);
+    return key_of(h, b, opt, d);
+}
+
+static bool read_kept(const struct backend_load *opt, const char *kind, struct hash128 key, struct learned *l)
+{
+    if (!kept_read(opt->cache_dir, kind, LAYOUT, key, l, sizeof *l) || l->measures_len > MODEL_MEASURES_MAX)
         return false;
     l->found[sizeof l->found - 1] = l->reason[sizeof l->reason - 1] = '\0';
     return true;
@@ -97,6 +114,25 @@ static void take_gain(const struct learned *l, struct model_desc *d)
     memcpy(d->batch_reason, l->reason, sizeof d->batch_reason);
 }
 
+static bool is_believed(const struct learned *l)
+{
+    return l->is_calm || l->noisy >= LEARNED_TRIES;
+}
+
+/* What was measured on a version before this one, if nothing was on this. */
+static void adopt_gain(const struct backend_load *opt, struct hash128 key, struct learned *l)
+{
+    struct learned theirs;
+    if (l->noisy > 0 || !read_kept(opt, KIND_GAIN, key, &theirs))
+        return;
+    l->is_calm = theirs.is_calm;
+    l->noisy = theirs.noisy;
+    l->max_batch = theirs.max_batch;
+    l->measures_len = theirs.measures_len;
+    memcpy(l->measures, theirs.measures, sizeof l->measures);
+    memcpy(l->reason, theirs.reason, sizeof l->reason);
+}
+
 void learned_batching(const struct backend *b, void *instance, const struct backend_load *opt, struct model_desc *d)
 {
     struct learned l = {.tries = 0};
@@ -106,17 +142,24 @@ void learned_batching(const struct backend *b, void *instance, const struct back
         find_gain(b, instance, opt, d, &l);
         return;
     }
-    struct hash128 key = key_of(b, opt, d);
-    if (!read_kept(opt, key, &l))
+    struct hash128 key = key_of(repo_fingerprint(opt->path), b, opt, d);
+    if (!read_kept(opt, KIND, key, &l))
         l = (struct learned){.tries = 0};
     if (l.is_whole || l.tries >= LEARNED_TRIES)
         take_sharing(&l, d);
     else
         find_sharing(b, instance, d, PROBE_KEPT_NS, &l);
-    if (l.is_calm || l.noisy >= LEARNED_TRIES) {
+    if (is_believed(&l)) {
         take_gain(&l, d);
         return;
     }
-    find_gain(b, instance, opt, d, &l);
+    struct hash128 gain = key_of_gain(b, opt, d, &l);
+    adopt_gain(opt, gain, &l);
+    if (is_believed(&l)) {
+        take_gain(&l, d);
+    } else {
+        find_gain(b, instance, opt, d, &l);
+        kept_write(opt->cache_dir, KIND_GAIN, LAYOUT, gain, &l, sizeof l);
+    }
     kept_write(opt->cache_dir, KIND, LAYOUT, key, &l, sizeof l);
 }

@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "sys/fd.h"
+#include "sys/slice.h"
 
 /* In the child: moves the descriptors to 3, 4, ... First above all targets, so that none overwrites one still needed. */
 static bool place_fds(const int *fds, size_t n)
@@ -56,6 +57,7 @@ static void child(const struct spawn *s, pid_t parent, int report_fd)
         (void)dup2(null, 0);
     if (s->nice_value != 0)
         (void)!nice(s->nice_value); /* a class that cannot be lowered still runs */
+    slice_set(s->slice_ns);
     if (s->oom_score > 0)
         set_oom_score(s->oom_score);
     if (s->data_bytes_max > 0) {

@@ -13,6 +13,7 @@ struct spawn {
     const int *fds; /* fds[i] becomes descriptor 3 + i; 0, 1, 2 are inherited (stdin from /dev/null) */
     size_t fds_len;
     int nice_value;          /* added to ours; 0 = unchanged */
+    uint64_t slice_ns;       /* sys/slice.h */
     int oom_score;           /* 0 to 1000: how gladly the kernel ends it when memory is short */
     uint64_t data_bytes_max; /* RLIMIT_DATA; 0 = unchanged */
 };

@@ -192,6 +192,28 @@ def test_what_batches_gain_is_measured_at_load_once(serve):
     assert s.model("m")["batching"]["measured"] == measured
 
 
+@pytest.mark.onnx
+def test_a_new_version_of_the_same_size_takes_over_what_batches_gain(serve, tmp_path):
+    """Once the machine was calm, or after three measurements; a file of another size is measured."""
+    file = tmp_path / "m.onnx"
+
+    def replace(source, extra=b""):
+        (tmp_path / "new").write_bytes(source.read_bytes() + extra)
+        (tmp_path / "new").rename(file)
+        before = s.pids("worker")
+        s.reload()
+        quern.wait_until(lambda: s.pids("worker") not in ([], before), 20, "the new version")
+        return s.model("m")["batching"]["measured"]
+
+    replace_by = DATA / "mlp.onnx"
+    file.write_bytes(replace_by.read_bytes())
+    s = serve(config=f"models: {{m: {{path: {file}, threads: 1, instances: 1}}}}")
+    told = [replace(replace_by) for _ in range(5)]
+    assert told[2] == told[3] == told[4], told
+    # A field that no reader knows: another size, the same model.
+    assert replace(replace_by, b"\xfa\x7f\x01x") != told[4]
+
+
 def test_settings_of_batching_reach_the_edge(serve):
     s = serve(
         config="""
