@@ -14,21 +14,6 @@ static unsigned char lower(char c)
     return u >= 'A' && u <= 'Z' ? (unsigned char)(u | 0x20) : u;
 }
 
-struct str str_c(const char *cstr)
-{
-    return cstr == NULL ? (struct str){"", 0} : (struct str){cstr, strlen(cstr)};
-}
-
-bool str_eq(struct str a, struct str b)
-{
-    return a.n == b.n && bytes_cmp(a.p, b.p, a.n) == 0;
-}
-
-bool str_eq_c(struct str a, const char *b)
-{
-    return str_eq(a, str_c(b));
-}
-
 bool str_eq_nocase(struct str a, struct str b)
 {
     if (a.n != b.n)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/attr.h"
 
@@ -18,9 +19,22 @@ struct str {
 /* For printf: printf("%.*s", STR_F(s)) */
 #define STR_F(s) (int)(s).n, (s).p
 
-struct str str_c(const char *cstr); /* NULL gives the empty string */
-bool str_eq(struct str a, struct str b);
-bool str_eq_c(struct str a, const char *b);
+/* Here, since the length of a constant is known to the compiler then, and a short comparison is one instruction. NULL gives the empty string. */
+static inline struct str str_c(const char *cstr)
+{
+    return (struct str){cstr ? cstr : "", cstr ? strlen(cstr) : 0};
+}
+
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool str_eq_c(struct str a, const char *b)
+{
+    return str_eq(a, str_c(b));
+}
+
 bool str_eq_nocase(struct str a, struct str b); /* ASCII only */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);

@@ -101,17 +101,13 @@ static bool matches(const struct compiled *c, const struct str *segments, int le
 {
     if (c->len != len)
         return false;
+    for (int i = len - 1; i >= 0; i--) /* from the end: many begin alike */
+        if (c->segments[i].p ? !str_eq(c->segments[i], segments[i]) : segments[i].n == 0)
+            return false;
     m->captures_len = 0;
-    for (int i = 0; i < len; i++) {
-        if (c->segments[i].p) {
-            if (!str_eq(c->segments[i], segments[i]))
-                return false;
-        } else {
-            if (segments[i].n == 0)
-                return false;
+    for (int i = 0; i < len; i++)
+        if (!c->segments[i].p)
             m->captures[m->captures_len++] = segments[i];
-        }
-    }
     return true;
 }
 
