@@ -85,10 +85,10 @@ static void narrow(const struct served *m, const struct infer_tensor *whole, str
     }
 }
 
-static void note_times(struct infer *i, const struct block_shm *shm, uint64_t claimed_ns)
+static void note_times(struct infer *i, const struct block_shm *shm, uint64_t claimed_ns, uint64_t now_ns)
 {
-    uint64_t now = clock_now_ns(), done = shm->done_ns;
-    done = done <= now ? done : now;
+    uint64_t done = shm->done_ns;
+    done = done <= now_ns ? done : now_ns;
     claimed_ns = claimed_ns <= done ? claimed_ns : done;
     i->t_run_ns = claimed_ns >= i->t_decoded_ns ? claimed_ns : i->t_decoded_ns;
     i->t_ran_ns = done >= i->t_run_ns ? done : i->t_run_ns;
@@ -96,11 +96,11 @@ static void note_times(struct infer *i, const struct block_shm *shm, uint64_t cl
 
 /* Ends one request of a DONE block. */
 static void answer(struct served *m, struct lane_block *b, struct infer *i, const struct err *err, uint32_t row0,
-                   uint32_t rows_all)
+                   uint32_t rows_all, uint64_t now_ns)
 {
     struct infer_tensor narrowed[MODEL_TENSORS_MAX];
     const struct block_shm *shm = shm_of(b);
-    note_times(i, shm, atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed));
+    note_times(i, shm, atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed), now_ns);
     i->batch_rows = rows_all;
     i->batch_requests = b->run_requests;
     i->attempts = b->deaths + 1;
@@ -172,7 +172,7 @@ void answer_block(struct served *m, struct lane_block *b)
     if (was_alone && alone) {
         take_status(m, b, b->run_rows, &err);
         count_run(m, b, alone->rows);
-        answer(m, b, alone, &err, 0, b->run_rows);
+        answer(m, b, alone, &err, 0, b->run_rows, clock_now_ns());
         next_alone(m, b);
         return;
     }
@@ -182,8 +182,9 @@ void answer_block(struct served *m, struct lane_block *b)
     }
     take_status(m, b, b->run_rows, &err);
     count_run(m, b, m->info.desc->has_batch_dim ? b->rows : 1);
+    uint64_t now_ns = clock_now_ns();
     while (b->first)
-        answer(m, b, b->first, &err, b->first->row0, b->run_rows);
+        answer(m, b, b->first, &err, b->first->row0, b->run_rows, now_ns);
     lane_release(b);
 }
 

@@ -39,6 +39,7 @@ struct served {
     bool is_dirty;                              /* rows were added since the last flush */
     uint64_t next_deadline_ns;                  /* no earlier one among its requests */
     struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
+    struct v2_texts *v2_texts;                  /* proto_v2_texts.c; NULL: none yet */
 };
 
 struct serve {

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "serve/proto_classes.h"
 #include "serve/proto_v2_int.h"
+#include "serve/proto_v2_texts.h"
 #include "serve/serve.h"
 
 /* A binary tensor of the answer: in the block, or strings framed in the second scratch buffer (as an offset, for it grows). */
@@ -15,6 +16,7 @@ struct blob {
 struct answer {
     struct proto_call *call;
     const struct v2 *v2;
+    const struct v2_texts *texts;
     struct json_writer w;
     struct buf *framed;
     size_t blobs_len;
@@ -140,8 +142,7 @@ static void put_output(struct answer *a, uint32_t k, enum v2_form form, const st
     const struct infer_tensor *t = &a->call->infer.out[k];
     struct json_writer *w = &a->w;
     jw_object(w);
-    jw_kv_c(w, "name", a->call->desc->outputs[k].name);
-    jw_kv_c(w, "datatype", dtype_name(t->dtype));
+    jw_raw(w, v2_text_of_output(a->texts, k));
     jw_key(w, "shape");
     jw_numbers(w, JSON_I64, t->dims, (size_t)t->ndim);
     if (part) {
@@ -158,11 +159,12 @@ static void put_output(struct answer *a, uint32_t k, enum v2_form form, const st
 static void put_body(struct answer *a)
 {
     struct json_writer *w = &a->w;
+    struct v2_texts **texts = served_v2_texts(a->call->infer.model);
     jw_object(w);
     if (a->v2->id.n > 0)
         jw_kv_str(w, "id", a->v2->id);
-    jw_kv_c(w, "model_name", a->call->info->name);
-    jw_kv_c(w, "model_version", a->call->info->version);
+    jw_raw(w, v2_text_of_model(texts, a->call->info));
+    a->texts = *texts;
     jw_key(w, "outputs");
     jw_array(w);
     if (a->v2->wanted_len == 0)

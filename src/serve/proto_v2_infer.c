@@ -136,7 +136,14 @@ static bool tail_says_when(const struct proto_call *c)
     const struct v2_request *q = c->protocol;
     size_t n = c->req->body.n - q->binary.n;
     struct str tail = str_sub(c->req->body, n > TAIL_BYTES ? n - TAIL_BYTES : 0, n);
-    return str_contains(tail, STR("\"timeout\"")) || str_contains(tail, STR("\"priority\""));
+    ptrdiff_t at;
+    while ((at = str_chr(tail, '"')) >= 0) { /* few, for numbers have none */
+        tail = str_sub(tail, (size_t)at, tail.n);
+        if (str_starts(tail, STR("\"timeout\"")) || str_starts(tail, STR("\"priority\"")))
+            return true;
+        tail = str_sub(tail, 1, tail.n);
+    }
+    return false;
 }
 
 /* May the parser stop at this input's data? */
@@ -188,6 +195,15 @@ static bool check_source(struct json_reader *r, const struct v2_input *in)
                      in->has_binary ? " 'binary_data_size'" : "", in->has_region ? " 'shared_memory_region'" : "");
 }
 
+/* For errors, so seldom needed: the usual one is not worth a printf. */
+static void name_place(struct proto_source *s, uint32_t index)
+{
+    if (index == 0)
+        memcpy(s->where, "inputs[0].data", sizeof "inputs[0].data");
+    else
+        (void)snprintf(s->where, sizeof s->where, "inputs[%u].data", index);
+}
+
 /* Enters an input into the call. */
 static bool add_input(struct proto_call *c, const struct v2_input *in)
 {
@@ -221,7 +237,7 @@ static bool add_input(struct proto_call *c, const struct v2_input *in)
                    : in->has_binary ? PROTO_BINARY
                                     : PROTO_TEXT;
     source->bytes = in->data;
-    (void)snprintf(source->where, sizeof source->where, "inputs[%u].data", q->inputs_seen - 1);
+    name_place(source, q->inputs_seen - 1);
     if (!in->has_binary)
         return true;
     if (in->binary_size > q->binary.n - q->binary_used)

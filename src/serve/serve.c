@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/proto_v2_texts.h"
 #include "serve/rollout_int.h"
 #include "sys/futex.h"
 
@@ -31,6 +32,7 @@ static void served_free(struct served *m)
     }
     if (m->has_lane)
         lane_done(&m->lane);
+    v2_texts_free(m->v2_texts);
     segment_close(&m->private_map);
     (void)model_shared_unref(m->shared);
     free(m);
@@ -360,6 +362,11 @@ enum err_code serve_step_model(struct serve *s, struct str name, struct str vers
 const struct served_info *served_info(const struct served *m)
 {
     return &m->info;
+}
+
+struct v2_texts **served_v2_texts(struct served *m)
+{
+    return &m->v2_texts;
 }
 
 struct model_shared *served_shared(const struct served *m)

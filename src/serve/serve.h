@@ -63,5 +63,6 @@ bool serve_collect(struct serve *s);
 void serve_tick(struct serve *s, uint64_t now_ns);
 bool serve_is_busy(const struct serve *s);
 struct model_shared *served_shared(const struct served *m);
+struct v2_texts **served_v2_texts(struct served *m); /* kept for proto_v2_texts.h */
 
 #endif

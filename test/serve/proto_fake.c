@@ -10,6 +10,7 @@
 #define serve_model_at      fake_serve_model_at
 #define serve_all_settled   fake_serve_all_settled
 #define served_shared       fake_served_shared
+#define served_v2_texts     fake_served_v2_texts
 #define serve_awaited       fake_serve_awaited
 #define serve_defer         fake_serve_defer
 #define infer_submit        fake_infer_submit
@@ -44,6 +45,7 @@ struct served {
     struct served_info info;
     struct model_shared shared;
     struct model_desc desc;
+    struct v2_texts *texts;
 };
 
 bool fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
@@ -150,6 +152,11 @@ const struct served_info *fake_served_info(const struct served *m)
 void fake_infer_facts(const struct infer *i, struct infer_facts *out)
 {
     *out = (struct infer_facts){.instances = 1, .run_max = 64, .queue_max = i->rows + 7};
+}
+
+struct v2_texts **fake_served_v2_texts(struct served *m)
+{
+    return &m->texts;
 }
 
 struct model_shared *fake_served_shared(const struct served *m)
