@@ -2,6 +2,7 @@
  *
  *   listener.c   accepts, survives the lack of file descriptors
  *   conn.c       a connection's life: reading, dispatching, time limits, closing
+ *   conn_open.c  its beginning, and its memory
  *   send.c       a connection's way out: order of answers, one write, what the socket did not take
  *   answer.c     http_respond*, http_stream_*: heads of answers, gzip
  *   deferred.c   bodies that handlers take from the socket
@@ -160,10 +161,15 @@ void server_give_exchange(struct server *s, struct exchange *x);
 /* listener.c */
 void listener_stop(struct listener *l);
 
-/* conn.c */
+/* conn_open.c */
 void conn_open(struct server *s, int fd, bool is_unix); /* takes the fd */
-void conn_close(struct http_conn *c);                   /* now; cancels what is in flight */
-void conn_tick(struct http_conn *c);                    /* dirty work: flush, resume, close */
+void conn_unlink(struct http_conn *c);
+void conn_release_if_unused(struct http_conn *c); /* its memory, [I3] */
+
+/* conn.c */
+void conn_start_reading(struct http_conn *c);
+void conn_close(struct http_conn *c); /* now; cancels what is in flight */
+void conn_tick(struct http_conn *c);  /* dirty work: flush, resume, close */
 void conn_expired(struct http_conn *c, enum deadline_kind kind);
 void conn_drain(struct http_conn *c);
 bool conn_is_idle(const struct http_conn *c);
