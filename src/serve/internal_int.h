@@ -67,6 +67,8 @@ uint64_t infer_part_order(const struct served *m);
 /* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */
 void infer_end(struct infer *i);
 void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy);
+/* Frees a model that nobody needs any more. */
+void serve_remove(struct serve *s, struct served *m);
 /* Waiting requests into free blocks, as far as possible. */
 void infer_pump(struct served *m);
 /* Takes a DONE block's results and answers; releases the block or publishes its next request. */
