@@ -33,8 +33,8 @@ static struct v2_request *request_of(struct proto_call *c)
     return c->protocol;
 }
 
-static bool fail_name(struct json_reader *r, const char *what, const struct tensor_spec *t, uint32_t len,
-                      struct str name)
+bool proto_v2_fail_name(struct json_reader *r, const char *what, const struct tensor_spec *t, uint32_t len,
+                        struct str name)
 {
     char names[200];
     proto_names(t, len, names, sizeof names);
@@ -81,7 +81,7 @@ static bool read_datatype(struct json_reader *r, struct arena *a, struct infer_t
 }
 
 /* The parameters that name a part of a client's shared memory; false: the key is none of them. */
-static bool read_part(struct json_reader *r, struct str key, struct arena *a, struct client_shm_part *p, bool *has)
+bool proto_v2_read_part(struct json_reader *r, struct str key, struct arena *a, struct client_shm_part *p, bool *has)
 {
     if (str_eq_c(key, "shared_memory_region"))
         *has = json_string(r, a, &p->name);
@@ -94,7 +94,7 @@ static bool read_part(struct json_reader *r, struct str key, struct arena *a, st
     return true;
 }
 
-static bool find_part(struct proto_call *c, struct client_shm_part *p)
+bool proto_v2_find_part(struct proto_call *c, struct client_shm_part *p)
 {
     struct json_reader *r = &c->reader;
     struct err err;
@@ -122,7 +122,7 @@ static bool read_input_parameters(struct json_reader *r, struct arena *a, struct
     while (json_key(r, &key)) {
         if (str_eq_c(key, "binary_data_size"))
             in->has_binary = json_u64(r, &in->binary_size);
-        else if (!read_part(r, key, a, &in->part, &in->has_region))
+        else if (!proto_v2_read_part(r, key, a, &in->part, &in->has_region))
             (void)json_skip(r, NULL);
     }
     return !r->failed;
@@ -213,7 +213,7 @@ static bool add_input(struct proto_call *c, const struct v2_input *in)
         return json_fail(r, ERR_INVALID, "an input needs 'name'");
     int k = model_desc_input(c->desc, in->name);
     if (k < 0)
-        return fail_name(r, "input", c->desc->inputs, c->desc->inputs_len, in->name);
+        return proto_v2_fail_name(r, "input", c->desc->inputs, c->desc->inputs_len, in->name);
     if (c->infer.in[k].given)
         return json_fail(r, ERR_INVALID, "input '%s' already exists in request", c->desc->inputs[k].name);
     if (!in->has_shape || in->t.dtype == DT_NONE)
@@ -222,7 +222,7 @@ static bool add_input(struct proto_call *c, const struct v2_input *in)
     if (!q->is_stopped && !check_source(r, in))
         return false;
     c->source[k].part = in->part;
-    if (in->has_region && !find_part(c, &c->source[k].part))
+    if (in->has_region && !proto_v2_find_part(c, &c->source[k].part))
         return false;
     struct infer_tensor *t = &c->infer.in[k];
     struct proto_source *source = &c->source[k];
@@ -262,95 +262,6 @@ static bool read_inputs(struct proto_call *c)
         if (q->is_stopped)
             return false;
     }
-    return !c->reader.failed;
-}
-
-static bool read_classes(struct json_reader *r, uint32_t *classes)
-{
-    uint64_t n;
-    if (!json_u64(r, &n))
-        return false;
-    if (n < 1 || n > CLASSES_ELEMENTS_MAX)
-        return json_fail(r, ERR_INVALID, "must be a number of classes, 1 to %d", CLASSES_ELEMENTS_MAX);
-    *classes = (uint32_t)n;
-    return true;
-}
-
-static bool read_output_parameters(struct json_reader *r, struct arena *a, struct v2_wanted *out)
-{
-    struct str key;
-    bool is_binary = false;
-    if (!json_object(r))
-        return false;
-    while (json_key(r, &key)) {
-        if (str_eq_c(key, "binary_data")) {
-            if (json_bool(r, &is_binary))
-                out->form = is_binary ? V2_BINARY : V2_JSON;
-        } else if (str_eq_c(key, "classification")) {
-            (void)read_classes(r, &out->classes);
-        } else if (!read_part(r, key, a, &out->part, &out->has_part)) {
-            (void)json_skip(r, NULL);
-        }
-    }
-    return !r->failed;
-}
-
-static bool check_output(struct proto_call *c, const struct tensor_spec *spec, struct v2_wanted *out)
-{
-    struct json_reader *r = &c->reader;
-    if (out->classes > 0 && !classes_allowed((enum dtype)spec->dtype))
-        return json_fail(r, ERR_INVALID, "class result not available for output '%s' due to unsupported type '%s'",
-                         spec->name, dtype_name((enum dtype)spec->dtype));
-    if (!out->has_part)
-        return true;
-    if (out->classes > 0)
-        return json_fail(r, ERR_INVALID, "output '%s' can't have 'classification' and 'shared_memory_region'",
-                         spec->name);
-    if (out->form == V2_BINARY)
-        return json_fail(r, ERR_INVALID, "output '%s' can't have 'binary_data' and 'shared_memory_region'", spec->name);
-    return find_part(c, &out->part);
-}
-
-static bool read_output(struct proto_call *c)
-{
-    struct json_reader *r = &c->reader;
-    struct v2 *v = &request_of(c)->v2;
-    struct str key, name = {NULL, 0};
-    struct v2_wanted out = {.form = V2_DEFAULT};
-    if (!json_object(r))
-        return false;
-    while (json_key(r, &key)) {
-        if (str_eq_c(key, "name"))
-            (void)json_string(r, c->req->arena, &name);
-        else if (str_eq_c(key, "parameters") && json_peek(r) != JSON_NULL)
-            (void)read_output_parameters(r, c->req->arena, &out);
-        else
-            (void)json_skip(r, NULL);
-    }
-    if (r->failed)
-        return false;
-    if (!name.p)
-        return json_fail(r, ERR_INVALID, "an output needs 'name'");
-    int k = model_desc_output(c->desc, name);
-    if (k < 0)
-        return fail_name(r, "output", c->desc->outputs, c->desc->outputs_len, name);
-    for (uint32_t i = 0; i < v->wanted_len; i++)
-        if (v->wanted[i].index == (uint32_t)k)
-            return json_fail(r, ERR_INVALID, "output '%s' already exists in request", c->desc->outputs[k].name);
-    if (!check_output(c, &c->desc->outputs[k], &out))
-        return false;
-    out.index = (uint32_t)k;
-    v->wanted[v->wanted_len++] = out; /* no overflow: each output at most once */
-    return true;
-}
-
-static bool read_outputs(struct proto_call *c)
-{
-    if (!json_array(&c->reader))
-        return false;
-    while (json_item(&c->reader))
-        if (!read_output(c))
-            return false;
     return !c->reader.failed;
 }
 
@@ -400,7 +311,7 @@ static bool read_members(struct proto_call *c)
         else if (json_peek(r) == JSON_NULL) /* optional members that a client writes out */
             go_on = json_null(r);
         else if (str_eq_c(key, "outputs"))
-            go_on = read_outputs(c);
+            go_on = proto_v2_outputs(c);
         else if (str_eq_c(key, "parameters"))
             go_on = read_parameters(c);
         else if (str_eq_c(key, "id"))
@@ -444,75 +355,6 @@ static enum err_code resume(struct proto_call *c, struct err *err)
     return finish(c, err);
 }
 
-/* --- raw requests: the body is the one input's bytes ------------------------------------------------------------------------ */
-
-/* The dimension that the size of the body decides, or -1: all are known. -2: more than one is free. */
-static int free_dim(const struct model_desc *d, struct infer_tensor *t)
-{
-    int free = -1;
-    for (int i = d->has_batch_dim; i < t->ndim; i++)
-        if (t->dims[i] < 0) {
-            if (free >= 0)
-                return -2;
-            free = i;
-        }
-    if (!d->has_batch_dim)
-        return free;
-    if (free < 0)
-        return 0; /* as many rows as there are bytes for */
-    t->dims[0] = 1;
-    return free;
-}
-
-static enum err_code read_raw(struct proto_call *c, struct err *err)
-{
-    struct v2_request *q = request_of(c);
-    const struct model_desc *d = c->desc;
-    const char *model = c->info->name;
-    if (d->inputs_len != 1)
-        return err_set(err, ERR_INVALID,
-                       "Raw request must only have 1 input (found %u) to be deduced but got %u inputs in model '%s'",
-                       d->inputs_len, d->inputs_len, model);
-    const struct tensor_spec *spec = &d->inputs[0];
-    struct infer_tensor *t = &c->infer.in[0];
-    t->given = true;
-    t->dtype = (enum dtype)spec->dtype;
-    t->ndim = spec->ndim;
-    memcpy(t->dims, spec->dims, sizeof t->dims);
-    c->source[0] = (struct proto_source){.kind = PROTO_BINARY, .bytes = q->binary};
-    q->v2.is_binary_default = true;
-    if (t->dtype == DT_BYTES) { /* one string, without its length */
-        (void)http_body_fetch(c->req);
-        for (int i = 0; i < t->ndim; i++)
-            t->dims[i] = 1;
-        char *framed = arena_try_alloc(c->req->arena, q->binary.n + 4);
-        uint32_t n = (uint32_t)q->binary.n;
-        if (!framed || q->binary.n > UINT32_MAX - 4)
-            return err_set(err, ERR_TOO_LARGE, "the body does not fit in the request's memory");
-        memcpy(framed, &n, sizeof n);
-        memcpy(framed + sizeof n, q->binary.p, n);
-        c->source[0].bytes = (struct str){framed, q->binary.n + 4};
-        t->heap_bytes = q->binary.n;
-        return ERR_OK;
-    }
-    int free = free_dim(d, t);
-    if (free == -2)
-        return err_set(err, ERR_INVALID,
-                       "The shape of the raw input '%s' can not be deduced because there are more than one "
-                       "variable-sized dimension",
-                       spec->name);
-    if (free < 0)
-        return ERR_OK;
-    uint64_t rest = 1;
-    t->dims[free] = 1;
-    if (!tensor_count(t->dims, t->ndim, &rest) || rest == 0 || q->binary.n % (rest * dtype_size(t->dtype)) != 0)
-        return err_set(err, ERR_INVALID,
-                       "The size of the raw input '%s' is not a whole number of its elements: %zu bytes", spec->name,
-                       q->binary.n);
-    t->dims[free] = (int64_t)(q->binary.n / (rest * dtype_size(t->dtype)));
-    return ERR_OK;
-}
-
 /* --- the handler ------------------------------------------------------------------------------------------------------------ */
 
 /* Splits the body by Inference-Header-Content-Length. */
@@ -548,8 +390,10 @@ bool proto_may_defer(const struct http_req *req)
 
 static enum err_code read_request(struct proto_call *c, bool is_raw, struct err *err)
 {
-    if (is_raw)
-        return read_raw(c, err);
+    if (is_raw) {
+        request_of(c)->v2.is_binary_default = true;
+        return proto_v2_raw(c, request_of(c)->binary, err);
+    }
     if (json_object(&c->reader) && !read_members(c) && request_of(c)->is_stopped)
         return ERR_OK;
     return finish(c, err);

@@ -23,5 +23,15 @@ struct v2 {
 };
 
 void proto_v2_answer(struct proto_call *c);
+/* The call's one input from the whole body. */
+enum err_code proto_v2_raw(struct proto_call *c, struct str binary, struct err *err);
+/* The request's member "outputs"; false: the reader has failed. */
+bool proto_v2_outputs(struct proto_call *c);
+
+/* proto_v2_infer.c. read_part takes the parameters that name a part of a client's shared memory; false: the key is none of them. */
+bool proto_v2_read_part(struct json_reader *r, struct str key, struct arena *a, struct client_shm_part *p, bool *has);
+bool proto_v2_find_part(struct proto_call *c, struct client_shm_part *p);
+bool proto_v2_fail_name(struct json_reader *r, const char *what, const struct tensor_spec *t, uint32_t len,
+                        struct str name);
 
 #endif

@@ -35,6 +35,8 @@
 #include "../../src/serve/proto_v2_answer.c"
 #include "../../src/serve/proto_v2_infer.c"
 #include "../../src/serve/proto_v2_models.c"
+#include "../../src/serve/proto_v2_outputs.c"
+#include "../../src/serve/proto_v2_raw.c"
 #include "../../src/serve/proto_v2_stats.c"
 
 #include <stdlib.h>
