@@ -1,6 +1,7 @@
 /* Does a model gain from batches, and up to which size (backend_measure_batching in backend.h).
  *
- * Sizes are tried in ascending order until the last two brought nothing, each until its two shortest runs agree; if time is left, all once more. The shortest time of each
+ * Sizes are tried in ascending order until the last two brought nothing, each until its two shortest runs agree; if time is left, all once more, and again while that
+ * makes a time shorter by more than a hundredth, five times at most. The shortest time of each
  * counts: what a busy machine adds is not the model's. A run during which the thread was preempted counts with its processor time. Where no two runs of a size agreed, or
  * the later ones were much shorter, the machine was not calm: the verdict is the best to be had today. Measured again another day, the shortest of both days
  * count. */
@@ -13,13 +14,17 @@
 #include "model/backend.h"
 #include "model/trial.h"
 
-#define GAIN        1.05    /* less more throughput is not worth the longer run */
-#define OVERHEAD_NS 10000.0 /* what a run costs beside the model: to claim, wake, hand back */
+#define GAIN        1.05            /* less more throughput is not worth the longer run */
+#define GAIN_SHORT  1.02            /* ... but where nobody notices how long it is */
+#define SHORT_NS    (1 * NS_PER_MS) /* such a run */
+#define OVERHEAD_NS 20000.0         /* what a run costs beside the model: to claim, wake, hand back */
 #define ROWS_MAX    2048
 #define IN_BYTES    ((size_t)64 << 20) /* inputs of the largest run that is tried */
 #define REPEATS     2                  /* runs of each size at least, since the first one may make room, or compile */
 #define REPEATS_MAX 5
 #define CALM        1.05 /* runs that differ by less agree */
+#define STEADY      1.01 /* ... and these need not be looked at again */
+#define ROUNDS_MAX  5
 #define SHARE_MIN                                                                                                      \
     32 /* a run that had less of its time than this share of a processor waited for something else than its turn */
 #define SLOW_RUNS   16 /* a slow model may take as long as so many rows */
@@ -54,15 +59,24 @@ static double throughput(const struct model_measure *m)
     return m->rows / ((double)m->ns + OVERHEAD_NS);
 }
 
-/* The smallest size that is as good as the best one. */
+/* Is it worth to run as many rows as `more` does, where one could run as many as `fewer` does? */
+static bool gains(const struct model_measure *fewer, const struct model_measure *more)
+{
+    double gain = more->ns <= SHORT_NS ? GAIN_SHORT : GAIN;
+    return throughput(more) > throughput(fewer) * gain;
+}
+
+/* The smallest size over which no larger one gains. */
 static uint32_t best_rows(const struct model_desc *d)
 {
-    double best = 0;
-    for (uint32_t i = 0; i < d->measures_len; i++)
-        best = throughput(&d->measures[i]) > best ? throughput(&d->measures[i]) : best;
-    for (uint32_t i = 0; i < d->measures_len; i++)
-        if (throughput(&d->measures[i]) * GAIN >= best)
-            return d->measures[i].rows;
+    const struct model_measure *m = d->measures;
+    for (uint32_t i = 0; i < d->measures_len; i++) {
+        uint32_t k = i + 1;
+        while (k < d->measures_len && !gains(&m[i], &m[k]))
+            k++;
+        if (k == d->measures_len)
+            return m[i].rows;
+    }
     return 1;
 }
 
@@ -70,10 +84,8 @@ static uint32_t best_rows(const struct model_desc *d)
 static bool has_levelled_off(const struct model_desc *d)
 {
     uint32_t n = d->measures_len;
-    if (n < 3)
-        return false;
-    double before = throughput(&d->measures[n - 3]) * GAIN;
-    return throughput(&d->measures[n - 2]) < before && throughput(&d->measures[n - 1]) < before;
+    const struct model_measure *m = d->measures;
+    return n >= 3 && !gains(&m[n - 3], &m[n - 2]) && !gains(&m[n - 3], &m[n - 1]);
 }
 
 static bool agree(uint64_t shorter, uint64_t longer)
@@ -123,15 +135,21 @@ static bool try_sizes(struct trial *t, struct model_desc *d, uint32_t rows_max, 
     return true;
 }
 
-static void try_again(struct trial *t, struct model_desc *d, bool *is_calm)
+/* All sizes once more. False: nothing became shorter by more than what does not matter for the choice, or time is up. */
+static bool try_again(struct trial *t, struct model_desc *d, bool *is_calm)
 {
-    for (uint32_t i = 0; i < d->measures_len && is_in_time(t, d->measures[i].ns); i++) {
+    bool is_better = false;
+    for (uint32_t i = 0; i < d->measures_len; i++) {
+        if (!is_in_time(t, d->measures[i].ns))
+            return false;
         uint64_t ns = time_run(t, d->measures[i].rows);
         if (ns == 0 || ns >= d->measures[i].ns)
             continue;
         *is_calm = *is_calm && agree(ns, d->measures[i].ns);
+        is_better = is_better || (double)ns * STEADY < (double)d->measures[i].ns;
         d->measures[i].ns = ns;
     }
+    return is_better;
 }
 
 /* Times of another day, where they are shorter. */
@@ -201,7 +219,8 @@ bool backend_measure_batching(const struct backend *b, void *instance, struct mo
         uint64_t slow_ns = t.run_ns < SLOW_NS_MAX / SLOW_RUNS ? t.run_ns * SLOW_RUNS : SLOW_NS_MAX;
         t.deadline_ns = clock_now_ns() + (slow_ns > budget_ns ? slow_ns : budget_ns);
         bool is_complete = try_sizes(&t, d, rows_max, &is_calm);
-        try_again(&t, d, &is_calm);
+        for (int i = 0; i < ROUNDS_MAX && try_again(&t, d, &is_calm); i++)
+            ;
         take_shorter(d, before, before_len);
         if (d->measures_len > 0) {
             uint32_t chosen = is_configured ? d->max_batch : best_rows(d);
