@@ -113,7 +113,7 @@ void edge_write_model(struct json_writer *w, const struct edge *e, const struct 
     jw_kv_c(w, "reason", m->reason);
     jw_kv_c(w, "path", sh->path);
     jw_kv_c(w, "class", sh->class_name);
-    jw_kv_c(w, "backend", d ? d->backend : "");
+    jw_kv_c(w, "backend", d ? d->backend : m->backend);
     jw_kv_c(w, "platform", d ? d->platform : "");
     jw_kv_c(w, "isolation", sh->is_inline ? "inline" : "process");
     jw_kv_i64(w, "instances", m->instances);
@@ -129,7 +129,7 @@ void edge_write_model(struct json_writer *w, const struct edge *e, const struct 
     jw_kv_c(w, "batch_reason", d ? d->batch_reason : "");
     write_batching(w, sh);
     jw_kv_u64(w, "memory_bytes", d ? d->memory_bytes : 0);
-    jw_kv_u64(w, "file_bytes", d ? d->file_bytes : 0);
+    jw_kv_u64(w, "file_bytes", d ? d->file_bytes : m->memory.file_bytes);
     jw_kv_f64(w, "load_ms", d ? (double)d->load_ns / 1e6 : 0);
     edge_memory_write(m, w);
     write_numbers(w, e, sh);

@@ -11,13 +11,26 @@
 
 #define TICK_MS      20
 #define RETRY_MS_MAX 60000u
+#define LISTS        1024
+#define USED_NEW_NS  (10 * NS_PER_MS) /* what was told so lately of uses is not told again */
+
+/* In a ring: a list's head is one too, so whoever leaves need not know where it is. */
+struct ring {
+    struct ring *next, *prev;
+};
 
 struct edge_parked {
-    struct edge_parked *next, *prev;
+    struct ring ring; /* first */
     struct edge_thread *thread;
     struct http_req *req;
     struct model_shared *shared; /* a reference */
-    uint64_t seq, since_ns, deadline_ns;
+    uint64_t since_ns, deadline_ns;
+};
+
+/* By model, in the order of their arrival; few models share a list. */
+struct edge_parking {
+    struct ring lists[LISTS];
+    size_t len;
 };
 
 /* ---- what the master is told ---- */
@@ -63,8 +76,11 @@ static void tell(struct edge *e, enum channel_type type, const struct model_shar
     jw_init(&w, &text);
     jw_object(&w);
     jw_kv_u64(&w, "segment", m->id);
-    if (type == CHANNEL_WANT)
-        (void)write_used(e, &w, clock_now_ns(), &latest_ns);
+    uint64_t now_ns = clock_now_ns();
+    if (type == CHANNEL_WANT && e->memory_budget > 0 && now_ns >= e->used_with_want_ns + USED_NEW_NS) {
+        (void)write_used(e, &w, now_ns, &latest_ns);
+        e->used_with_want_ns = now_ns;
+    }
     jw_object_end(&w);
     if (!text.failed)
         edge_tell(e, type, buf_view(&text));
@@ -105,30 +121,42 @@ void edge_demand_second(struct edge *e)
 
 /* ---- the list ---- */
 
+static void ring_init(struct ring *head)
+{
+    head->next = head->prev = head;
+}
+
+static void ring_leave(struct ring *r)
+{
+    r->prev->next = r->next;
+    r->next->prev = r->prev;
+}
+
+static void ring_append(struct ring *head, struct ring *r)
+{
+    r->next = head;
+    r->prev = head->prev;
+    head->prev->next = r;
+    head->prev = r;
+}
+
+static struct ring *list_of(const struct edge_thread *t, const struct model_shared *m)
+{
+    return &t->parking->lists[m->id % LISTS];
+}
+
 static void push(struct edge_parked *p)
 {
-    struct edge_thread *t = p->thread;
-    p->seq = ++t->parked_seq;
-    p->prev = t->parked_last;
-    if (t->parked_last)
-        t->parked_last->next = p;
-    else
-        t->parked_first = p;
-    t->parked_last = p;
+    ring_append(list_of(p->thread, p->shared), &p->ring);
+    p->thread->parking->len++;
 }
 
 /* Takes it out and lets go of it; the request is the caller's. */
 static struct http_req *take(struct edge_thread *t, struct edge_parked *p)
 {
     struct http_req *req = p->req;
-    if (p->prev)
-        p->prev->next = p->next;
-    else
-        t->parked_first = p->next;
-    if (p->next)
-        p->next->prev = p->prev;
-    else
-        t->parked_last = p->prev;
+    ring_leave(&p->ring);
+    t->parking->len--;
     req->on_cancel = NULL;
     req->stage_ns[STAGE_QUEUE] += clock_now_ns() - p->since_ns;
     (void)count(t->edge, p->shared, -1);
@@ -161,19 +189,33 @@ static void handle_again(struct edge_thread *t, struct edge_parked *p, const str
     serve_set_refusal(t->serve, NULL);
 }
 
-/* All that wait for the model (NULL: for any) now. What is handled may wait anew, or take others with it (their connection closes): the walk begins anew each time. */
+static bool is_hopeless(const struct model_shared *m, uint64_t deadline_ns, uint64_t now_ns);
+
+/* From one list into another: those that wait for the model (NULL: any) and, now_ns not 0, those whose waiting is in vain. */
+static void pick(struct ring *from, const struct model_shared *m, uint64_t now_ns, struct ring *out)
+{
+    for (struct ring *r = from->next, *next; r != from; r = next) {
+        struct edge_parked *p = (struct edge_parked *)r;
+        next = r->next;
+        if ((m && p->shared != m) || (now_ns != 0 && !is_hopeless(p->shared, p->deadline_ns, now_ns)))
+            continue;
+        ring_leave(r);
+        ring_append(out, r);
+    }
+}
+
+/* All that wait for the model (NULL: for any) now. What is handled may wait anew, in its list, or take others with it (their connection closes), also of those
+ * that are picked: they leave the ring in which they are. */
 static void handle_all(struct edge_thread *t, const struct model_shared *m, const struct err *why)
 {
-    uint64_t last = t->parked_seq;
-    struct edge_parked *p = t->parked_first;
-    while (p) {
-        if ((!m || p->shared == m) && p->seq <= last) {
-            handle_again(t, p, why);
-            p = t->parked_first;
-        } else {
-            p = p->next;
-        }
-    }
+    struct ring due;
+    ring_init(&due);
+    if (m)
+        pick(list_of(t, m), m, 0, &due);
+    for (size_t i = 0; i < LISTS && !m; i++)
+        pick(&t->parking->lists[i], NULL, 0, &due);
+    while (due.next != &due)
+        handle_again(t, (struct edge_parked *)due.next, why);
 }
 
 /* ---- how long it takes ---- */
@@ -204,19 +246,18 @@ static bool is_hopeless(const struct model_shared *m, uint64_t deadline_ns, uint
 
 static void expire(struct edge_thread *t)
 {
-    uint64_t now_ns = clock_now_ns(), last = t->parked_seq;
-    struct edge_parked *p = t->parked_first;
+    uint64_t now_ns = clock_now_ns();
+    struct ring due;
     struct err err;
-    while (p) {
-        if (p->seq > last || !is_hopeless(p->shared, p->deadline_ns, now_ns)) {
-            p = p->next;
-            continue;
-        }
+    ring_init(&due);
+    for (size_t i = 0; i < LISTS; i++)
+        pick(&t->parking->lists[i], NULL, now_ns, &due);
+    while (due.next != &due) {
+        struct edge_parked *p = (struct edge_parked *)due.next;
         set_late(&err, p->shared, now_ns,
                  p->deadline_ns <= now_ns ? "and was not within the request's time limit"
                                           : "and will not be within the request's time limit");
         handle_again(t, p, &err);
-        p = t->parked_first;
     }
 }
 
@@ -225,13 +266,16 @@ static void on_tick(uv_timer_t *h)
     struct edge_thread *t = h->data;
     expire(t);
     serve_flush(t->serve);
-    if (!t->parked_first)
+    if (t->parking->len == 0)
         (void)uv_timer_stop(h);
 }
 
 void edge_demand_init(struct edge_thread *t)
 {
-    CHECK(uv_timer_init(&t->loop, &t->parked_tick) == 0);
+    t->parking = calloc(1, sizeof *t->parking);
+    CHECK(t->parking && uv_timer_init(&t->loop, &t->parked_tick) == 0);
+    for (size_t i = 0; i < LISTS; i++)
+        ring_init(&t->parking->lists[i]);
     t->parked_tick.data = t;
 }
 

@@ -78,8 +78,7 @@ struct edge_thread {
     struct edge_load *loads;   /* questions to the master that are not answered yet */
     size_t loads_len;
     uint64_t load_seq;
-    struct edge_parked *parked_first, *parked_last; /* edge_demand.c */
-    uint64_t parked_seq;
+    struct edge_parking *parking; /* edge_demand.c */
     uv_timer_t parked_tick;
     struct edge_record *records; /* recordings that are asked for on this thread */
     struct http_req *reloading;  /* waits for the master's answer */
@@ -90,7 +89,8 @@ struct edge_memory { /* of a model's workers, as the master has measured it */
     bool is_measured, is_loaded;
     uint64_t need_bytes, private_bytes, shared_bytes, program_bytes, peak_bytes, load_ns;
     uint64_t budget_bytes; /* of all models */
-    char key[40];          /* what they, and its description, depend on */
+    uint64_t file_bytes;
+    char key[40]; /* what they, and its description, depend on */
 };
 
 struct edge_model { /* the first thread's book of models */
@@ -105,6 +105,7 @@ struct edge_model { /* the first thread's book of models */
     bool announced;
     bool is_on_demand;
     struct edge_memory memory;
+    char backend[32]; /* as configured */
     uint64_t loads, unloads;
     uint64_t ready_at_ms;
     char *explain; /* JSON: where its settings come from; NULL: not told */
@@ -154,6 +155,7 @@ struct edge {
     _Atomic uint64_t memory_budget; /* 0: none */
     uint64_t used_told_ns;          /* edge_demand_second */
     bool used_was_busy;
+    uint64_t used_with_want_ns;   /* when uses were told last with a want; under demand_lock */
     pthread_mutex_t demand_lock;  /* the count of parked requests of a model and what the master is told of it */
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
 };

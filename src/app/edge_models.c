@@ -244,6 +244,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     struct edge_model *m = &e->models[e->models_len++];
     *m = (struct edge_model){
         .shared = sh, .state = SERVED_LOADING, .instances = (int)n->instances, .is_on_demand = n->is_on_demand};
+    (void)str_copy(m->backend, sizeof m->backend, n->backend);
     m->explain = n->explain.n ? strndup(n->explain.p, n->explain.n) : NULL;
     return m;
 }

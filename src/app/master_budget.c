@@ -246,8 +246,10 @@ static bool is_passing(const struct life *l)
 {
     if (l->state != LIFE_READY && l->state != LIFE_LOADING)
         return l->state != LIFE_ASLEEP;
-    if (l->is_leaving || l->replaces)
+    if (l->replaces)
         return !is_tried(l);
+    if (l->is_leaving) /* one that was rolled back to may serve so for long */
+        return l->res.replaced_by && !is_tried(l->res.replaced_by);
     return life_is_on_demand(l) && l->res.replaced_by && !is_tried(l->res.replaced_by);
 }
 
@@ -780,6 +782,7 @@ void budget_write_life(const struct life *l, struct json_writer *w)
     key = life_memory_key(l);
     (void)snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, key.hi, key.lo);
     jw_kv_c(w, "key", text);
+    jw_kv_u64(w, "file_bytes", l->res.file_bytes);
     jw_kv_u64(w, "budget_bytes", l->snapshot->config.memory_budget_bytes);
     jw_kv_bool(w, "is_loaded", l->res.phase != BUDGET_ABSENT && l->res.phase != BUDGET_LOADING);
     jw_object_end(w);

@@ -43,6 +43,7 @@ struct child {
     char kill_reason[240]; /* we killed it: why */
     bool is_crash_kill;    /* ... and it counts against the requests it ran */
     bool waits_for_stem;   /* CHILD_STARTING, without a process */
+    bool is_refused;       /* CHILD_FAILED, without a process, and not told yet */
     int threads;           /* of the engine; workers */
     int copies;            /* of the model that it may load, a prober; 0: one */
     bool leaves;           /* CHILD_DRAINING: after the run in progress, others take what waits */
@@ -67,9 +68,10 @@ struct model_memory {
 struct residence {
     enum budget_phase phase;
     struct model_memory memory;
-    uint64_t due_ns;  /* it is to be loaded whoever asks, since then; 0: it waits for somebody who wants it */
-    bool is_busy;     /* as the edge said last */
-    uint64_t used_ns; /* the same */
+    uint64_t file_bytes; /* with all that lies beside it */
+    uint64_t due_ns;     /* it is to be loaded whoever asks, since then; 0: it waits for somebody who wants it */
+    bool is_busy;        /* as the edge said last */
+    uint64_t used_ns;    /* the same */
     uint64_t started_ns, ready_ns, sampled_ns;
     uint64_t wanted_ns, expect_ns;  /* as last decided */
     uint64_t together_bytes;        /* the same: of others that must be in memory with it */

@@ -94,21 +94,23 @@ static uint64_t folder_bytes(const char *path)
     return sum;
 }
 
+static uint64_t file_bytes(const struct model_config *c)
+{
+    char path[4096];
+    struct stat st;
+    (void)str_copy(path, sizeof path, str_c(c->path));
+    if (c->origin && c->path && strcmp(c->origin, c->path) != 0)
+        return folder_bytes(dirname(path));
+    return c->path && stat(c->path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 /* A model is hardly smaller in memory than its file. Where its memory has a limit, that is what it may take. */
 static struct model_memory guess(const struct life *l)
 {
-    const struct model_config *c = l->config;
-    char path[4096];
-    struct stat st;
-    uint64_t bytes = 0;
-    if (c->memory_bytes > 0)
-        return (struct model_memory){.private_bytes = (uint64_t)l->children_len * c->memory_bytes};
-    (void)str_copy(path, sizeof path, str_c(c->path));
-    if (c->origin && c->path && strcmp(c->origin, c->path) != 0)
-        bytes = folder_bytes(dirname(path));
-    else if (c->path && stat(c->path, &st) == 0)
-        bytes = (uint64_t)st.st_size;
-    return (struct model_memory){.private_bytes = bytes + (uint64_t)l->children_len * BASE_BYTES};
+    uint64_t instances = (uint64_t)l->children_len;
+    if (l->config->memory_bytes > 0)
+        return (struct model_memory){.private_bytes = instances * l->config->memory_bytes};
+    return (struct model_memory){.private_bytes = l->res.file_bytes + instances * BASE_BYTES};
 }
 
 void memory_recall(const struct master *m, struct life *l)
@@ -118,6 +120,7 @@ void memory_recall(const struct master *m, struct life *l)
     struct buf padded;
     struct str text;
     struct err err;
+    l->res.file_bytes = file_bytes(l->config);
     path_of(m, l, path, sizeof path);
     key_text(l, key);
     arena_init(&a, 1024, 2 * FILE_BYTES_MAX);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,7 +10,7 @@
 #include "model/backend.h"
 
 /* A file of 1 MiB and 1000 models with paths of 4 KiB fit several times. */
-#define CONFIG_ARENA_MAX ((size_t)64 << 20)
+#define CONFIG_ARENA_MAX ((size_t)256 << 20)
 
 void config_begin(struct config *c)
 {
@@ -97,6 +98,26 @@ static void finish_version(struct model_config *m)
         m->version = "1";
 }
 
+static bool is_given(const struct config *c, const struct model_config *m, const char *key)
+{
+    char path[400];
+    (void)snprintf(path, sizeof path, "models.%.200s.%s", m->name, key);
+    const struct setting_place *at = settings_place(&c->places, path);
+    return at && str_eq_c(at->path, path);
+}
+
+/* What `repository` says of all its models. */
+static void take_load(const struct config *c, struct model_config *m)
+{
+    bool is_process = m->isolation == ISOLATION_PROCESS && m->ensemble.steps.len == 0 && !m->problem;
+    if (!c->repository.is_on_demand || !m->in_repository || !is_process || is_given(c, m, "load"))
+        return;
+    m->load = LOAD_ON_DEMAND;
+    m->is_load_by_repository = true;
+    if (!is_given(c, m, "unload_after"))
+        m->unload_after_ns = c->repository.unload_after_ns;
+}
+
 /* warmup/ in the model's folder; beside the file of a model that has no folder. */
 static void find_warm_up(struct config *c, struct model_config *m)
 {
@@ -121,6 +142,7 @@ enum err_code config_finish(struct config *c, const char *base, struct err *err)
             return err->code;
     for (size_t i = 0; i < len; i++) {
         finish_version(&served[i]);
+        take_load(c, &served[i]);
         find_warm_up(c, &served[i]);
     }
     c->models_given = c->models;

@@ -95,6 +95,8 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     struct setting_list versions; /* const char *: which of a folder are served: "all", "latest:N", or numbers */
     struct setting_list labels;   /* struct setting_pair: names for versions */
     /* found out, not in the table: */
+    bool in_repository;          /* found in a folder of `repository` */
+    bool is_load_by_repository;  /* load, and unload_after, are what `repository` says */
     const char *origin;          /* the file or folder that path came from; NULL for built-ins */
     const char *problem;         /* a model of a repository that cannot be served, with the reason; NULL: none */
     struct setting_list notes;   /* const char *: what its config.pbtxt says without effect here */
@@ -109,6 +111,8 @@ struct repository_config {     /* section `repository` */
     struct setting_list paths; /* const char *: folders of models, absolute when loaded */
     int mode;                  /* enum repository_mode */
     uint64_t scan_ns, settle_ns;
+    bool is_on_demand;        /* its models are, where they do not say otherwise */
+    uint64_t unload_after_ns; /* of those; 0 = they stay */
     struct setting_list load; /* const char *: with mode explicit, the models to load at start */
 };
 

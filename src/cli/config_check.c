@@ -346,6 +346,10 @@ enum err_code config_check(struct config *c, struct err *err)
             return err->code;
     if (check_classes(c, err))
         return err->code;
+    if (c->repository.unload_after_ns > 0 && !c->repository.is_on_demand) {
+        (void)config_fail(c, err, "repository.unload_after", "models that are always loaded are never unloaded");
+        return err_remedy(err, "say on_demand: true too, or leave unload_after out");
+    }
     for (size_t i = 0; i < c->models.len; i++)
         if (check_model(c, &models[i], err))
             return err->code;

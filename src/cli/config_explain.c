@@ -46,6 +46,10 @@ static const char *inferred(struct explain *x, const char *key)
         return m->ensemble.steps.len ? "it has steps" : m->path ? "by the file's extension" : "built in";
     if (strcmp(key, "version") == 0)
         return is_folder ? "the number of the folder that the file lies in" : NULL;
+    if (m->is_load_by_repository && strcmp(key, "load") == 0)
+        return "repository.on_demand";
+    if (m->is_load_by_repository && strcmp(key, "unload_after") == 0)
+        return "repository.unload_after";
     if (strcmp(key, "class") == 0)
         return "the first of the classes";
     if (strcmp(key, "isolation") == 0 && m->ensemble.steps.len)

@@ -39,6 +39,7 @@ static enum err_code add_model(struct found *f, struct str name, const char *pat
         if (i < f->given) { /* the configuration says more about it, or means another */
             if (!f->models[i].path && !f->models[i].backend && f->models[i].ensemble.steps.len == 0)
                 f->models[i].path = arena_cstr(&f->c->arena, str_c(path));
+            f->models[i].in_repository = true;
             return ERR_OK;
         }
         (void)err_set(f->err, ERR_CONFLICT, "two models have the name \"%s\": %s and %s", f->models[i].name,
@@ -54,6 +55,7 @@ static enum err_code add_model(struct found *f, struct str name, const char *pat
     m->path = path ? arena_cstr(a, str_c(path)) : NULL;
     m->backend = backend;
     m->version = version;
+    m->in_repository = true;
     f->origins[f->len++] = arena_cstr(a, str_c(origin));
     return ERR_OK;
 }
@@ -95,6 +97,16 @@ static enum err_code add_file(struct found *f, const char *path, const char *ori
     return add_model(f, base_name(path), path, b->name, NULL, origin);
 }
 
+/* For a terminal or a log: what controls it is not what a file is called. */
+static const char *shown(struct arena *a, const char *entry)
+{
+    char *text = arena_cstr(a, str_c(entry));
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    return text;
+}
+
 /* One file with a strange name must not keep the other models of a repository from being served. */
 static bool leave_out(struct found *f, struct str name, const char *entry)
 {
@@ -105,7 +117,7 @@ static bool leave_out(struct found *f, struct str name, const char *entry)
         f->left_out[f->left_out_len++] =
             arena_printf(
                 a, "%.300s is left out: a model's name has 1 to %d letters, digits, \".\", \"_\" and \"-\"; rename it",
-                entry, MODEL_NAME_MAX - 1)
+                shown(a, entry), MODEL_NAME_MAX - 1)
                 .p;
     return true;
 }

@@ -236,6 +236,11 @@ static const struct setting repository_table[] = {
     SETTING_TIME("settle", struct repository_config, settle_ns, .def = "1s", .max = H,
                  .help = "With mode watch, a model is taken when its files have not changed for that long and nobody "
                          "has them open for writing."),
+    SETTING_BOOL("on_demand", struct repository_config, is_on_demand, .def = "false",
+                 .help = "Its models have `load: on-demand`, except those that say otherwise, ensembles and inline "
+                         "models."),
+    SETTING_TIME("unload_after", struct repository_config, unload_after_ns, .def = "0s", .max = 7 * 24 * H,
+                 .help = "`unload_after` of the models that `on_demand` is for."),
     SETTING_STRS("load", struct repository_config, load, .max = CONFIG_MODELS_MAX,
                  .help = "With mode explicit, the models to load at start. `*`: all."),
     {0}};

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "run_cli.h"
 #include "t.h"
 
@@ -293,6 +294,33 @@ TEST(config_of_a_repository_with_a_name_that_no_model_can_have)
         EXPECT(strstr(((const char *const *)c.left_out.items)[1], "models/my model (1).onnx is left out"));
         config_done(&c);
     }
+}
+
+TEST(config_of_a_repository_on_demand)
+{
+    struct config c;
+    (void)enter();
+    put_file("models", "a.onnx", "x");
+    put_file("models", "b.onnx", "x");
+    put_file("models", "c.onnx", "x");
+    put_file("models", "d.onnx", "x");
+    put_file(".", "other.onnx", "x");
+    put_file(".", "q.yaml",
+             "repository: {path: models, on_demand: true, unload_after: 10m}\n"
+             "models: {b: {load: always}, c: {unload_after: 1m}, d: {isolation: inline}, other: other.onnx}\n");
+    EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_OK);
+    EXPECT_CSTR(err.text, "");
+    EXPECT_EQ(c.models.len, 5);
+    for (size_t i = 0; i < c.models.len; i++) {
+        const struct model_config *m = model(&c, i);
+        bool is_on_demand = m->name[0] == 'a' || m->name[0] == 'c';
+        EXPECT_EQ(m->load, is_on_demand ? LOAD_ON_DEMAND : LOAD_ALWAYS);
+        EXPECT_EQ(m->unload_after_ns, m->name[0] == 'a' ? 600 * NS_PER_S : m->name[0] == 'c' ? 60 * NS_PER_S : 0);
+    }
+    config_done(&c);
+    put_file(".", "q.yaml", "repository: {path: models, unload_after: 10m}\n");
+    EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_INVALID);
+    EXPECT(strstr(err.text, "repository.unload_after"));
 }
 
 TEST(config_from_a_repository)
