@@ -1,7 +1,7 @@
 // The dashboard without a quern: serves web/dist and a pretended server's facts on loopback. For development and for browser tests
 // of states that are hard to reach; nothing of it is in the product.
 //   node web/dev-server.mjs [PORT]                 builds, serves, and builds again when a source changes
-//   curl -X POST localhost:5173/dev/scenario/NAME  busy | quiet | empty | starting | draining | many | unreachable
+//   curl -X POST localhost:5173/dev/scenario/NAME  busy | quiet | empty | starting | draining | many | hundred | unreachable
 //   curl -X POST localhost:5173/dev/crash          a worker of iris dies
 import { readFileSync, watch } from 'node:fs';
 import { createServer } from 'node:http';

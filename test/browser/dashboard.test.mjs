@@ -51,10 +51,9 @@ async function withPage(options, fn) {
 }
 
 // All that opens, so that its looks are checked too.
-async function openAll(page) {
-  const iris = card(page, 'iris');
-  await button(iris, 'Settings').click();
-  await iris.locator('[data-setting]').first().waitFor();
+async function openAll(page, model = card(page, 'iris')) {
+  await button(model, 'Settings').click();
+  await model.locator('[data-setting]').first().waitFor();
   await page.locator('details.request summary').first().click();
   await page.locator('.waterfall').waitFor();
   await page.$$eval('.crash', (list) => list.forEach((d) => (d.open = true)));
@@ -454,6 +453,17 @@ if (fake) {
     await page.getByRole('searchbox', { name: 'Filter models' }).fill('nothing-like-this');
     await page.getByText('No model’s name contains').or(page.getByText("No model's name contains")).waitFor();
   });
+  for (const width of [1440, 390]) {
+    await inState(
+      'hundred',
+      async (page) => {
+        equal(await page.locator('article').count(), 102, 'models');
+        await openAll(page, page.locator('article').first());
+        equal(await page.evaluate(() => document.scrollingElement.scrollWidth), width, `width of the page with names of 255 bytes at ${width}`);
+      },
+      { width },
+    );
+  }
 }
 
 await browser.close();

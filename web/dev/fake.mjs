@@ -46,6 +46,9 @@ const BROKEN = [
   { name: 'sentiment', state: 'loading', reason: 'measuring batches' },
 ];
 
+// As long as a name may be, with and without places to break it.
+const LONG_NAMES = ['a'.repeat(255), 'speech-to-text-'.repeat(17), `${'x'.repeat(100)}.${'y'.repeat(154)}`];
+
 const STAGES = ['receive', 'decode', 'queue', 'compute', 'encode', 'send'];
 
 class FakeModel {
@@ -136,12 +139,12 @@ const ERRORS = {
   invalid: ["unexpected shape for input 'X' for model 'iris'. Expected [-1,4], got [1,2].", 'GET /v2/models/iris/sample shows requests that this model takes'],
 };
 
-function requestJson(kind, i, atMs, pid) {
+function requestJson(kind, i, atMs, pid, model) {
   const us = STAGES_OF[kind];
   const [outcome, status] = OUTCOMES[kind];
   const runs = kind === 'slow' || kind === 'usual';
   return {
-    id: `${kind}-${String(i).padStart(4, '0')}-3b1e0f6a`, model: 'iris', version: '1', path: '/predict', kind, outcome, status,
+    id: `${kind}-${String(i).padStart(4, '0')}-3b1e0f6a`, model, version: '1', path: '/predict', kind, outcome, status,
     error: ERRORS[kind]?.[0] ?? '', remedy: ERRORS[kind]?.[1] ?? '', at_ms: atMs, total_us: us.slice(0, 5).reduce((a, b) => a + b),
     usual_us: 1200, stages_us: Object.fromEntries(STAGES.map((s, k) => [s, us[k]])), rows: kind === 'invalid' ? 0 : 4,
     batch_rows: runs ? 32 : 0, batch_requests: runs ? 8 : 0, batch_mates: runs ? ['a-1', 'b-2', 'c-3'] : [], attempts: runs ? 1 : 0,
@@ -165,16 +168,18 @@ export class World {
     const rand = random(7);
     const quiet = scenario === 'quiet' || scenario === 'empty' || scenario === 'starting';
     const many = Array.from({ length: 24 }, (_, i) => ({ ...MODELS[i % 4], name: `${MODELS[i % 4].name}-${i + 1}`, wave: 60 + i * 17 }));
-    const specs = scenario === 'empty' ? [] : scenario === 'many' ? many : MODELS;
+    const hundred = Array.from({ length: 100 }, (_, i) => ({ ...MODELS[i % 4], name: LONG_NAMES[i] ?? `${MODELS[i % 4].name}-${i + 1}`, wave: 60 + i * 7 }));
+    const specs = { empty: [], many, hundred }[scenario] ?? MODELS;
     Object.assign(this, { scenario, rand, now: Date.now(), seconds: quiet ? 4 : 700, http: 0, crashes: [], restarts: {}, pids: {}, nextPid: 4210 });
     this.started = this.now - (quiet ? 4000 : (3 * 86400 + 4 * 3600 + 17 * 60) * 1000);
     this.models = specs.map((s) => new FakeModel(quiet ? { ...s, per_s: 0 } : s, rand, this.seconds));
     if (scenario === 'starting') for (const m of this.models.slice(1)) m.state = 'loading';
     this.broken = quiet || scenario === 'many' ? [] : BROKEN;
+    this.busiest = scenario === 'hundred' ? LONG_NAMES[0] : 'iris';
     this.rss = Array.from({ length: this.seconds }, (_, i) => this.memoryAt(i));
     if (!quiet) {
       this.crash('ocr', 1, 42 * 60e3, 9, 'SIGKILL', 'killed: the kernel ran out of memory (its limit was 512 MiB)', '', []);
-      this.crash('iris', 0, 95e3, 11, 'SIGSEGV', 'invalid address 0x0000000000000010', '7f3c0a51e9b84d2a8f5f0c1b6a9d3e42', STACK);
+      this.crash(this.busiest, 0, 95e3, 11, 'SIGSEGV', 'invalid address 0x0000000000000010', '7f3c0a51e9b84d2a8f5f0c1b6a9d3e42', STACK);
     }
   }
 
@@ -246,7 +251,7 @@ export class World {
   }
 
   memory() {
-    if (this.scenario !== 'busy') return { budget_bytes: 0, held_bytes: 0, program_bytes: 0, models: [] };
+    if (this.scenario !== 'busy' && this.scenario !== 'hundred') return { budget_bytes: 0, held_bytes: 0, program_bytes: 0, models: [] };
     const one = (name, state, need, why, loads, unloads) => ({
       name, version: '1', load: 'on-demand', state, measured: true, need_bytes: need * MIB, used_ms: state === 'loaded' ? this.now - 4000 : 0, wanted_ms: 0,
       expected_ms: 0, loads, unloads, why,
@@ -256,7 +261,7 @@ export class World {
       models: [
         one('filetype', 'loaded', 61, 'loaded for a request', 3, 2),
         one('ocr', 'loaded', 88, 'loaded for a request', 1, 0),
-        one('segment-large', 'unloaded', 140, 'unloaded to make room for ocr', 2, 2),
+        one(this.scenario === 'hundred' ? LONG_NAMES[1] : 'segment-large', 'unloaded', 140, 'unloaded to make room for ocr', 2, 2),
       ],
     };
   }
@@ -277,11 +282,11 @@ export class World {
 
   requests(kinds, max) {
     const asked = kinds ? kinds.split(',') : Object.keys(STAGES_OF);
-    const all = this.scenario === 'busy' || this.scenario === 'draining' ? 60 : 0;
+    const all = ['busy', 'draining', 'hundred'].includes(this.scenario) ? 60 : 0;
     const list = [];
     for (let i = 0; i < all; i++) {
       const kind = Object.keys(STAGES_OF)[i % 5];
-      if (asked.includes(kind)) list.push(requestJson(kind, i, this.now - i * 1700, this.pid('iris#0')));
+      if (asked.includes(kind)) list.push(requestJson(kind, i, this.now - i * 1700, this.pid(`${this.busiest}#0`), this.busiest));
     }
     return { now_ms: this.now, requests: list.slice(0, max) };
   }

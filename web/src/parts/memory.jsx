@@ -23,7 +23,7 @@ function Row({ model, now }) {
       <td class="num">
         {count(model.loads)} / {count(model.unloads)}
       </td>
-      <td class="muted">{model.used_ms > 0 ? ago(model.used_ms, now) : '–'}</td>
+      <td class="muted memory-used">{model.used_ms > 0 ? ago(model.used_ms, now) : '–'}</td>
       <td class="muted memory-why">{model.why}</td>
     </tr>
   );

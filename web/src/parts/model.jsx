@@ -112,7 +112,9 @@ export function Model({ model, life, rates, several, full }) {
     <article class={`model card state-${model.state}`} data-model={model.name} aria-labelledby={id}>
       <div class="model-head">
         <i class="swatch" style={{ background: colourVar(modelKey(model)) }} />
-        <h3 id={id}>{model.name}</h3>
+        <h3 id={id} title={model.name.length > 40 ? model.name : undefined}>
+          {model.name}
+        </h3>
         <span class="muted">v{model.version}</span>
         <Pill state={model.state === 'ready' && SHOWN.has(life?.state) ? life.state : model.state} />
         <span class="muted tags" title={[model.platform, model.path].filter(Boolean).join(' · ')}>{tags(model)}</span>

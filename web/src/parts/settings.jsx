@@ -66,7 +66,7 @@ function Figures({ title, columns, rows }) {
     <div>
       <h4>{title}</h4>
       <div class="table-box">
-        <table class="settings-table">
+        <table class="settings-table figures">
           <thead>
             <tr>
               {columns.map((name) => (
