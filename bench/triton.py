@@ -5,7 +5,7 @@ import triton_load
 from measure import need, record
 from triton_peer import install
 
-# Of each of three measurements of each server: the whole takes some six minutes.
+# Of each of three measurements of each server: the whole takes some eight minutes.
 SECONDS = 3
 
 
