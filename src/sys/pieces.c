@@ -51,7 +51,7 @@ static struct piece *take_kept(size_t bytes)
 /* Until no more than so much is kept. The one that has lain for longest goes first. */
 static void shrink(size_t kept_max)
 {
-    while (use.kept_bytes > kept_max) {
+    while (kept != NULL && use.kept_bytes > kept_max) {
         struct piece **at = &kept;
         while ((*at)->next != NULL)
             at = &(*at)->next;
