@@ -125,6 +125,8 @@ static enum err_code take_folder(struct master *m, const char *name, const char 
                                  struct err *err)
 {
     char hidden[4300], own[MODEL_NAME_MAX + 32];
+    if (strchr(name, '/') || name[0] == '.') /* the edge's router lets none through */
+        return err_set(err, ERR_INVALID, "'%.100s' is no model's name", name);
     if (!is_hidden(theirs))
         return err_set(err, ERR_INTERNAL, "not a folder of uploads");
     uploads_path(m, theirs, hidden, sizeof hidden);

@@ -28,15 +28,12 @@ static struct model_config *model_of(struct config *c, const char *name)
 /* A model that nobody has configured, with files of its own. */
 static struct model_config *add(struct config *c, const char *name)
 {
-    struct model_config *bigger = arena_array(&c->arena, struct model_config, c->models.len + 1), *m;
+    struct model_config *m = c->models.items;
     if (c->models.len == CONFIG_MODELS_MAX)
         return NULL;
-    if (c->models.len > 0)
-        memcpy(bigger, c->models.items, c->models.len * sizeof *bigger);
-    m = &bigger[c->models.len];
+    m += c->models.len++; /* config_take_overrides has made room */
     settings_defaults(config_model_table, m, sizeof *m, &c->arena);
     m->name = arena_cstr(&c->arena, str_c(name));
-    c->models = (struct setting_list){bigger, c->models.len + 1};
     return m;
 }
 
@@ -60,6 +57,12 @@ static void take(struct config *c, const struct config_override *o)
 
 void config_take_overrides(struct config *c)
 {
+    if (overrides.len == 0)
+        return;
+    struct model_config *bigger = arena_array(&c->arena, struct model_config, c->models.len + overrides.len);
+    if (c->models.len > 0)
+        memcpy(bigger, c->models.items, c->models.len * sizeof *bigger);
+    c->models.items = bigger;
     for (size_t i = 0; i < overrides.len; i++)
         take(c, &overrides.list[i]);
 }

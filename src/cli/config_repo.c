@@ -356,6 +356,15 @@ static enum err_code folder_failed(struct config *c, struct model_config *m, str
     return put(c, &bad, out, len, err);
 }
 
+/* One file adds a few MiB at most, but there may be a thousand of them. */
+static enum err_code has_room(struct folder *f)
+{
+    const struct arena *a = &f->c->arena;
+    if (a->used_bytes < a->max_bytes / 4 * 3)
+        return ERR_OK;
+    return err_set(f->err, ERR_TOO_LARGE, "the files config.pbtxt of all models together are too large");
+}
+
 enum err_code config_expand(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
                             struct err *err)
 {
@@ -366,7 +375,7 @@ enum err_code config_expand(struct config *c, struct model_config *m, struct mod
     struct folder f = {.c = c, .m = m, .err = &why};
     enum err_code code;
     arena_init(&f.scratch, 65536, SCRATCH_MAX);
-    if (read_triton(&f) || (is_folder && read_versions(&f))) {
+    if (has_room(&f) || read_triton(&f) || (is_folder && read_versions(&f))) {
         *err = why;
         code = folder_failed(c, m, out, len, err);
     } else {

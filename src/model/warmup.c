@@ -247,8 +247,7 @@ static enum err_code plan_input(struct maker *m, uint32_t k)
 static enum err_code plan(struct maker *m)
 {
     size_t total = 0;
-    bool has_rows = m->d->has_batch_dim;
-    m->out->rows = 1;
+    int64_t rows = 0; /* as the first input has them */
     for (uint32_t k = 0; k < m->d->inputs_len; k++) {
         if (!m->of[k] && m->d->inputs[k].is_optional) {
             m->out->in[k] = (struct backend_tensor){.dtype = (enum dtype)m->d->inputs[k].dtype};
@@ -257,13 +256,14 @@ static enum err_code plan(struct maker *m)
         if (plan_input(m, k))
             return m->err->code;
         const struct backend_tensor *t = &m->out->in[k];
-        if (has_rows && (t->dims[0] < 1 || (m->out->rows > 1 && t->dims[0] != (int64_t)m->out->rows)))
+        if (m->d->has_batch_dim && (t->dims[0] < 1 || t->dims[0] > UINT32_MAX || (rows > 0 && t->dims[0] != rows)))
             return fail(m, k, "it has another number of rows than the inputs before it");
-        m->out->rows = has_rows ? (uint32_t)t->dims[0] : 1;
+        rows = t->dims[0];
         total += ROUND_UP(t->bytes + m->heap[k], ALIGN) + ALIGN;
         if (total > WARMUP_BYTES_MAX)
             return fail(m, k, "the inputs take more than 256 MiB");
     }
+    m->out->rows = m->d->has_batch_dim && rows > 0 ? (uint32_t)rows : 1;
     m->out->bytes = ROUND_UP(total + 1, ALIGN);
     m->out->base = aligned_alloc(ALIGN, m->out->bytes);
     CHECK(m->out->base);

@@ -123,7 +123,8 @@ bool repo_is_model(const char *dir)
     if (repo_is_file(path))
         return true;
     arena_init(&a, 65536, (size_t)8 << 20);
-    bool has = repo_versions(dir, NULL, &a, &v, &len, &err) == ERR_OK && len > 0;
+    enum err_code code = repo_versions(dir, NULL, &a, &v, &len, &err);
+    bool has = code == ERR_OK ? len > 0 : code == ERR_TOO_LARGE; /* whoever reads them tells */
     arena_done(&a);
     return has;
 }
