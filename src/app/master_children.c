@@ -62,26 +62,39 @@ void child_send(struct master *m, struct child *c, enum channel_type type, struc
 
 /* ---- start ---- */
 
-static void send_launch(struct master *m, struct child *c)
+static void write_launch(struct master *m, struct child *c, struct buf *text)
 {
-    struct buf text;
+    buf_init(text, CHANNEL_PAYLOAD_MAX);
+    if (is_edge(c))
+        master_edge_launch(m, text);
+    else
+        master_worker_launch(m, c, text);
+}
+
+static void send_launch(struct master *m, struct child *c, struct str text)
+{
     int fds[CHANNEL_FDS_MAX];
     size_t n = 0;
-    buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    if (is_edge(c)) {
-        master_edge_launch(m, &text);
-    } else {
-        master_worker_launch(m, c, &text);
+    if (!is_edge(c))
         fds[n++] = c->life->segment_fd;
-    }
     fds[n++] = m->doorbell_fd;
     for (int i = 0; i < m->threads; i++)
         fds[n++] = m->bells[i];
     for (size_t i = 0; i < m->listen_fds_len && is_edge(c); i++)
         fds[n++] = m->listen_fds[i];
-    CHECK(!text.failed);
-    child_send(m, c, CHANNEL_LAUNCH, buf_view(&text), fds, n);
-    buf_done(&text);
+    child_send(m, c, CHANNEL_LAUNCH, text, fds, n);
+}
+
+/* Settings have limits so that what a process is told fits into one message; paths full of odd characters may still be too much. Told in the next turn: whoever starts
+ * us is not to find its model failed while it is at it. */
+static void refuse(struct master *m, struct child *c)
+{
+    (void)snprintf(
+        c->reason, sizeof c->reason,
+        "its paths, names and parameters are more than the %d bytes that a process can be told: shorten them",
+        CHANNEL_PAYLOAD_MAX);
+    c->is_refused = true;
+    set_state(m, c, CHILD_FAILED);
 }
 
 static uint64_t data_limit(const struct child *c)
@@ -127,24 +140,10 @@ static void spawn(struct master *m, struct child *c, const char *title, struct e
     (void)fd_close(theirs);
 }
 
-void child_start(struct master *m, struct child *c)
+static void start_process(struct master *m, struct child *c, struct str launch)
 {
     struct err err = {0};
     char title[220];
-    c->channel = -1;
-    c->kill_reason[0] = '\0';
-    c->is_crash_kill = false;
-    c->pinged_ns = 0;
-    c->waits_for_stem = !is_edge(c) && stem_prepare(m, c);
-    if (c->waits_for_stem) {
-        set_state(m, c, CHILD_STARTING);
-        return;
-    }
-    if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
-        start_failed(m, c, &err);
-        return;
-    }
-    report_clear(c->report);
     if (is_edge(c))
         (void)snprintf(title, sizeof title, "edge");
     else
@@ -161,8 +160,34 @@ void child_start(struct master *m, struct child *c)
     set_state(m, c, CHILD_STARTING);
     if (!is_edge(c))
         class_put(m, c);
-    send_launch(m, c);
+    send_launch(m, c, launch);
     LOG_DEBUG("process started", LOG_S("process", title), LOG_I("process_pid", c->pid));
+}
+
+void child_start(struct master *m, struct child *c)
+{
+    struct err err = {0};
+    struct buf launch;
+    c->channel = -1;
+    c->kill_reason[0] = '\0';
+    c->is_crash_kill = false;
+    c->pinged_ns = 0;
+    c->waits_for_stem = !is_edge(c) && stem_prepare(m, c);
+    if (c->waits_for_stem) {
+        set_state(m, c, CHILD_STARTING);
+        return;
+    }
+    if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
+        start_failed(m, c, &err);
+        return;
+    }
+    report_clear(c->report);
+    write_launch(m, c, &launch);
+    if (launch.failed)
+        refuse(m, c);
+    else
+        start_process(m, c, buf_view(&launch));
+    buf_done(&launch);
 }
 
 void child_signal_drain(struct master *m, struct child *c)
@@ -469,8 +494,24 @@ void child_reap(struct master *m)
 
 /* ---- time ---- */
 
+static void tell_refused(struct master *m, struct child *c)
+{
+    c->is_refused = false;
+    if (is_edge(c)) {
+        LOG_ERROR("edge cannot serve", LOG_S("error", c->reason));
+        m->exit_code = 1;
+        m->stopping = true;
+    } else if (c == &m->prober) {
+        scale_forget(m, NULL);
+    } else {
+        life_child_failed(m, c->life, c->reason);
+    }
+}
+
 static void tick_child(struct master *m, struct child *c, uint64_t now_ns)
 {
+    if (c->is_refused)
+        tell_refused(m, c);
     if (c->state == CHILD_WAITING && c->start_at_ns <= now_ns && !m->stopping)
         child_start(m, c);
     if (c->waits_for_stem && !m->stopping && !stem_is_awaited(m, c))
@@ -546,6 +587,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t next_of(const struct child *c, uint64_t next)
 {
+    if (c->is_refused)
+        next = 0;
     if (c->state == CHILD_WAITING)
         next = earlier(next, c->start_at_ns);
     if (c->pid != 0 && c->kill_at_ns != 0)

@@ -165,14 +165,20 @@ static void write_explain(const struct life *l, struct json_writer *w)
     buf_done(&text);
 }
 
-static void write_model(const struct master *m, const struct life *l, struct buf *out)
+/* How much the edge is told; what is left out it can do without. */
+enum detail { DETAIL_ALL, DETAIL_SETTINGS, DETAIL_NAME, DETAILS };
+
+static void write_model(const struct master *m, const struct life *l, enum detail detail, struct buf *out)
 {
     struct json_writer w;
     jw_init(&w, out);
     jw_object(&w);
     jw_kv_u64(&w, "segment", l->segment);
     jw_kv_c(&w, "name", l->config->name);
-    write_model_common(l->config, l->scaling.threads > 0 ? l->scaling.threads : 1, &w);
+    if (detail < DETAIL_NAME)
+        write_model_common(l->config, l->scaling.threads > 0 ? l->scaling.threads : 1, &w);
+    else
+        jw_kv_c(&w, "version", l->config->version);
     scale_write(l, &w);
     jw_kv_c(&w, "class", l->config->class_name ? l->config->class_name : "");
     jw_kv_bool(&w, "inline", l->config->isolation == ISOLATION_INLINE);
@@ -192,7 +198,8 @@ static void write_model(const struct master *m, const struct life *l, struct buf
     canary_payload(l, &w);
     compare_payload(m, l, &w);
     budget_write_life(l, &w);
-    write_explain(l, &w);
+    if (detail == DETAIL_ALL)
+        write_explain(l, &w);
     jw_kv_bool(&w, "announce", m->options->is_serve && !l->announced);
     jw_object_end(&w);
 }
@@ -287,8 +294,13 @@ void life_changed(struct master *m, struct life *l)
     if (l->state == LIFE_LOADING && !l->sent && ensemble_waits(m, l))
         return;
     struct buf text;
-    buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    write_model(m, l, &text);
+    for (enum detail d = DETAIL_ALL; d < DETAILS; d++) { /* into one message */
+        buf_init(&text, CHANNEL_PAYLOAD_MAX);
+        write_model(m, l, d, &text);
+        if (!text.failed || d == DETAILS - 1)
+            break;
+        buf_done(&text);
+    }
     bool with_fd = !l->sent && l->segment_fd >= 0;
     child_send(m, &m->edge, CHANNEL_MODEL, buf_view(&text), &l->segment_fd, with_fd ? 1 : 0);
     l->sent = true;

@@ -6,7 +6,8 @@
 #include "model/tensor.h"
 #include "model/warmup.h"
 
-#define NAMES_MAX 5000 /* the description goes to the worker, and twice to the edge, in one message with all else */
+#define NAMES_MAX                                                                                                      \
+    5000 /* as JSON: the description goes to the worker, and twice to the edge, in one message with all else */
 
 static const char *keep(struct arena *a, const char *text)
 {
@@ -98,6 +99,14 @@ static enum err_code check_input(const struct config *c, const struct model_conf
     return ERR_OK;
 }
 
+static size_t json_bytes(const char *text)
+{
+    size_t n = 0;
+    for (; text && *text; text++)
+        n += (unsigned char)*text < ' ' ? 6 : *text == '"' || *text == '\\' ? 2 : 1;
+    return n;
+}
+
 enum err_code config_check_warm_up(const struct config *c, const struct model_config *m, struct err *err)
 {
     struct warm_up_config *w = m->warm_up.items;
@@ -106,11 +115,11 @@ enum err_code config_check_warm_up(const struct config *c, const struct model_co
         return fail(c, m, NULL, NULL, "", "an ensemble has no runs of its own: warm up its members", err);
     for (size_t i = 0; i < m->warm_up.len; i++) {
         struct warm_up_input_config *in = w[i].inputs.items;
-        bytes += strlen(w[i].name) + 80;
+        bytes += json_bytes(w[i].name) + 80;
         for (size_t k = 0; k < w[i].inputs.len; k++) {
             if (check_input(c, m, &w[i], &in[k], err))
                 return err->code;
-            bytes += strlen(in[k].name) + (in[k].file ? strlen(in[k].file) : 0) + 100;
+            bytes += json_bytes(in[k].name) + json_bytes(in[k].file) + 12 * in[k].dims.len + 70;
         }
     }
     return bytes <= NAMES_MAX ? ERR_OK

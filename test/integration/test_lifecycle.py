@@ -1,6 +1,7 @@
 """Drain, reload, ready."""
 
 import json
+import pathlib
 import shutil
 import signal
 import threading
@@ -403,3 +404,19 @@ def test_reloads_and_deaths_leave_nothing_behind(serve):
 
     wait_until(same, 5, f"as few descriptors and mappings as before {before}")
     assert s.pids("edge") == [edge]
+
+
+def test_a_model_that_no_message_holds_fails_alone(serve, tmp_path):
+    """Its path is legal, and written into a message six times as long: the model fails and says why, nobody else does."""
+    part, folder = "\x01" * 200, str(tmp_path)
+    while len(folder) < 3700:
+        folder += "/" + part
+        pathlib.Path(folder).mkdir()
+    text = folder.replace("\x01", "\\x01")
+    pathlib.Path(folder, "m.onnx").write_bytes((quern.DATA / "iris.onnx").read_bytes())
+    s = serve(config=f'models: {{ok: "builtin:identity", m: {{path: "{text}/m.onnx"}}}}')
+    assert s.predict("ok", [1]).status == 200
+    answer = s.predict("m", [1])
+    assert answer.status == 503 and "shorten them" in answer.json()["message"]
+    (m,) = [m for m in s.status()["models"] if m["name"] == "m"]
+    assert m["state"] == "failed" and s.status()["crashes"] == []

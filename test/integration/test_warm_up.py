@@ -97,6 +97,7 @@ model_warmup {
         ("{a: {inputs: {X: {data: zero, file: x}}}}", "only data: file has a file"),
         ("{a: {inputs: {X: {datatype: FLOAT}}}}", "there is no such type"),
         ("{a: {inputs: {X: {dims: [4, 0]}}}}", "dims are whole numbers from 1"),
+        ("{" + ", ".join(f'"{k}' + "\\x01" * 200 + '": {}' for k in range(5)) + "}", "are too many in all"),  # as JSON
         ("{a: {count: 0}}", "expected a whole number from 1 to 10000"),
         ("{a: {inputs: {X: ones}}}", "expected one of random, zero, file"),
     ],
