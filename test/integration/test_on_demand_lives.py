@@ -51,7 +51,7 @@ def test_a_canary_of_a_model_that_is_not_loaded_is_just_the_new_one(serve):
     s.write_config(config(models(["a"], parameters={"dims": "3"}, **canary)))
     s.reload()
     assert ask(s, "a")[0].status == 200
-    assert [m["state"] for m in s.status()["models"]] == ["ready"], "nothing to be compared with"
+    wait_until(lambda: [m["state"] for m in s.status()["models"]] == ["ready"], 5 * SLOW, "ready: nothing to be compared with")
     assert s.get("/v2/models/a").json()["inputs"][0]["shape"] == [-1, 3]
 
 
