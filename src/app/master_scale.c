@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "app/kept.h"
-#include "app/master_int.h"
+#include "app/master_scale_int.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -19,14 +19,8 @@
 #include "sys/fd.h"
 #include "sys/memory.h"
 
-#define KIND         "scale"
-#define LAYOUT       1
-#define TRY_NS       (20 * NS_PER_S) /* a prober that takes longer, from its start on, is ended */
-#define SETTLE_NS    (2 * NS_PER_S)  /* a part that changed is believed when it has been the same for so long */
-#define LOOK_NS      (200 * NS_PER_MS)
-#define AGAIN_NS     (2 * NS_PER_S) /* after a try that told nothing; ten times longer after each */
-#define AGAIN_NS_MAX (600 * NS_PER_S)
-#define TRUST_AFTER  3 /* on a machine that is never calm the verdict by processor time is taken, though not kept */
+#define SETTLE_NS (2 * NS_PER_S) /* a part that changed is believed when it has been the same for so long */
+#define LOOK_NS   (200 * NS_PER_MS)
 
 /* ---- who chooses ---- */
 
@@ -84,7 +78,7 @@ static const struct child *ready_child(const struct life *l)
 }
 
 /* Half of the memory that is left may go into more instances: what one takes on its own, as the first one shows. */
-static int memory_instances(const struct master *m, const struct life *l)
+int scale_memory_instances(const struct master *m, const struct life *l)
 {
     struct proc_usage usage;
     const struct child *c = ready_child(l);
@@ -105,7 +99,7 @@ static int at_most(int a, int b)
     return a < b ? a : b;
 }
 
-static struct scale_limits limits_of(const struct master *m, const struct life *l, int budget)
+struct scale_limits scale_limits_of(const struct master *m, const struct life *l, int budget)
 {
     int useful = scale_useful(m->cores, l->scaling.row_ns);
     return (struct scale_limits){.budget = budget,
@@ -114,7 +108,7 @@ static struct scale_limits limits_of(const struct master *m, const struct life *
                                  .instances_max = at_most(useful, LANE_INSTANCES_MAX)};
 }
 
-static void set(struct scaling *s, int instances, int threads)
+void scale_set(struct scaling *s, int instances, int threads)
 {
     s->instances = instances;
     s->threads = threads;
@@ -123,24 +117,24 @@ static void set(struct scaling *s, int instances, int threads)
 /* What needs no trying: settings, and one for each where nothing is set. */
 static void set_least(struct life *l)
 {
-    set(&l->scaling, l->config->instances > 0 ? (int)l->config->instances : 1,
-        l->config->threads > 0 ? (int)l->config->threads : 1);
+    scale_set(&l->scaling, l->config->instances > 0 ? (int)l->config->instances : 1,
+              l->config->threads > 0 ? (int)l->config->threads : 1);
 }
 
-static void say(struct scaling *s, const char *why)
+void scale_say(struct scaling *s, const char *why)
 {
     (void)str_copy(s->why, sizeof s->why, str_c(why));
 }
 
 /* ---- kept verdicts ---- */
 
-static void folder_of(const struct master *m, const struct life *l, char *out, size_t out_size)
+void scale_folder(const struct master *m, const struct life *l, char *out, size_t out_size)
 {
     (void)snprintf(out, out_size, "%s/cache/%s", m->snapshot->config.data, l->config->name);
 }
 
 /* The model's file, this program, its engine's file, the processor, its part of the machine, and the settings that matter. */
-static struct hash128 key_of(const struct life *l, int budget)
+struct hash128 scale_key(const struct life *l, int budget)
 {
     const struct model_config *c = l->config;
     const struct backend *b = backend_of(c);
@@ -167,22 +161,23 @@ static bool recall(const struct master *m, struct life *l, int budget)
 {
     char folder[4400];
     struct scale found;
-    struct scale_limits limits = limits_of(m, l, budget);
+    struct scale_limits limits = scale_limits_of(m, l, budget);
     limits.instances_max = LANE_INSTANCES_MAX;
-    folder_of(m, l, folder, sizeof folder);
-    if (!kept_read(folder, KIND, LAYOUT, key_of(l, budget), &found, sizeof found) || !scale_is_sane(&found, &limits))
+    scale_folder(m, l, folder, sizeof folder);
+    if (!kept_read(folder, SCALE_KIND, SCALE_LAYOUT, scale_key(l, budget), &found, sizeof found) ||
+        !scale_is_sane(&found, &limits))
         return false;
     l->scaling.found = found;
     return true;
 }
 
-static void take(struct life *l, bool is_kept)
+void scale_take(struct life *l, bool is_kept)
 {
     struct scaling *s = &l->scaling;
-    set(s, s->found.instances, s->found.threads);
+    scale_set(s, s->found.instances, s->found.threads);
     s->is_settled = true;
     s->is_kept = is_kept;
-    say(s, s->found.reason);
+    scale_say(s, s->found.reason);
 }
 
 /* ---- the beginning, and changes of the part ---- */
@@ -209,19 +204,19 @@ static void begin_with_part(struct master *m, struct life *l, int budget)
     if (budget == 1) {
         set_least(l);
         s->is_settled = true;
-        say(s, m->cores == 1 ? "one processor" : "one processor for each of the models that are loaded");
+        scale_say(s, m->cores == 1 ? "one processor" : "one processor for each of the models that are loaded");
     } else if (recall(m, l, budget)) {
-        take(l, true);
+        scale_take(l, true);
     } else if (old && old->scaling.budget == budget && l->state == LIFE_LOADING) {
-        set(s, old->scaling.instances, old->scaling.threads);
-        say(s, "as the one that it replaces, until it is tried");
+        scale_set(s, old->scaling.instances, old->scaling.threads);
+        scale_say(s, "as the one that it replaces, until it is tried");
     } else {
         int threads = at_most(s->threads, budget);
-        set(s, at_most(s->instances, budget / threads), threads);
-        say(s, "not tried yet");
+        scale_set(s, at_most(s->instances, budget / threads), threads);
+        scale_say(s, "not tried yet");
     }
     int fixed = (int)l->config->instances, threads = (int)l->config->threads;
-    set(s, fixed > 0 ? fixed : s->instances, threads > 0 ? threads : s->threads);
+    scale_set(s, fixed > 0 ? fixed : s->instances, threads > 0 ? threads : s->threads);
 }
 
 /* Room for all that may be wanted, beside as many that leave. */
@@ -245,7 +240,7 @@ void scale_begin(struct master *m, struct life *l)
     if (s->is_auto)
         begin_with_part(m, l, share_now(m));
     else
-        say(s, l->config->instances > 0 || l->config->threads > 0 ? "configured" : "not tried for this backend");
+        scale_say(s, l->config->instances > 0 || l->config->threads > 0 ? "configured" : "not tried for this backend");
     if (!l->children)
         make_room(m, l);
     l->children_len = at_most(s->instances, l->children_room);
@@ -330,7 +325,7 @@ void scale_child_ready(struct life *l, uint64_t row_ns)
     l->scaling.row_ns = row_ns < 3600 * NS_PER_S ? (double)row_ns : 0;
 }
 
-/* ---- trying ---- */
+/* ---- time ---- */
 
 static bool is_starting(const struct master *m)
 {
@@ -340,219 +335,6 @@ static bool is_starting(const struct master *m)
                 return true;
     return m->edge.state != CHILD_READY;
 }
-
-static void settle(struct master *m, struct life *l, const char *why)
-{
-    l->scaling.is_settled = true;
-    say(&l->scaling, why);
-    life_changed(m, l);
-}
-
-static void start_prober(struct master *m, struct life *l)
-{
-    struct child *p = &m->prober;
-    *p = (struct child){.role = "worker",
-                        .life = l,
-                        .channel = -1,
-                        .report_fd = p->report ? p->report_fd : -1,
-                        .report = p->report,
-                        .threads = l->config->threads > 0 ? (int)l->config->threads : 1,
-                        .copies = l->scaling.budget};
-    child_start(m, p);
-    p->kill_at_ns = clock_now_ns() + TRY_NS;
-}
-
-/* True: a prober was started. */
-static bool try_now(struct master *m, struct life *l)
-{
-    struct scale_try may[SCALE_TRIES_MAX];
-    struct scale_limits limits = limits_of(m, l, l->scaling.budget);
-    char why[240];
-    if (l->scaling.row_ns > 0 && limits.instances_max == 1 && limits.instances == 0) {
-        (void)snprintf(why, sizeof why, "a row takes %.3g us: one instance is as much as the connections can bring",
-                       l->scaling.row_ns / 1e3);
-        settle(m, l, why);
-        return false;
-    }
-    int by_memory = memory_instances(m, l);
-    limits.instances_max = at_most(limits.instances_max, by_memory);
-    if (by_memory < 3) { /* the prober alone takes as much as two */
-        settle(m, l, "too little memory is left to try more than one instance");
-        return false;
-    }
-    if (scale_candidates(&limits, may) < 2) {
-        settle(m, l, "nothing to choose");
-        return false;
-    }
-    l->scaling.tried = limits;
-    start_prober(m, l);
-    return true;
-}
-
-void scale_write_trial(const struct master *m, const struct child *c, struct json_writer *w)
-{
-    const struct scale_limits *l = &c->life->scaling.tried;
-    if (c != &m->prober)
-        return;
-    jw_key(w, "scale");
-    jw_object(w);
-    jw_kv_i64(w, "budget", l->budget);
-    jw_kv_i64(w, "instances", l->instances);
-    jw_kv_i64(w, "threads", l->threads);
-    jw_kv_i64(w, "instances_max", l->instances_max);
-    jw_object_end(w);
-}
-
-static void read_try(struct json_reader *r, struct scale_try *t)
-{
-    struct str key;
-    int64_t v;
-    json_object(r);
-    while (json_key(r, &key)) {
-        if (str_eq_c(key, "instances") && json_i64(r, &v))
-            t->instances = v > 0 && v <= 4096 ? (int32_t)v : 0;
-        else if (str_eq_c(key, "threads") && json_i64(r, &v))
-            t->threads = v > 0 && v <= 4096 ? (int32_t)v : 0;
-        else if (str_eq_c(key, "rows_per_s"))
-            json_f64(r, &t->rows_per_s);
-        else if (str_eq_c(key, "cpu_ns"))
-            json_f64(r, &t->cpu_ns);
-        else if (str_eq_c(key, "spread"))
-            json_f64(r, &t->spread);
-        else
-            json_skip(r, NULL);
-    }
-}
-
-static bool read_result(struct str payload, const struct scale_limits *l, struct scale *out)
-{
-    struct json_reader r;
-    struct str key;
-    int64_t rows = 1;
-    *out = (struct scale){.budget = l->budget};
-    json_init(&r, payload, 6);
-    json_object(&r);
-    while (json_key(&r, &key)) {
-        if (str_eq_c(key, "rows") && json_i64(&r, &rows))
-            out->rows = rows > 0 && rows <= 65536 ? (int32_t)rows : 1;
-        else if (str_eq_c(key, "tries"))
-            for (json_array(&r); json_item(&r) && out->tries_len < SCALE_TRIES_MAX;)
-                read_try(&r, &out->tries[out->tries_len++]);
-        else
-            json_skip(&r, NULL);
-    }
-    return json_end(&r) == ERR_OK && out->tries_len > 0;
-}
-
-/* What a row takes may be known only now: more instances than the connections can keep busy are not worth having. */
-static bool choose(const struct master *m, struct life *l, struct scale *found)
-{
-    struct scaling *s = &l->scaling;
-    if (!(s->row_ns > 0) && found->tries[0].cpu_ns > 0)
-        s->row_ns = found->tries[0].cpu_ns;
-    int useful = scale_useful(m->cores, s->row_ns);
-    for (int i = 1; i < found->tries_len; i++)
-        if (found->tries[i].instances > useful || useful == 1)
-            found->tries[i].rows_per_s = 0;
-    scale_choose(found);
-    return scale_is_sane(found, &s->tried);
-}
-
-static void try_again(struct master *m, struct life *l, const char *why)
-{
-    struct scaling *s = &l->scaling;
-    uint64_t wait = AGAIN_NS;
-    for (uint32_t i = 0; i < s->failures && wait < AGAIN_NS_MAX; i++)
-        wait *= 10;
-    s->failures++;
-    s->next_try_ns = clock_now_ns() + (wait < AGAIN_NS_MAX ? wait : AGAIN_NS_MAX);
-    say(s, why);
-    life_changed(m, l);
-}
-
-static void keep(const struct master *m, const struct life *l)
-{
-    char folder[4400];
-    folder_of(m, l, folder, sizeof folder);
-    kept_write(folder, KIND, LAYOUT, key_of(l, l->scaling.budget), &l->scaling.found, sizeof l->scaling.found);
-}
-
-static void told(struct master *m, struct str payload)
-{
-    struct life *l = m->prober.life;
-    struct scale found;
-    if (l->state != LIFE_READY || l->scaling.tried.budget != l->scaling.budget)
-        return; /* its part has changed meanwhile */
-    struct scaling *s = &l->scaling;
-    if (!read_result(payload, &s->tried, &found) || !choose(m, l, &found)) {
-        try_again(m, l, "the trial told nothing");
-        return;
-    }
-    s->found = found;
-    if (!found.is_calm) {
-        try_again(m, l, found.reason);
-        if (s->failures < TRUST_AFTER)
-            return;
-        set(s, found.instances, found.threads);
-    } else {
-        take(l, false);
-        keep(m, l);
-    }
-    LOG_INFO("instances and threads chosen", LOG_S("model", l->config->name), LOG_I("instances", s->instances),
-             LOG_I("threads", s->threads), LOG_S("measured", s->why));
-    life_changed(m, l);
-}
-
-void scale_on_message(struct master *m, enum channel_type type, struct str payload, struct str text)
-{
-    char why[240];
-    struct child *p = &m->prober;
-    if (type == CHANNEL_SCALED) {
-        told(m, payload);
-    } else if (type == CHANNEL_FAILED) {
-        (void)snprintf(why, sizeof why, "it cannot be tried: %.*s", STR_F(text));
-        try_again(m, p->life, why);
-    }
-    if (type == CHANNEL_SCALED || type == CHANNEL_FAILED)
-        p->state = CHILD_DRAINING; /* it ends by itself */
-}
-
-/* Whatever it died of: the model serves as before. */
-bool scale_buried(struct master *m, int pid, int wait_status)
-{
-    struct child *p = &m->prober;
-    if (p->pid != pid || p->life == NULL)
-        return false;
-    bool was_expected = p->state == CHILD_DRAINING || m->stopping;
-    child_read(m, p); /* its last words */
-    was_expected = was_expected || p->state == CHILD_DRAINING;
-    p->channel = fd_close(p->channel);
-    p->pid = 0;
-    p->state = CHILD_STOPPED;
-    m->status_dirty = true;
-    if (!was_expected) {
-        bool is_killed = p->kill_reason[0] != '\0';
-        if (!is_killed)
-            crash_record(m, p, pid, wait_status);
-        try_again(m, p->life, is_killed ? "trying it took too long" : "the process that was to try it has died");
-    }
-    p->life = NULL;
-    return true;
-}
-
-void scale_forget(struct master *m, const struct life *l)
-{
-    struct child *p = &m->prober;
-    if (!p->life || (l && p->life != l))
-        return;
-    p->waits_for_stem = false;
-    p->state = p->pid ? CHILD_DRAINING : CHILD_STOPPED;
-    child_kill(p, "its model is not served any more", false);
-    if (p->pid == 0)
-        p->life = NULL;
-}
-
-/* ---- time ---- */
 
 void scale_tick(struct master *m, uint64_t now_ns)
 {
@@ -568,7 +350,7 @@ void scale_tick(struct master *m, uint64_t now_ns)
         look_at_part(m, l, share, now_ns);
         adjust(m, l);
         if (may_try && !s->is_settled && s->next_try_ns <= now_ns && !l->replaces)
-            may_try = !try_now(m, l);
+            may_try = !scale_try_now(m, l);
     }
 }
 
