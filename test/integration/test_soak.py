@@ -99,5 +99,5 @@ def test_soak(serve):
     grown = rss_kib(s.master_pid) - rss
     print(f"master {rss} + {grown} KiB")
     assert quern.IS_SANITIZED or grown < SLACK_KIB, f"the master grew by {grown} KiB from {rss}; {told}"
-    assert len(list((s.data / "crashes").iterdir())) <= 100
-    assert not list((s.data / "uploads").glob("*")) if (s.data / "uploads").exists() else True
+    assert len(list((s.data / "crashes").iterdir())) < 200
+    assert not list(s.data.glob("uploads/*"))
