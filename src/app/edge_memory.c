@@ -28,7 +28,7 @@ void edge_memory_read(struct json_reader *r, struct arena *a, struct edge_memory
     } numbers[] = {{"need_bytes", &out->need_bytes},     {"private_bytes", &out->private_bytes},
                    {"shared_bytes", &out->shared_bytes}, {"program_bytes", &out->program_bytes},
                    {"peak_bytes", &out->peak_bytes},     {"load_ns", &out->load_ns},
-                   {"budget_bytes", &out->budget_bytes},   {"file_bytes", &out->file_bytes}};
+                   {"budget_bytes", &out->budget_bytes}, {"file_bytes", &out->file_bytes}};
     struct str key, s = STR("");
     json_object(r);
     while (json_key(r, &key)) {

@@ -279,9 +279,9 @@ static void refuse(struct work *w, uint64_t bytes)
         if (!waits(m))
             continue;
         uint64_t need = loading_bytes(m) + m->together_bytes, until_ns = m->wanted_ns + BUDGET_PASSING_NS;
-        if (need + stays + own_lives(w, m, false) > bytes)
-            m->act = BUDGET_REFUSE;
-        else if (need + all + own_lives(w, m, true) > bytes && until_ns <= w->now_ns)
+        bool is_in_vain = need + stays + own_lives(w, m, false) > bytes;
+        bool is_full = need + all + own_lives(w, m, true) > bytes;
+        if (is_in_vain || (is_full && until_ns <= w->now_ns))
             m->act = BUDGET_REFUSE;
         else
             look_again(w, until_ns);

@@ -289,9 +289,8 @@ static bool is_usable(const struct served *m)
            (m->info.state == SERVED_LOADING && m->info.is_on_demand);
 }
 
-/* The newest that is usable, else the newest. */
-static enum err_code find_model(struct serve *s, struct str name, struct str version, struct served **out,
-                                struct err *err)
+/* The newest that is usable, else the newest; NULL: none, with the reason in err. */
+static struct served *find_model(struct serve *s, struct str name, struct str version, struct err *err)
 {
     struct served *best = NULL, *named = NULL;
     for (size_t i = 0; i < s->models_len; i++) {
@@ -306,12 +305,11 @@ static enum err_code find_model(struct serve *s, struct str name, struct str ver
             best = m;
     }
     if (!named)
-        return not_found(s, name, err);
-    if (!best)
-        return err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found",
-                       named->info.name, (int)(version.n < 40 ? version.n : 40), version.p);
-    *out = best;
-    return ERR_OK;
+        (void)not_found(s, name, err);
+    else if (!best)
+        err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found", named->info.name,
+                (int)(version.n < 40 ? version.n : 40), version.p);
+    return best;
 }
 
 static enum err_code not_ready(struct serve *s, struct served *best, struct err *err)
@@ -329,9 +327,9 @@ static enum err_code not_ready(struct serve *s, struct served *best, struct err 
 
 enum err_code serve_model(struct serve *s, struct str name, struct str version, struct served **out, struct err *err)
 {
-    struct served *best;
+    struct served *best = find_model(s, name, version, err);
     s->awaited = NULL;
-    if (find_model(s, name, version, &best, err))
+    if (!best)
         return err->code;
     if (best->info.state != SERVED_READY || best->is_yielding)
         return not_ready(s, best, err);
@@ -342,8 +340,8 @@ enum err_code serve_model(struct serve *s, struct str name, struct str version, 
 enum err_code serve_step_model(struct serve *s, struct str name, struct str version, struct served **out,
                                struct err *err)
 {
-    struct served *best;
-    if (find_model(s, name, version, &best, err))
+    struct served *best = find_model(s, name, version, err);
+    if (!best)
         return err->code;
     if (best->info.state != SERVED_READY) {
         (void)not_ready(s, best, err);
