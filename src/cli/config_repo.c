@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/config_int.h"
+#include "cli/config_override.h"
 #include "model/declared.h"
 #include "model/repo/repo.h"
 
@@ -335,6 +336,14 @@ static enum err_code put_versions(struct folder *f, struct model_config *out, si
     return ERR_OK;
 }
 
+/* Where uploads lie is nothing to whoever sent them: places are told within the upload. */
+static void hide_upload(const struct model_config *m, char *text)
+{
+    size_t n = strlen(m->override_config) - strlen(OVERRIDE_CONFIG); /* its folder, with the last slash */
+    for (char *at; (at = memmem(text, strlen(text), m->override_config, n)) != NULL;)
+        memmove(at, at + n, strlen(at + n) + 1);
+}
+
 /* A folder that the configuration names is the configuration's error. One that was found in a repository is that model's alone: the others
  * are served. */
 static enum err_code folder_failed(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
@@ -348,6 +357,10 @@ static enum err_code folder_failed(struct config *c, struct model_config *m, str
         (void)snprintf(path, sizeof path, "models.%.200s.path", m->name);
         (void)config_fail(c, err, path, "%s", why.text);
         return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
+    }
+    if (m->override_config) {
+        hide_upload(m, why.text);
+        hide_upload(m, why.remedy);
     }
     struct model_config bad = *m;
     bad.path = NULL;

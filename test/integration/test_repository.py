@@ -631,7 +631,8 @@ def test_load_with_files_and_configuration_of_the_request(serve, tmp_path):
         # What fails leaves what serves, says why, and nothing on the disk.
         for bad, text in (
             ({"config": "{}", "file:1/model.onnx": b64(b"not a model")}, "failed to load"),
-            ({"config": '{"max_batch_size": "x"}'}, "whole number"),
+            ({"config": "{}", "file:99999999999999999999/model.onnx": b64(mlp)}, "the folder model has no model file"),
+            ({"config": '{"max_batch_size": "x"}'}, "'iris': config.pbtxt:1:17: max_batch_size: expected a whole number"),
             ({"config": '{"max_batch_size": '}, "config"),
             ({"config": '{"dynamic_batching": {"preferred_batch_size": [[1]]}}', "file:1/model.onnx": b64(mlp)}, "list in a list"),
             ({"file:1/model.onnx": b64(identity)}, "requires 'config'"),
@@ -646,7 +647,7 @@ def test_load_with_files_and_configuration_of_the_request(serve, tmp_path):
             ({"noise": 1}, "not taken here"),
         ):
             r = s.post("/v2/repository/models/iris/load", {"parameters": bad})
-            assert r.status in (400, 501) and text in r.json()["error"], (bad, r)
+            assert r.status in (400, 501) and text in r.json()["error"] and str(s.data) not in r.json()["error"], (bad, r)
             assert config("iris") == before, bad
             quern.wait_until(lambda: len(folders()) == 1, 10, "what it brought is gone")
         # A model that nobody has configured, and one that is not there.
