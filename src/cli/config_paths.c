@@ -191,7 +191,7 @@ static enum err_code add_path(struct found *f, const char *arg)
 
 enum err_code config_add_repositories(struct config *c, const char *base, struct err *err)
 {
-    struct found f = {.c = c, .err = err, .len = c->models.len, .given = c->models.len, .may_be_empty = true};
+    struct found f = {.c = c, .len = c->models.len, .given = c->models.len, .may_be_empty = true};
     const char **paths = c->repository.paths.items;
     if (c->repository.paths.len == 0)
         return ERR_OK;
@@ -205,8 +205,13 @@ enum err_code config_add_repositories(struct config *c, const char *base, struct
             (void)config_fail(c, err, "repository.path", "%.200s is not a folder", paths[i]);
             return err_remedy(err, "make it (it may be empty), or name another");
         }
-        if (add_folder(&f, paths[i], paths[i]))
-            return err->code;
+        struct err why = {0};
+        f.err = &why;
+        if (add_folder(&f, paths[i], paths[i])) {
+            (void)config_fail(c, err, "repository.path", "%s", why.text);
+            err->code = why.code;
+            return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
+        }
     }
     c->models = (struct setting_list){f.models, f.len};
     keep_left_out(&f);

@@ -296,6 +296,18 @@ TEST(config_of_a_repository_with_a_name_that_no_model_can_have)
     }
 }
 
+TEST(config_of_two_repositories_with_the_same_model)
+{
+    struct config c;
+    (void)enter();
+    put_file("a", "iris.onnx", "x");
+    put_file("b", "iris.onnx", "x");
+    put_file(".", "q.yaml", "repository:\n  path: [a, b]\n");
+    EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_CONFLICT);
+    EXPECT(strncmp(err.text, "q.yaml:2:", 9) == 0 && strstr(err.text, "two models have the name \"iris\""));
+    EXPECT(strstr(err.remedy, "rename one"));
+}
+
 TEST(config_of_a_repository_on_demand)
 {
     struct config c;
