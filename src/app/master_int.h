@@ -244,10 +244,14 @@ void life_fail(struct master *m, struct life *l, const char *reason);
 void life_retire(struct master *m, struct life *l); /* no new requests; its workers end after the last answer */
 bool life_is_unchanged(const struct life *l, const struct model_config *c); /* by settings and file */
 bool life_has_new_file(const struct life *l);
-struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 void snapshot_unref(struct snapshot *s);
+
+/* master_messages.c: what the edge and the workers are told */
 void master_worker_launch(const struct master *m, const struct child *c, struct buf *out);
 void master_edge_launch(const struct master *m, struct buf *out);
+/* Sets up out, whose owner the caller is. */
+void master_model_news(const struct master *m, const struct life *l, struct buf *out);
+struct hash128 life_memory_key(const struct life *l); /* what its need of memory depends on */
 
 /* master_ensemble.c */
 void master_write_ensemble(const struct ensemble_config *e, struct json_writer *w); /* nothing, if it is none */
