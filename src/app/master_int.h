@@ -297,8 +297,10 @@ bool budget_is_yielding(const struct life *l); /* the edge was asked to let go o
 void budget_yielded(struct master *m, struct life *l, bool is_busy);
 bool life_is_on_demand(const struct life *l);
 enum err_code budget_unload(struct master *m, const char *name, struct err *err); /* an operator wants it unloaded */
-void budget_write(const struct master *m, struct json_writer *w);                 /* for the status */
-void budget_write_life(const struct life *l, struct json_writer *w);              /* for the edge */
+
+/* master_budget_show.c */
+void budget_write(const struct master *m, struct json_writer *w);    /* for the status */
+void budget_write_life(const struct life *l, struct json_writer *w); /* for the edge */
 
 /* master_wants.c: what the edge says of who waits and what is used */
 void wants_on_message(struct master *m, enum channel_type type, struct str payload);
