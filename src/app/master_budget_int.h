@@ -1,4 +1,5 @@
-/* What the two files of the budget know of each other: master_budget.c decides and acts, master_budget_show.c tells of it. */
+/* What the files of the budget know of each other: master_budget.c decides and acts, by what master_budget_lives.c says of each life;
+ * master_budget_show.c tells of it. */
 #ifndef APP_MASTER_BUDGET_INT_H
 #define APP_MASTER_BUDGET_INT_H
 
@@ -25,5 +26,11 @@ static inline bool has_processes(const struct life *l)
             return true;
     return false;
 }
+
+/* master_budget_lives.c */
+bool budget_is_served(const struct master *m, const struct life *news); /* without it, by another life of its model */
+void budget_look_at_replacements(const struct master *m, struct life **lives, size_t len); /* lives: room for all */
+bool budget_is_pinned(const struct life *l);
+struct budget_model budget_describe(const struct life *l);
 
 #endif
