@@ -225,9 +225,9 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
     if (now == SERVED_READY && !m->rollout.is_canary)
         retire_older(s, m);
     count_canaries(s);
-    if (now == SERVED_FAILED)
-        fail_all(m);
     sort_models(s);
+    if (now == SERVED_FAILED)
+        fail_all(m); /* the next step of an ensemble may look for its model meanwhile: the table is in order */
     return now == state->state ? ERR_OK : err->code;
 }
 
@@ -289,14 +289,36 @@ static bool is_usable(const struct served *m)
            (m->info.state == SERVED_LOADING && m->info.is_on_demand);
 }
 
+/* In the order of strcmp, as the table is sorted. */
+static bool is_before(const char *have, struct str name)
+{
+    size_t n = strlen(have), both = n < name.n ? n : name.n;
+    int c = both ? memcmp(have, name.p, both) : 0;
+    return c ? c < 0 : n < name.n;
+}
+
+/* Where the versions of this name begin, if there are any. By halves: each request asks, and there may be a thousand models. */
+static size_t first_of(const struct serve *s, struct str name)
+{
+    size_t low = 0, high = s->models_len;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (!s->models[mid]->is_retired && is_before(s->models[mid]->info.name, name))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 /* The newest that is usable, else the newest; NULL: none, with the reason in err. */
 static struct served *find_model(struct serve *s, struct str name, struct str version, struct err *err)
 {
     struct served *best = NULL, *named = NULL;
-    for (size_t i = 0; i < s->models_len; i++) {
+    for (size_t i = first_of(s, name); i < s->models_len; i++) {
         struct served *m = s->models[i];
         if (m->is_retired || !str_eq_c(name, m->info.name))
-            continue;
+            break;
         named = m;
         if (m->rollout.is_canary && (version.n == 0 || best))
             continue; /* who names no version gets it by rollout_choose */

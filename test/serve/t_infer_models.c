@@ -66,6 +66,44 @@ TEST(unknown_models_are_named_with_the_known_ones)
     rig_done(&r);
 }
 
+/* Names that begin alike, in no order; some have a second version, some a life that is retired and still in work. */
+TEST(each_of_many_models_is_found_by_its_whole_name)
+{
+    enum { MANY = 200 };
+    struct rig r;
+    struct served *m;
+    struct err err;
+    char name[32];
+    rig_init(&r, NULL);
+    for (uint32_t k = 0; k < MANY; k++) {
+        uint32_t i = k * 77 % MANY;
+        (void)snprintf(name, sizeof name, "m%u", i);
+        add_in(r.serve, 100 + i, name, "9", SERVED_UNLOADED, "");
+        if (i % 3 == 0)
+            add_in(r.serve, 500 + i, name, "10", SERVED_UNLOADED, "");
+        if (i % 5 == 0)
+            serve_retire(r.serve, 100 + i);
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "m%u", i);
+        bool has_9 = i % 5 != 0, has_10 = i % 3 == 0;
+        EXPECT_EQ(serve_model(r.serve, str_c(name), STR(""), &m, &err),
+                  has_9 || has_10 ? ERR_UNAVAILABLE : ERR_NOT_FOUND);
+        m = serve_awaited(r.serve);
+        EXPECT_EQ(m != NULL, has_9 || has_10);
+        if (m) {
+            EXPECT_CSTR(served_info(m)->name, name);
+            EXPECT_CSTR(served_info(m)->version, has_10 ? "10" : "9");
+        }
+        EXPECT_EQ(serve_model(r.serve, str_c(name), STR("9"), &m, &err), has_9 ? ERR_UNAVAILABLE : ERR_NOT_FOUND);
+    }
+    EXPECT_CSTR(version_of(r.serve, "m", ""), "1");
+    const struct str none[] = {{NULL, 0}, STR("l"), STR("m1000"), STR("n"), {"m1\0", 3}, STR("\xff")};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        EXPECT_EQ(serve_model(r.serve, none[i], STR(""), &m, &err), ERR_NOT_FOUND);
+    rig_done(&r);
+}
+
 TEST(no_models_at_all)
 {
     struct serve_hooks none = {0};
