@@ -239,7 +239,11 @@ void lives_tell_edge(struct master *m)
     for (struct life *l = m->lives; l; l = l->next)
         if (l->state >= LIFE_KEPT)
             life_drained(m, l->segment); /* whoever waited on it went with the old edge */
-        else
+        else if (!l->replaces)
+            life_changed(m, l);
+    /* It listens when it has as many models as it was promised, and those are what serves. */
+    for (struct life *l = m->lives; l; l = l->next)
+        if (l->state < LIFE_KEPT && l->replaces)
             life_changed(m, l);
 }
 
