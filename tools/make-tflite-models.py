@@ -414,6 +414,14 @@ def refused():
     m = sparse()
     m.m.subgraphs[0].tensors[1].sparsity.dimMetadata[1].arraySegments.values = [0, 2, 2, 30, 5]
     yield "sparse_lists", m
+    # Texts are looked at one by one: one list under many names would take as long as so many lists.
+    m, g, x, y = one_op()
+    exp(g, [x], [y])
+    g.g.outputs = [y]
+    texts = m.buffer(np.array([500] + [4 * 502] * 501, np.int32).tobytes())
+    for i in range(40):
+        g.tensor(f"t{i}", [500], dtype=STRING, buffer=texts)
+    yield "same_texts", m
     # A loop whose body is the loop itself: an engine that follows it runs out of stack.
     m, g, x, y = one_op(dtype=BOOL)
     o = s.WhileOptionsT()

@@ -82,6 +82,8 @@ static enum err_code check_constant(struct lite_walk *w, const struct lite_tenso
         return w->err->code;
     if (t->data.n == 0 && !is_sparse)
         return ERR_OK;
+    if (t->type == LITE_STRING && lite_count(w, 0, t->count) != ERR_OK) /* a walk through all of them */
+        return w->err->code;
     if (t->type == LITE_STRING ? !is_sparse && t->count <= INT32_MAX / 8 && strings_are_whole(t->data, t->count)
                                : t->data.n == (stored * type_bits[t->type] + 7) / 8) {
         w->info->constant_bytes += t->data.n;

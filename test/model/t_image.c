@@ -115,6 +115,8 @@ TEST(a_bomb_is_refused_by_its_declared_size)
     EXPECT_CSTR(err.text,
                 "the picture is 60000 x 60000 pixels large; at most 1000000 pixels, and 65535 along a side, are "
                 "read");
+    expect_refused(read_file("bomb.png", bytes), ERR_TOO_LARGE,
+                   "60000 x 60000 pixels large");   /* a side is too long too */
     struct str jpeg = read_file("base.jpg", bytes); /* the size lies behind the frame marker, FF C0 */
     for (size_t i = 0; i + 9 < jpeg.n; i++)
         if (memcmp(bytes + i, "\xff\xc0", 2) == 0)

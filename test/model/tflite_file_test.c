@@ -107,6 +107,7 @@ TEST(what_the_engine_would_trust_is_checked)
     expect_refused("buffer", ERR_INVALID, "buffer 7 is used, but there are only 1");
     expect_refused("sparse_index", ERR_INVALID, "sparse constant 'c': an element lies outside of its shape");
     expect_refused("sparse_lists", ERR_INVALID, "sparse constant 'c': its lists do not fit each other");
+    expect_refused("same_texts", ERR_INVALID, "its parts overlap");
     expect_refused("no_graph", ERR_INVALID, "the model has no graph");
 }
 

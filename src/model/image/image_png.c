@@ -63,7 +63,7 @@ static void set_transforms(png_structp png, png_infop info)
 static void decode(struct reader *r)
 {
     png_set_read_fn(r->png, r, on_read);
-    png_set_user_limits(r->png, r->limits->side_max, r->limits->side_max);
+    png_set_user_limits(r->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* image_begin knows better, and says so */
     png_set_chunk_malloc_max(r->png, CHUNK_BYTES_MAX);
     png_set_chunk_cache_max(r->png, CHUNKS_MAX);
     png_read_info(r->png, r->info);
