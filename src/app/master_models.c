@@ -173,6 +173,8 @@ void life_takes_over(struct master *m, struct life *l)
     if (old) {
         LOG_INFO("model replaced", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
         life_keep(m, old, l);
+    } else if (!m->options->is_serve) { /* who prints more about it */
+        LOG_INFO("model is ready", LOG_S("model", l->config->name), LOG_S("version", l->config->version));
     }
     lives_leave(m, l);
     loads_settle(m, l->config->name, NULL);
