@@ -201,7 +201,9 @@ void point_table(const struct point *points, size_t len, struct buf *out)
         put_time(p->p99_us.median, out);
         put_time(p->p999_us.median, out);
         if (p->has_cpu)
-            buf_printf(out, "%7.1f us%8.2f", p->cpu_us.median, p->cores.median);
+            buf_printf(out, "%7.*f %s%8.2f", p->cpu_us.median < 1e3 ? 1 : 2,
+                       p->cpu_us.median < 1e3 ? p->cpu_us.median : p->cpu_us.median / 1e3,
+                       p->cpu_us.median < 1e3 ? "us" : "ms", p->cores.median);
         if (p->repeats > 1)
             buf_printf(out, "   medians of %d, answers/s +-%.1f %%, p99 +-%.0f %%", p->repeats, spread_percent(p->rps),
                        spread_percent(p->p99_us));

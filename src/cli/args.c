@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "cli/familiar.h"
 
 #define OPTIONS_MAX 32 /* of one command */
 
@@ -39,6 +40,8 @@ static enum err_code unknown_option(const struct command *c, const char *given, 
     names[len++] = args_common[0].name;
     const char *near = settings_nearest(name, names, len);
     (void)err_set(err, ERR_INVALID, "quern %s: there is no option %.60s", c->name, given);
+    if (familiar_option(c->name, name, err))
+        return err->code;
     return near ? err_remedy(err, "did you mean --%s?", near) : see_help(c, err);
 }
 

@@ -1,19 +1,19 @@
 #include "cli/ask.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "bench/subject.h"
-#include "cli/config.h"
 #include "cli/exit.h"
 
 enum err_code ask_init(struct ask *to, const struct args *args, struct arena *a, struct err *err)
 {
-    const char *url = args_get(args, "url"), *data = args_get(args, "data");
+    const char *url = args_get(args, "url");
     *to = (struct ask){0};
     if (!url) {
-        to->data = data ? data : config_data_default(a);
-        to->unix_path = arena_printf(a, "%s/run/edge.sock", to->data).p;
+        to->running = running_find(args, a);
+        to->unix_path = arena_printf(a, "%s/run/edge.sock", to->running.data).p;
         return ERR_OK;
     }
     struct subject *s = arena_new(a, struct subject);
@@ -60,11 +60,18 @@ void ask_error(struct fetch_response *r, struct err *err)
 
 int ask(const struct ask *to, const char *method, const char *path, struct fetch_response *r, struct err *err)
 {
-    struct fetch_request q = {
-        .unix_path = to->unix_path, .host = to->host, .port = to->port, .method = method, .path = path};
+    struct fetch_request q = {.unix_path = to->unix_path,
+                              .host = to->host,
+                              .port = to->port,
+                              .method = method,
+                              .path = path,
+                              .timeout_ns = to->timeout_ns};
     if (fetch(&q, r, err) != ERR_OK) {
-        if (to->data)
-            (void)err_remedy(err, "quern status shows whether it runs; name its data directory with --data DIR");
+        if (to->running.data && (err->sys == ENOENT || err->sys == ECONNREFUSED))
+            (void)err_set(err, ERR_UNAVAILABLE, "no quern runs with the data directory %s", to->running.data);
+        if (to->running.data)
+            (void)running_remedy(&to->running, err,
+                                 "quern status shows whether it runs; name its data directory with --data DIR");
         return EXIT_NOT_RUNNING;
     }
     *err = (struct err){0}; /* an address that did not answer before another did */

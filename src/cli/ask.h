@@ -2,14 +2,15 @@
 #ifndef CLI_ASK_H
 #define CLI_ASK_H
 
-#include "cli/args.h"
+#include "cli/running.h"
 #include "net/fetch.h"
 
 struct ask {
     const char *unix_path; /* NULL: host and port */
     const char *host;
     int port;
-    const char *data; /* the data directory; NULL with --url */
+    struct running running; /* data NULL: --url was given */
+    uint64_t timeout_ns;    /* 0: 30 s */
 };
 
 /* By the options --url and --data. Text lies in the arena, or is the command line's. */

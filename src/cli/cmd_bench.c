@@ -9,6 +9,7 @@
 #include "bench/search.h"
 #include "bench/usage.h"
 #include "cli/commands.h"
+#include "cli/running.h"
 #include "cli/status.h"
 
 #define SWEEP_MAX        64
@@ -100,15 +101,16 @@ static enum err_code use_status(struct bench *b, const char *given, const char *
     bool is_url = strstr(given, "://") || strncmp(given, "unix:", 5) == 0;
     struct status s = {0};
     struct err err = {0};
-    const char *data = b->s.data ? b->s.data : config_data_default(&b->arena);
     *out_url = given;
     if (is_url && !b->s.data)
         return ERR_OK;
-    enum err_code code = status_read(data, &b->arena, &s, &err);
+    struct running r = running_find(b->args, &b->arena);
+    enum err_code code = status_read(r.data, &b->arena, &s, &err);
     if (code != ERR_OK || !s.is_running || s.listen_len == 0) {
-        (void)err_set(&b->err, ERR_UNAVAILABLE, "no quern runs with the data directory %s", data);
-        return err_remedy(
-            &b->err, "start one (quern serve FILE), or give an address: quern bench http://HOST:PORT/v2/models/NAME");
+        (void)err_set(&b->err, ERR_UNAVAILABLE, "no quern runs with the data directory %s", r.data);
+        return running_remedy(
+            &r, &b->err,
+            "start one (quern serve FILE), or give an address: quern bench http://HOST:PORT/v2/models/NAME");
     }
     if (b->pids_len == 0)
         b->pids[b->pids_len++] = (int)s.master_pid;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/config_explain.h"
@@ -69,10 +70,13 @@ static int show_running(struct model *m)
         return cli_fail(&m->err, EXIT_USAGE);
     int code = ask(&to, "GET", arena_printf(&m->arena, "/api/models/%s", m->name).p, &r, &m->err);
     if (code == EXIT_NOT_RUNNING && !args_has(m->args, "url"))
-        (void)err_remedy(&m->err,
+        (void)running_remedy(
+            &to.running, &m->err,
+            arena_printf(&m->arena,
                          "name its data directory with --data DIR; or see what a configuration says of the "
                          "model: quern model show %.60s -c quern.yaml",
-                         m->name);
+                         m->name)
+                .p);
     if (code != EXIT_FINE)
         return cli_fail(&m->err, code);
     buf_init(&out, CLI_OUTPUT_MAX);
@@ -145,20 +149,49 @@ static int show(struct model *m)
     return file ? show_file(m, file) : show_running(m);
 }
 
-/* ---- rollback ---- */
+/* ---- what an operator does ---- */
 
-static int rollback(struct model *m)
+#define ACT_TIMEOUT_NS                                                                                                 \
+    (UINT64_C(3600) * NS_PER_S) /* a load answers when the model serves; its own load_timeout is at most that */
+
+static int act(struct model *m, const char *path_before, const char *path_behind, const char *done)
 {
     struct ask to;
     struct fetch_response r;
+    if (m->version) {
+        (void)err_set(&m->err, ERR_INVALID, "quern model: %s@%s: this is done to a model, not to one of its versions",
+                      m->name, m->version);
+        return cli_fail(&m->err, EXIT_USAGE);
+    }
     if (ask_init(&to, m->args, &m->arena, &m->err) != ERR_OK)
         return cli_fail(&m->err, EXIT_USAGE);
-    int code = ask(&to, "POST", arena_printf(&m->arena, "/api/models/%s/rollback", m->name).p, &r, &m->err);
+    to.timeout_ns = ACT_TIMEOUT_NS;
+    int code = ask(&to, "POST", arena_printf(&m->arena, "%s%s%s", path_before, m->name, path_behind).p, &r, &m->err);
     if (code != EXIT_FINE)
         return cli_fail(&m->err, code);
     fetch_done(&r);
-    (void)printf("%s: rolled back\n", m->name);
+    (void)printf("%s: %s\n", m->name, done);
     return EXIT_FINE;
+}
+
+static int rollback(struct model *m)
+{
+    return act(m, "/api/models/", "/rollback", "rolled back");
+}
+
+static int promote(struct model *m)
+{
+    return act(m, "/api/models/", "/promote", "the new version takes over");
+}
+
+static int load(struct model *m)
+{
+    return act(m, "/v2/repository/models/", "/load", "loaded");
+}
+
+static int unload(struct model *m)
+{
+    return act(m, "/v2/repository/models/", "/unload", "unloaded");
 }
 
 int cmd_model(const struct args *a, master_run_fn *run)
@@ -166,7 +199,7 @@ int cmd_model(const struct args *a, master_run_fn *run)
     static const struct {
         const char *verb;
         int (*run)(struct model *m);
-    } verbs[] = {{"show", show}, {"rollback", rollback}};
+    } verbs[] = {{"show", show}, {"promote", promote}, {"rollback", rollback}, {"load", load}, {"unload", unload}};
     (void)run;
     struct model m = {.args = a};
     int code = -1;
@@ -175,7 +208,7 @@ int cmd_model(const struct args *a, master_run_fn *run)
         if (strcmp(a->pos[0], verbs[i].verb) == 0 && a->pos_len == 2)
             code = read_name(&m, a->pos[1]) ? verbs[i].run(&m) : cli_fail(&m.err, EXIT_USAGE);
     if (code < 0) {
-        (void)err_set(&m.err, ERR_INVALID, "quern model: expected show NAME or rollback NAME");
+        (void)err_set(&m.err, ERR_INVALID, "quern model: expected show, promote, rollback, load or unload, and NAME");
         (void)err_remedy(&m.err, "see: quern model --help");
         code = cli_fail(&m.err, EXIT_USAGE);
     }

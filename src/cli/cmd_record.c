@@ -216,7 +216,7 @@ static int record(struct recording *r)
     if (r->has_head && r->err.code != ERR_IO)
         return tell(r);
     (void)unlink(args_get(r->args, "out"));
-    if (to.data && status == 200)
+    if (to.running.data && status == 200)
         (void)err_remedy(&r->err, "quern status shows whether it runs; name its data directory with --data DIR");
     return cli_fail(&r->err, status == 200 ? EXIT_NOT_RUNNING : EXIT_FAILED);
 }

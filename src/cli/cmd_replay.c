@@ -160,14 +160,15 @@ static enum err_code make_items(struct replay *r)
 /* --url, else the quern of the data directory, where people reach it. */
 static enum err_code find_server(struct replay *r)
 {
-    const char *url = args_get(r->args, "url"), *data = args_get(r->args, "data");
+    const char *url = args_get(r->args, "url");
     struct status s = {0};
     struct err ignored = {0};
     if (!url) {
-        data = data ? data : config_data_default(&r->arena);
-        if (status_read(data, &r->arena, &s, &ignored) != ERR_OK || !s.is_running || s.listen_len == 0) {
-            (void)err_set(&r->err, ERR_UNAVAILABLE, "no quern runs with the data directory %s", data);
-            return err_remedy(&r->err, "start one, name its data directory with --data DIR, or an address with --url");
+        struct running at = running_find(r->args, &r->arena);
+        if (status_read(at.data, &r->arena, &s, &ignored) != ERR_OK || !s.is_running || s.listen_len == 0) {
+            (void)err_set(&r->err, ERR_UNAVAILABLE, "no quern runs with the data directory %s", at.data);
+            return running_remedy(&at, &r->err,
+                                  "start one, name its data directory with --data DIR, or an address with --url");
         }
         url = arena_printf(&r->arena, "http://%.*s", STR_F(s.listen[0])).p;
     }

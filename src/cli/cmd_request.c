@@ -63,7 +63,7 @@ static const char *worker_name(struct requests *q, int64_t pid)
 {
     struct status s = {0};
     struct err err = {0};
-    if (!q->to.data || status_read(q->to.data, q->arena, &s, &err) != ERR_OK)
+    if (!q->to.running.data || status_read(q->to.running.data, q->arena, &s, &err) != ERR_OK)
         return NULL;
     for (size_t i = 0; i < s.processes_len; i++) {
         const struct status_process *p = &s.processes[i];

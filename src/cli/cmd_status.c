@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/running.h"
 #include "cli/status.h"
 #include "cli/status_models.h"
 #include "cli/table.h"
@@ -95,11 +96,13 @@ static void show_crashes(const struct status *s, struct arena *a, struct buf *ou
         show_crash(&s->crashes[i], a, out);
 }
 
-static void show_people(const struct status *s, const char *data, struct arena *a, struct buf *out)
+static void show_people(const struct status *s, const struct running *r, struct arena *a, struct buf *out)
 {
     uint64_t now = clock_wall_ms();
     if (!s->is_running) {
-        buf_printf(out, "not running (data directory %s)\n", data);
+        buf_printf(out, "not running (data directory %s)\n", r->data);
+        if (r->others)
+            buf_printf(out, "running: %s; name one with --data DIR\n", r->others);
         show_crashes(s, a, out);
         return;
     }
@@ -107,7 +110,7 @@ static void show_people(const struct status *s, const char *data, struct arena *
     for (size_t i = 0; i < s->listen_len; i++)
         buf_printf(out, "%s%s", i ? ", " : " on ", s->listen[i].n ? cell(a, s->listen[i], 80) : "");
     buf_printf(out, ", up %s, data in %s\n\n", table_duration(a, now > s->started_at_ms ? now - s->started_at_ms : 0),
-               data);
+               r->data);
     show_processes(s, a, out);
     if (s->memory.n > 0)
         status_memory_show(s->memory, a, cell, out);
@@ -136,19 +139,19 @@ static void show_json(const struct status *s, const char *data, struct buf *out)
     buf_char(out, '\n');
 }
 
-static int show(const struct args *args, const char *data, struct arena *a)
+static int show(const struct args *args, const struct running *r, struct arena *a)
 {
     struct status s = {0};
     struct err err = {0};
     struct buf out;
-    enum err_code code = status_read(data, a, &s, &err);
+    enum err_code code = status_read(r->data, a, &s, &err);
     if (code && code != ERR_NOT_FOUND)
         return cli_fail(&err, EXIT_FAILED);
     buf_init(&out, CLI_OUTPUT_MAX);
     if (args_has(args, "json"))
-        show_json(&s, data, &out);
+        show_json(&s, r->data, &out);
     else
-        show_people(&s, data, a, &out);
+        show_people(&s, r, a, &out);
     int printed = cli_print(&out);
     return s.is_running ? printed : EXIT_NOT_RUNNING;
 }
@@ -157,9 +160,9 @@ int cmd_status(const struct args *args, master_run_fn *run)
 {
     (void)run;
     struct arena a;
-    const char *given = args_get(args, "data");
     arena_init(&a, 65536, (size_t)64 << 20);
-    int code = show(args, given ? given : config_data_default(&a), &a);
+    struct running r = running_find(args, &a);
+    int code = show(args, &r, &a);
     arena_done(&a);
     return code;
 }

@@ -73,7 +73,7 @@ static const struct arg_option up_options[] = {
     OPTION_LOG_LEVEL, OPTION_ACCESS, OPTION_DRAIN,   OPTION_REMOTE, {0}};
 static const struct arg_example up_examples[] = {
     {"quern up -c /etc/quern/quern.yaml", "Runs what the file describes."},
-    {"kill -HUP $(quern status --json | jq .master_pid)", "Reads the file again; an invalid one changes nothing."},
+    {"quern reload", "While it runs: reads the file again, as SIGHUP does; an invalid one changes nothing."},
     {0}};
 
 static const struct arg_option check_options[] = {OPTION_CONFIG, OPTION_JSON, {0}};
@@ -82,9 +82,13 @@ static const struct arg_example check_examples[] = {
 
 static const struct arg_option status_options[] = {OPTION_JSON, OPTION_DATA, {0}};
 static const struct arg_example status_examples[] = {
-    {"quern status", "Processes and crash reports of the quern that runs with the default data directory."},
+    {"quern status", "Processes and crash reports of the quern that runs."},
     {"quern status --json --data /var/lib/quern | jq '.processes[].pid'", "For scripts."},
     {0}};
+
+static const struct arg_option reload_options[] = {OPTION_DATA, OPTION_URL, {0}};
+static const struct arg_example reload_examples[] = {
+    {"quern check quern.yaml && quern reload", "Looks at the file first; an invalid one would change nothing."}, {0}};
 
 static const struct arg_option engine_options[] = {OPTION_JSON, {0}};
 static const struct arg_example engine_examples[] = {
@@ -107,6 +111,7 @@ static const struct arg_example model_examples[] = {
     {"quern model show ocr", "Every setting, where it comes from, what was chosen and measured, how it does now."},
     {"quern model show ocr@3 --json | jq '.models[].status.batching'", "For scripts."},
     {"quern model show ocr -c quern.yaml", "Before it runs: what stands in the file, in config.pbtxt, and defaults."},
+    {"quern model promote ocr", "The canary takes over now."},
     {"quern model rollback ocr", "The version before serves again."},
     {0}};
 
@@ -287,11 +292,22 @@ const struct command cli_commands[] = {
      .summary = "show the processes that run, and crash reports",
      .usage = "[--json] [--data DIR]",
      .about =
-         "Shows each process of the quern that runs with the data directory, its state and restarts, and the reports "
-         "of crashes. Ends with code 7 when none is running.",
+         "Shows each process of the quern that runs, its state and restarts, models that do not simply serve, and the "
+         "reports of crashes. It is the one of --data or $QUERN_DATA, or else of the default data directory, or else "
+         "the only one that runs. Ends with code 7 when none is running.",
      .options = status_options,
      .examples = status_examples,
      .run = cmd_status},
+    {.name = "reload",
+     .summary = "read the configuration again",
+     .usage = "[OPTION]...",
+     .about =
+         "Asks the quern that runs to read its configuration again, as SIGHUP does, and tells what it says: new models "
+         "are loaded, those that changed are replaced when they are ready, no request fails. When something is wrong "
+         "in the file nothing changes, and it ends with code 1 and the file, line and column.",
+     .options = reload_options,
+     .examples = reload_examples,
+     .run = cmd_reload},
     {.name = "engine",
      .summary = "list, install and verify the engines that run models",
      .usage = "ls [--json] | install NAME | verify NAME",
@@ -309,21 +325,25 @@ const struct command cli_commands[] = {
      .run = cmd_engine},
     {.name = "model",
      .summary = "explain a model of the quern that runs, or act on it",
-     .usage = "show NAME[@VERSION] [OPTION]... | rollback NAME [OPTION]...",
+     .usage = "show NAME[@VERSION] | promote|rollback|load|unload NAME",
      .about =
          "show: every setting with its value and where it comes from: the line of the configuration, config.pbtxt, the "
          "command line, what was inferred and why, or the default. Settings that were left open are shown as they "
          "were chosen, with the measurement: what runs of each size took when the model was loaded, what runs have "
          "taught since, memory, cache, workers, a canary's counts, latency.\n"
-         "rollback: back to the version that the present one has replaced, at once. It must still be kept, see "
-         "models.NAME.keep_old. The version that was left is not taken again until it changes.\n"
-         "Both ask the quern of the data directory, or the one at --url. Ends with code 7 when none answers. See "
+         "promote: a new version that is tried (canary) or compared takes over at once.\n"
+         "rollback: a new version that is tried or compared is sent back; else back to the version that the present "
+         "one has replaced, at once. That must still be kept, see models.NAME.keep_old. The version that was left is "
+         "not taken again until it changes.\n"
+         "load, unload: with repository mode explicit, and for models on demand; load answers when the model serves. "
+         "See docs/repository.md.\n"
+         "All ask the quern of the data directory, or the one at --url. Ends with code 7 when none answers. See "
          "docs/explain.md.",
      .options = model_options,
      .examples = model_examples,
      .args_min = 1,
      .args_max = 2,
-     .complete = "show rollback",
+     .complete = "show promote rollback load unload",
      .run = cmd_model},
     {.name = "request",
      .summary = "tell why a request was slow, refused or failed",
@@ -417,7 +437,7 @@ const struct command cli_commands[] = {
      .usage = "[COMMAND]",
      .about = "Without a command: the overview.",
      .args_max = 1,
-     .complete = "serve up check status engine model request record replay bench tune version completion",
+     .complete = "serve up check status reload engine model request record replay bench tune version completion",
      .run = cmd_help},
     {.name = "reference",
      .summary = "print docs/reference.md",

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/familiar.h"
+
 const struct command *cli_command(const char *name)
 {
     for (const struct command *c = cli_commands; c->name; c++)
@@ -55,6 +57,8 @@ static int unknown_command(const char *name)
     const char *near = settings_nearest(str_c(name), names, len);
     bool is_option = name[0] == '-';
     (void)err_set(&err, ERR_INVALID, "there is no %s %.60s", is_option ? "option" : "command", name);
+    if (familiar_command(name, &err))
+        return cli_fail(&err, EXIT_USAGE);
     if (near)
         (void)err_remedy(&err, "did you mean quern %s?", near);
     else if (strchr(name, '.') || strchr(name, '/'))

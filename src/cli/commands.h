@@ -12,6 +12,7 @@ int cmd_serve(const struct args *a, master_run_fn *run);
 int cmd_up(const struct args *a, master_run_fn *run);
 int cmd_check(const struct args *a, master_run_fn *run);
 int cmd_status(const struct args *a, master_run_fn *run);
+int cmd_reload(const struct args *a, master_run_fn *run);
 int cmd_engine(const struct args *a, master_run_fn *run);
 int cmd_model(const struct args *a, master_run_fn *run);
 int cmd_request(const struct args *a, master_run_fn *run);

@@ -161,6 +161,10 @@ static enum err_code load(struct config *c, const char *file, struct err *err)
         (void)err_sys(err, why == ENOENT ? ERR_NOT_FOUND : ERR_IO, why, "cannot read %s", file);
         return err_remedy(err, "name an existing file with -c FILE; examples are in docs/reference.md");
     }
+    if (backend_by_path(str_c(file))) {
+        (void)err_set(err, ERR_INVALID, "%s is a model, not a configuration", file);
+        return err_remedy(err, "serve it: quern serve %s", file);
+    }
     c->file_given = arena_cstr(&c->arena, str_c(file));
     c->file = arena_cstr(&c->arena, str_c(real));
     if (settings_load_places(file, config_table, c, sizeof *c, &c->arena, &c->places, err))

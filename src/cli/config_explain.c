@@ -41,7 +41,9 @@ static const char *inferred(struct explain *x, const char *key)
     const struct model_config *m = x->m;
     bool is_folder = m->origin && m->path && strcmp(m->origin, m->path) != 0;
     if (strcmp(key, "path") == 0)
-        return is_folder ? "found in the model's folder" : "given to quern serve, or found in a repository";
+        return is_folder    ? "found in the model's folder"
+               : x->c->file ? "found in the repository"
+                            : "it, or its folder, was given to quern serve";
     if (strcmp(key, "backend") == 0)
         return m->ensemble.steps.len ? "it has steps" : m->path ? "by the file's extension" : "built in";
     if (strcmp(key, "version") == 0)

@@ -52,6 +52,14 @@ TEST(cli_wrong_command_lines_end_with_2_and_a_hint)
         {"engine install", "quern engine: expected ls, install NAME or verify NAME", ""},
         {"engine install onnxruntim", "quern: there is no engine \"onnxruntim\"", "did you mean onnxruntime?"},
         {"help nothing", "quern: there is no command nothing", ""},
+        {"ps", "quern: there is no command ps", "here: quern status"},
+        {"-V", "quern: there is no option -V", "here: quern --version"},
+        {"serve --port 80 x", "quern serve: there is no option --port", "here: --listen 127.0.0.1:PORT"},
+        {"serve --max-batch=4 x", "quern serve: there is no option --max-batch", "models.NAME.max_batch in quern.yaml"},
+        {"up --memory-budget 4", "quern up: there is no option --memory-budget", "memory_budget in quern.yaml"},
+        {"bench --port 80", "quern bench: there is no option --port", "see: quern bench --help"},
+        {"model list", "quern model: expected show, promote, rollback, load or unload, and NAME", "quern model --help"},
+        {"model promote m@2", "quern model: m@2: this is done to a model", ""},
         {"completion tcsh", "quern: no completion for the shell \"tcsh\"", "known: bash, zsh, fish"},
     };
     enter();
