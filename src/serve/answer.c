@@ -103,6 +103,8 @@ static void answer(struct served *m, struct lane_block *b, struct infer *i, cons
     note_times(i, shm, atomic_load_explicit(&shm->claimed_ns, memory_order_relaxed), now_ns);
     i->batch_rows = rows_all;
     i->batch_requests = b->run_requests;
+    i->batch_guests = rows_all > 1 ? b->rows - b->rows_at[b->priority - 1] : 0;
+    i->is_guest = i->batch_guests > 0 && i->priority != b->priority;
     i->attempts = b->deaths + 1;
     i->err = *err;
     if (err->code == ERR_OK) {

@@ -57,6 +57,7 @@ void infer_facts(const struct infer *i, struct infer_facts *out)
     out->run_max = m->lane.row_cap;
     uint32_t rows = i->batch_rows > 0 ? i->batch_rows : i->rows;
     out->usual_run_ns = (uint64_t)cost_run_ns(&m->schedule.cost, rows);
+    out->guests_ns = (uint64_t)(m->schedule.cost.b_ns * i->batch_guests);
     if (i->block)
         take_run(i, out);
 }

@@ -19,7 +19,8 @@ struct infer_facts {
     uint32_t worker_pid; /* who ran it, or runs it; 0: nobody yet */
     uint64_t running_ns; /* its run is under way for so long; 0: it is not */
     uint64_t
-        usual_run_ns; /* learned cost of a run like its own, or of its own rows when it did not run; 0: not known */
+        usual_run_ns;   /* learned cost of a run like its own, or of its own rows when it did not run; 0: not known */
+    uint64_t guests_ns; /* what rows of other priorities cost its run; 0: there were none */
     uint64_t delay_ns;
     uint32_t run_max, instances, queue_len, queue_max;
     bool is_inline, is_ensemble;

@@ -9,7 +9,6 @@
 #include "serve/internal_int.h"
 #include "serve/rollout_int.h"
 
-#define RETRY_MS_MAX      60000u
 #define BIG_REQUEST_BYTES (256u << 10) /* decoding it takes long: rows that are ready do not wait for it */
 
 static enum infer_outcome outcome_of(enum err_code code)
@@ -220,11 +219,24 @@ static struct infer *first_urgent(const struct served *m)
     return i;
 }
 
+/* A free place that the first has no use for may suit one of the next. */
+static bool place_another(struct served *m)
+{
+    const struct infer *first = m->waiting_first;
+    struct infer *i = first->next;
+    for (int n = 0; m->lane.mix && i && n < MIX_LOOK; n++, i = i->next)
+        if (place(m, i))
+            return true;
+    return false;
+}
+
 void infer_pump(struct served *m)
 {
     struct infer *i;
+    if (UNLIKELY(m->mix.seen_ns != 0))
+        mix_look(m, clock_now_ns());
     while ((i = m->waiting_first) != NULL) {
-        if (place(m, i))
+        if (place(m, i) || place_another(m))
             continue;
         i = i->priority > 1 ? first_urgent(m) : NULL;
         if (!i || !place(m, i))
@@ -260,9 +272,9 @@ static uint32_t rows_before(const struct served *m, uint64_t order)
     uint32_t rows = m->rows;
     for (const struct infer *i = m->waiting_last; i && i->order > order; i = i->prev)
         rows -= i->rows;
-    for (uint32_t mask = m->lane.published; mask != 0; mask &= mask - 1) {
+    for (uint32_t mask = ~m->lane.unused; mask != 0; mask &= mask - 1) {
         const struct lane_block *b = &m->lane.blocks[__builtin_ctz(mask)];
-        if (b->order > order && lane_is_open(b))
+        if (b->order > order && (b->use == LANE_FILLING || (b->use == LANE_PUBLISHED && lane_is_open(b))))
             rows -= b->rows_live;
     }
     return rows;
@@ -332,7 +344,7 @@ static enum err_code refuse_full(struct served *m, struct infer *i)
 /* A full queue refuses whoever comes last in its order: a client that floods it, not the one that asks now and then. */
 static enum err_code check_queue(struct served *m, struct infer *i)
 {
-    if (waiting_requests(m) < m->shared->limits.queue_max)
+    if (waiting_requests(m) < m->shared->limits.queue_max + mix_spare(m))
         return ERR_OK;
     struct infer *last = m->waiting_last;
     while (last && last->part_of)
@@ -379,6 +391,8 @@ static enum err_code admit(struct served *m, struct infer *i)
     if (i->part_of) /* its whole was admitted, and ordered */
         return ERR_OK;
     set_order(m, i);
+    if (UNLIKELY(m->mix.seen_ns != 0) && mix_admit(m, i))
+        return i->err.code;
     if (check_deadline(m, i) || check_queue(m, i))
         return i->err.code;
     struct schedule_ask ask = ask_of(i);
@@ -410,7 +424,8 @@ void infer_submit(struct infer *i)
     i->t_decoded_ns = i->t_run_ns = i->t_ran_ns = 0;
     i->state = INFER_NEW;
     i->block = NULL;
-    i->attempts = i->batch_rows = i->batch_requests = i->ahead_rows = 0;
+    i->attempts = i->batch_rows = i->batch_requests = i->batch_guests = i->ahead_rows = 0;
+    i->is_guest = false;
     i->expected_ns = 0;
     i->refusal = INFER_ADMITTED;
     i->err.code = ERR_OK;
@@ -426,6 +441,11 @@ void infer_submit(struct infer *i)
         return;
     }
     note_mix(m, i);
+    mix_note(&m->mix, i->t_submit_ns, i->order, m->rows == 0);
+    if (UNLIKELY(m->mix.seen_ns != 0)) {
+        mix_arrive(&m->mix, i->t_submit_ns, i->order, i->priority, i->rows);
+        mix_look(m, i->t_submit_ns);
+    }
     if (split_is_due(i)) {
         split_submit(i);
         return;

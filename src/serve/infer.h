@@ -46,7 +46,7 @@ struct infer_tensor {
     bool given;          /* inputs: false for an optional one that is left out */
 };
 
-enum infer_refusal { INFER_ADMITTED, INFER_BY_DEADLINE, INFER_BY_QUEUE, INFER_BY_STATE };
+enum infer_refusal { INFER_ADMITTED, INFER_BY_DEADLINE, INFER_BY_QUEUE, INFER_BY_STATE, INFER_BY_PRIORITY };
 
 struct infer {
     /* set by the protocol */
@@ -69,6 +69,8 @@ struct infer {
     uint64_t t_submit_ns, t_decoded_ns, t_run_ns, t_ran_ns; /* stage times: decode, queue, compute */
     uint32_t batch_rows;                                    /* rows in the run that it was part of */
     uint32_t batch_requests;                                /* requests in it that were still waited for */
+    uint32_t batch_guests; /* rows in it of other priorities than that of its first request (mix.h) */
+    bool is_guest;         /* it was one of them */
     uint32_t attempts;
     uint32_t ahead_rows;  /* waiting or running when it came; for a refused one: those that would have run before it */
     uint64_t expected_ns; /* from its arrival to its answer, as it was predicted; 0: nothing was ahead, or not known */

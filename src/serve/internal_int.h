@@ -7,10 +7,12 @@
 #include "serve/ensemble.h"
 #include "serve/exec.h"
 #include "serve/lane.h"
+#include "serve/mix.h"
 #include "serve/schedule.h"
 #include "serve/serve.h"
 #include "serve/split.h"
 
+#define RETRY_MS_MAX    60000u
 #define INFER_ROWS_MAX  65536 /* rows of one request; memory limits come on top */
 #define CRASH_KILLS_MAX 3     /* a request that was in so many crashed runs is quarantined */
 #define ALONE_AFTER_DEATHS                                                                                             \
@@ -35,6 +37,7 @@ struct served {
     uint32_t waiting, placed, rows;             /* rows: of both */
     uint32_t parts_waiting, splits;             /* parts among the waiting; requests in parts */
     struct schedule schedule;
+    struct mix mix;
     uint64_t last_order;                        /* is_ordered: of the last request */
     bool is_dirty;                              /* rows were added since the last flush */
     uint64_t next_deadline_ns;                  /* no earlier one among its requests */
@@ -69,6 +72,12 @@ void infer_end(struct infer *i);
 void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy);
 /* Frees a model that nobody needs any more. */
 void serve_remove(struct serve *s, struct served *m);
+/* Sets lane.mix: whether requests run together across priorities at this moment, and how things stand then (mix.h). */
+void mix_look(struct served *m, uint64_t now_ns);
+/* Whether there is room for it beside what is more urgent. */
+enum err_code mix_admit(struct served *m, struct infer *i);
+/* So many more requests may wait for it, since they would be in blocks otherwise. */
+uint32_t mix_spare(const struct served *m);
 /* Waiting requests into free blocks, as far as possible. */
 void infer_pump(struct served *m);
 /* Takes a DONE block's results and answers; releases the block or publishes its next request. */

@@ -204,9 +204,66 @@ static void close_others(struct lane *l, const struct infer *i)
     }
 }
 
+static bool is_ahead(const struct lane_block *b)
+{
+    return b->use == LANE_FILLING || (b->use == LANE_PUBLISHED && lane_is_open(b));
+}
+
+/* Blocks before that place in the order that no worker has claimed. */
+static uint32_t ahead_of(const struct lane *l, uint64_t order)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LANE_BLOCKS; i++)
+        n += is_ahead(&l->blocks[i]) && l->blocks[i].order < order;
+    return n;
+}
+
+/* Of those whose rows may run with the request's, the block that runs first. */
+static struct lane_block *mixed_with_room(struct lane *l, const struct infer *i)
+{
+    struct lane_block *best = NULL;
+    for (int c = 0; c < LANE_CURRENT_MAX; c++) {
+        struct lane_block *b = l->current[c];
+        if (b && !is_ahead(b))
+            l->current[c] = b = NULL;
+        if (!b || (best && best->order < b->order) || !same_shapes(b, i) || !has_room(b, i))
+            continue;
+        if (mix_has_room(l->mix, b, i) && mix_suits(l->mix, b, i, ahead_of(l, b->order)))
+            best = b;
+    }
+    if (!best || best->use == LANE_FILLING || lane_take_back(best))
+        return best;
+    lane_close(best);
+    return NULL;
+}
+
+/* Enough wait for workers; but what comes before all of them may. */
+static bool may_begin(const struct lane *l, const struct infer *i)
+{
+    return !l->mix || ahead_of(l, UINT64_MAX) < l->mix->depth || ahead_of(l, i->order + 1) == 0;
+}
+
+/* A block that lacks nothing but room for the request, which begins another: it runs right behind that. */
+static void bring_forward(struct lane *l, const struct infer *i)
+{
+    struct lane_block *next = NULL;
+    for (uint32_t mask = l->published; mask != 0; mask &= mask - 1) {
+        struct lane_block *b = &l->blocks[__builtin_ctz(mask)];
+        if (b->order > i->order && (!next || b->order < next->order) && lane_is_open(b))
+            next = b;
+    }
+    if (!next || next->priority == i->priority || !same_shapes(next, i) || has_room(next, i) ||
+        !mix_suits(l->mix, next, i, 0))
+        return;
+    next->order = i->order + 1;
+    atomic_store_explicit(&shm_of(next)->order, next->order, memory_order_relaxed);
+}
+
 /* The current block of the request's shape and priority, ours and with room; closes one that has none. */
 static struct lane_block *shared_with_room(struct lane *l, const struct infer *i)
 {
+    if (l->mix)
+        return mixed_with_room(l, i);
     for (int c = 0; c < LANE_CURRENT_MAX; c++) {
         struct lane_block *b = l->current[c];
         if (!b || b->priority != i->priority || !same_shapes(b, i))
@@ -246,7 +303,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
     struct lane_block *b = l->desc->may_share ? shared_with_room(l, i) : NULL;
     if (!b) {
         uint32_t keep = i->priority > 1 ? LANE_URGENT_RESERVED : 0;
-        if ((uint32_t)__builtin_popcount(l->unused) <= keep)
+        if ((uint32_t)__builtin_popcount(l->unused) <= keep || !may_begin(l, i))
             return LANE_FULL;
         b = &l->blocks[__builtin_ctz(l->unused)]; /* the lowest: its pages are warm */
         if (!lay_out_best(b, i)) {
@@ -261,10 +318,14 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         b->opened_ns = clock_now_ns();
         b->order = UINT64_MAX;
         b->expires_ns = 0;
+        b->due_ns = UINT64_MAX;
         b->priority = i->priority;
+        memset(b->rows_at, 0, sizeof b->rows_at);
         set_state(b, BLOCK_FILLING);
         if (l->desc->may_share)
             make_current(l, b);
+        if (l->mix)
+            bring_forward(l, i);
     }
     i->row0 = b->rows;
     i->block = b;
@@ -277,8 +338,13 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
 void lane_commit(struct lane_block *b, struct infer *i)
 {
     b->rows += i->rows;
-    b->order = i->order < b->order ? i->order : b->order;
+    b->rows_at[i->priority - 1] += i->rows;
+    if (i->order < b->order) {
+        b->order = i->order;
+        b->priority = i->priority;
+    }
     b->expires_ns = i->deadline_ns > b->expires_ns ? i->deadline_ns : b->expires_ns;
+    b->due_ns = i->deadline_ns < b->due_ns ? i->deadline_ns : b->due_ns;
     b->heap_at = ROUND_UP(i->heap_at, 8u);
     i->next = NULL;
     i->prev = b->last;
@@ -390,6 +456,7 @@ void lane_compact(struct lane_block *b)
     unsigned char *base = segment_in(l->map, l->index, b->index);
     uint32_t at = 0;
     CHECK(b->use == LANE_FILLING && l->desc->has_batch_dim);
+    memset(b->rows_at, 0, sizeof b->rows_at);
     for (struct infer *i = b->first; i; i = i->next) {
         for (uint32_t k = 0; k < l->desc->inputs_len && at != i->row0; k++) {
             unsigned char *rows = base + b->in[k].off;
@@ -399,6 +466,7 @@ void lane_compact(struct lane_block *b)
         }
         i->row0 = at;
         at += i->rows;
+        b->rows_at[i->priority - 1] += i->rows;
         point_inputs(b, i);
     }
     b->rows = at;

@@ -5,6 +5,7 @@
 
 #include "serve/batch.h"
 #include "serve/infer.h"
+#include "serve/mix.h"
 #include "serve/schedule.h"
 #include "serve/segment.h"
 
@@ -34,9 +35,10 @@ struct lane_block {
     struct lane *lane;
     uint32_t index, gen;
     enum lane_use use;
-    uint32_t rows, rows_max;    /* used, room */
-    uint32_t run_rows;          /* of the published run: rows, padded */
-    uint32_t priority;          /* of its requests: they do not mix */
+    uint32_t rows, rows_max; /* used, room */
+    uint32_t run_rows;       /* of the published run: rows, padded */
+    uint32_t priority;       /* of the request with the smallest order; others have another only by mix.h */
+    uint32_t rows_at[SCHEDULE_PRIORITY_MAX];
     uint64_t heap_at;           /* next free byte of the input area behind the tensors */
     struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
     struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
@@ -44,6 +46,7 @@ struct lane_block {
     uint32_t live, rows_live;   /* requests that are not answered yet, and their rows */
     uint64_t opened_ns;
     uint64_t expires_ns; /* no request in it waits longer */
+    uint64_t due_ns;     /* the first deadline */
     uint64_t order;      /* smallest of its requests' */
     uint32_t life;       /* when it became current, for choosing the oldest */
     uint32_t deaths;     /* workers that crashed on it */
@@ -61,6 +64,7 @@ struct lane {
     struct lane_block blocks[LANE_BLOCKS];
     const struct batch_policy *policy;
     const struct cost *cost; /* what runs take; NULL: not known */
+    const struct mix *mix;   /* NULL: requests come in order, and priorities do not share blocks */
     /* Shared blocks that take rows, one for each shape and priority: FILLING, or PUBLISHED and perhaps still OPEN. A request of another shape does not
      * close a batch; when all places are taken the oldest gives way. */
     struct lane_block *current[LANE_CURRENT_MAX];
@@ -74,8 +78,8 @@ void lane_init(struct lane *l, struct segment_map *map, uint32_t index, const st
 void lane_done(struct lane *l);
 
 enum lane_room { LANE_ROOM, LANE_FULL, LANE_TOO_LARGE };
-/* A FILLING block with room for the request (alone in it if rows must not be shared), data pointers of i->in set. LANE_FULL: no block is free; try
- * again after a release. LANE_TOO_LARGE: no block ever holds it (err has the sizes). */
+/* A FILLING block with room for the request (alone in it if rows must not be shared), data pointers of i->in set. LANE_FULL: no block is free, or enough
+ * wait already (mix.h); try again after a release. LANE_TOO_LARGE: no block ever holds it (err has the sizes). */
 enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err);
 /* The request's elements were written: its rows belong to the block now. */
 void lane_commit(struct lane_block *b, struct infer *i);

@@ -26,6 +26,9 @@ static void put_infer(const struct infer *i, struct trail_record *r)
     r->batch_rows = i->batch_rows;
     r->batch_requests = i->batch_requests;
     r->run_max = f.run_max;
+    r->guests = i->batch_guests;
+    r->guests_ns = f.guests_ns;
+    r->is_guest = i->is_guest;
     r->attempts = i->attempts;
     r->worker_pid = f.worker_pid;
     r->instances = f.instances;

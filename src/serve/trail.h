@@ -38,11 +38,13 @@ struct trail_record {
     uint64_t running_ns;                          /* it ended while its run was under way for so long; 0: it was not */
     uint32_t ahead_rows, rows, priority;          /* ahead: waiting or running at arrival */
     uint32_t batch_rows, batch_requests, run_max; /* of its run; 0: it did not run. run_max: most rows of a run */
+    uint32_t guests;                              /* rows in the run of other priorities than its first request's */
+    uint64_t guests_ns;                           /* what they cost it */
     uint32_t attempts, worker_pid, instances;
     uint32_t queue_len, queue_max, retry_after_ms;
     uint32_t body_bytes;
     enum infer_refusal refusal;
-    bool is_inline, is_ensemble;
+    bool is_inline, is_ensemble, is_guest;
     char mates[TRAIL_MATES][40];
     uint32_t mates_len;
     struct facts_step steps[FACTS_STEPS_MAX];

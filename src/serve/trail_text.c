@@ -75,6 +75,12 @@ static void say_refusal(const struct trail_record *r, struct json_writer *w)
             "their order.",
             r->queue_len, plural(r->queue_len), r->queue_max);
         break;
+    case INFER_BY_PRIORITY:
+        say(w,
+            "It was refused because more urgent requests kept the model busy: of its priority %u, as many waited as "
+            "could run beside them.",
+            r->priority);
+        break;
     case INFER_BY_STATE:
         say(w, "It was refused because the model could not take it then.");
         break;
@@ -179,6 +185,11 @@ static void say_run(const struct trail_record *r, struct json_writer *w)
     if (r->batch_requests > 1)
         say(w, "It shared its run with %u other request%s, %u rows in all.", r->batch_requests - 1,
             plural(r->batch_requests - 1), r->batch_rows);
+    if (r->is_guest)
+        say(w, "It took a free place in a run of requests of another priority.");
+    else if (r->guests > 0)
+        say(w, "%u row%s of other priorities in places of its run that were free, which made it about %s longer.",
+            r->guests, were(r->guests), TIME(r->guests_ns));
     if (r->attempts > 1)
         say(w, "%u worker%s died while running it; it was run again.", r->attempts - 1, plural(r->attempts - 1));
 }
@@ -239,6 +250,8 @@ static void put_run(const struct trail_record *r, struct json_writer *w)
     jw_kv_u64(w, "rows", r->rows);
     jw_kv_u64(w, "batch_rows", r->batch_rows);
     jw_kv_u64(w, "batch_requests", r->batch_requests);
+    jw_kv_u64(w, "batch_guests", r->guests);
+    jw_kv_bool(w, "is_guest", r->is_guest);
     jw_key(w, "batch_mates");
     jw_array(w);
     for (uint32_t i = 0; i < r->mates_len; i++)
@@ -268,7 +281,7 @@ static void put_steps(const struct trail_record *r, struct json_writer *w)
 
 static void put_admission(const struct trail_record *r, struct json_writer *w)
 {
-    static const char *const reasons[] = {"", "deadline", "queue", "state"};
+    static const char *const reasons[] = {"", "deadline", "queue", "state", "priority"};
     jw_key(w, "admission");
     jw_object(w);
     jw_kv_c(w, "refused_by", reasons[r->refusal]);

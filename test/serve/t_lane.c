@@ -39,6 +39,7 @@ static struct item *item(struct item *it, uint32_t rows, uint32_t cols)
     memset(it, 0, sizeof *it);
     it->i.in = it->in;
     it->i.rows = rows;
+    it->i.priority = 1;
     it->i.request_id = "id";
     it->in[0] = (struct infer_tensor){.ndim = 2, .dims = {rows, cols}, .dtype = DT_INT32, .given = true};
     return it;
@@ -251,7 +252,7 @@ TEST(promised_text_is_room_behind_the_tensors)
     struct lane_block *block;
     bench_init(&b, &(struct rig_opt){.area = 4096, .dtype = DT_BYTES});
     memset(&x, 0, sizeof x);
-    x.i = (struct infer){.in = x.in, .rows = 1};
+    x.i = (struct infer){.in = x.in, .rows = 1, .priority = 1};
     x.in[0] = (struct infer_tensor){.ndim = 1, .dims = {1}, .dtype = DT_BYTES, .heap_bytes = 4032, .given = true};
     block = put(&b, &x);
     EXPECT_EQ(x.i.heap_at, 64); /* behind 4 references */

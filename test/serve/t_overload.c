@@ -249,7 +249,54 @@ TEST_SLOW(three_priorities_at_three_times_the_capacity, 60)
                        {.rate = 0.3 * CAPACITY, .client = 3, .given_ns = 5 * NS_PER_S, .priority = 3}};
     play(k, 3, 20, 0, NS_PER_MS);
     expect_kept(&k[0], 0.98 * k[0].offered, 1);
-    expect_kept(&k[1], 0.05 * 20 * CAPACITY, 10); /* others overtake it, in bursts */
-    expect_kept(&k[2], 0.95 * k[2].offered, 1);
+    expect_kept(&k[1], 0.2 * 20 * CAPACITY, 10); /* others overtake it, in bursts */
+    expect_kept(&k[2], 0.95 * MIX_FLOOR * 20 * CAPACITY, 1);
     EXPECT(k[2].longest_ns < 3 * SCHEDULE_AGE_NS + 500 * NS_PER_MS);
+}
+
+/* The model takes as long for one row as for a full run: what is urgent never fills one, so its runs carry others. */
+#define SECONDS      10
+#define ROWS         (SECONDS * CAPACITY)
+#define LOW_BOUND_NS (3 * SCHEDULE_AGE_NS + 500 * NS_PER_MS)
+
+static void three_classes(double times, uint64_t (*time)(uint64_t, uint32_t), struct kind k[3])
+{
+    run_time = time;
+    for (int n = 0; n < 3; n++) {
+        static const double part[] = {0.3, 0.4, 0.3};
+        k[n] = (struct kind){.rate = part[n] * times * CAPACITY,
+                             .client = (uint64_t)n + 1,
+                             .given_ns = n == 2 ? 5 * NS_PER_S : 95 * NS_PER_MS,
+                             .priority = (uint32_t)n + 1};
+    }
+    play(k, 3, SECONDS, 0, NS_PER_MS);
+    printf("  %.1f times the capacity:\n", times);
+}
+
+TEST_SLOW(free_places_of_urgent_runs_are_filled, 60)
+{
+    struct kind k[3];
+    three_classes(1.5, steady, k);
+    expect_kept(&k[0], 0.99 * k[0].offered, 0);
+    expect_kept(&k[1], 0.35 * ROWS, 1);
+    expect_kept(&k[2], 0.95 * MIX_FLOOR * ROWS, 1);
+    EXPECT(k[0].answered + k[1].answered + k[2].answered >= 0.95 * ROWS);
+    EXPECT(k[0].longest_ns < 40 * NS_PER_MS); /* the run that goes on, at most one before it, its own */
+    EXPECT(k[2].longest_ns < LOW_BOUND_NS);
+    three_classes(3, steady, k);
+    expect_kept(&k[0], 0.95 * k[0].offered, 1);
+    expect_kept(&k[2], 0.8 * MIX_FLOOR * ROWS, 1);
+    EXPECT(k[0].answered + k[1].answered + k[2].answered >= 0.95 * ROWS);
+    EXPECT(k[2].longest_ns < LOW_BOUND_NS);
+}
+
+TEST_SLOW(the_urgent_keep_their_runs_where_rows_cost_what_they_take, 60)
+{
+    struct kind k[3];
+    three_classes(1.5, by_rows, k);
+    expect_kept(&k[0], 0.99 * k[0].offered, 0);
+    expect_kept(&k[1], 0.25 * ROWS, 2);
+    expect_kept(&k[2], 0.95 * MIX_FLOOR * ROWS, 1);
+    EXPECT(k[0].longest_ns < 30 * NS_PER_MS);
+    EXPECT(k[2].longest_ns < LOW_BOUND_NS);
 }
