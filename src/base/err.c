@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,22 @@ static void append_keeping(char *out, size_t size, size_t n, struct str tail)
     out[n + tail.n] = '\0';
 }
 
+/* What can be done whoever meets it; the caller may know better. */
+static const char *remedy_of(int sys)
+{
+    switch (sys) {
+    case EMFILE:
+        return "allow more open files (ulimit -n; LimitNOFILE= of a systemd unit) and start again";
+    case ENFILE:
+        return "the whole machine has too many open files: raise fs.file-max, or find who holds them (lsof)";
+    case ENOSPC:
+    case EDQUOT:
+        return "free space, and inodes, on that disk (df, df -i)";
+    default:
+        return "";
+    }
+}
+
 enum err_code err_set_at(struct err *err, enum err_code code, int sys, const char *file, int line, const char *fmt, ...)
 {
     CHECK(code > ERR_OK && code < ERR_MAX_);
@@ -79,7 +96,7 @@ enum err_code err_set_at(struct err *err, enum err_code code, int sys, const cha
     err->sys = sys;
     err->file = file;
     err->line = line;
-    err->remedy[0] = '\0';
+    str_copy(err->remedy, sizeof err->remedy, str_c(remedy_of(sys)));
     err->retry_after_ms = 0;
     str_copy(err->text, sizeof err->text, str_c(text));
     return code;

@@ -40,7 +40,7 @@ struct err {
 };
 
 #define err_set(err, code, ...) err_set_at((err), (code), 0, __FILE__, __LINE__, __VA_ARGS__)
-/* As err_set with the given errno's text appended. */
+/* As err_set with the given errno's text appended, and where it has one that always holds (too many files, disk full) a remedy. */
 #define err_sys(err, code, errnum, ...) err_set_at((err), (code), (errnum), __FILE__, __LINE__, __VA_ARGS__)
 
 /* Both return code, so that `return err_set(err, ...)` reads well. */

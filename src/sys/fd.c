@@ -30,6 +30,14 @@ enum err_code fd_set_nonblock(int fd, struct err *err)
     return ERR_OK;
 }
 
+void fd_append(int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        (void)fcntl(fd, F_SETFL, flags | O_APPEND);
+}
+
 static enum err_code read_all(int fd, const char *path, char *out, size_t n, struct err *err)
 {
     size_t have = 0;

@@ -12,6 +12,9 @@ void fd_auto_close(int *fd);
 int fd_close(int fd);
 enum err_code fd_set_nonblock(int fd, struct err *err);
 
+/* If it is a file, each write goes to its end, also after somebody has cut it. Anything else is left as it is. */
+void fd_append(int fd);
+
 /* Whole file into the arena, NUL behind it; ERR_TOO_LARGE over max_bytes; only regular files. */
 enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct str *out, struct err *err);
 /* Writes beside, fsyncs if durable, renames over: a reader sees the old or the new, never half. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -21,11 +22,24 @@ enum err_code shm_create(const char *name, uint64_t bytes, int *out_fd, struct e
     return ERR_OK;
 }
 
+/* Segments are mapped at their greatest size and filled as needed, which a limit of addresses takes for memory in use. */
+static enum err_code cannot_map(int errnum, uint64_t bytes, const char *what, struct err *err)
+{
+    struct rlimit lim;
+    (void)err_sys(err, ERR_IO, errnum, "cannot map %llu bytes%s", (unsigned long long)bytes, what);
+    if (errnum == ENOMEM && getrlimit(RLIMIT_AS, &lim) == 0 && lim.rlim_cur != RLIM_INFINITY)
+        return err_remedy(err,
+                          "addresses are limited to %llu MiB: lift that (ulimit -v unlimited), and limit memory with "
+                          "a control group (MemoryMax=) or a model's `memory`",
+                          (unsigned long long)(lim.rlim_cur >> 20));
+    return err->code;
+}
+
 enum err_code shm_map(int fd, uint64_t offset, uint64_t bytes, bool writable, void **out, struct err *err)
 {
     void *p = mmap(NULL, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
     if (p == MAP_FAILED)
-        return err_sys(err, ERR_IO, errno, "cannot map %llu bytes of shared memory", (unsigned long long)bytes);
+        return cannot_map(errno, bytes, " of shared memory", err);
     (void)madvise(p, bytes, MADV_DONTDUMP); /* a core file of gigabytes helps nobody */
     *out = p;
     return ERR_OK;
@@ -35,7 +49,7 @@ enum err_code shm_map_private(uint64_t bytes, void **out, struct err *err)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
-        return err_sys(err, ERR_IO, errno, "cannot map %llu bytes", (unsigned long long)bytes);
+        return cannot_map(errno, bytes, "", err);
     (void)madvise(p, bytes, MADV_DONTDUMP);
     *out = p;
     return ERR_OK;

@@ -73,6 +73,19 @@ static void child(const struct spawn *s, pid_t parent, int report_fd)
     _exit(127);
 }
 
+static enum err_code cannot_start(int errnum, struct err *err)
+{
+    if (errnum == EINVAL) /* of F_DUPFD: the number asked for is over the limit */
+        errnum = EMFILE;
+    (void)err_sys(err, ERR_IO, errnum, "cannot start a process");
+    if (errnum == EAGAIN)
+        return err_remedy(err, "this user, or this control group, may have no more processes: raise the limit (ulimit "
+                               "-u; TasksMax= of a systemd unit; pids.max)");
+    if (errnum == ENOMEM)
+        return err_remedy(err, "there is no memory for another process: serve less, or free memory");
+    return err->code;
+}
+
 enum err_code spawn_child(const struct spawn *s, int *out_pid, struct err *err)
 {
     CHECK(s->fds_len <= SPAWN_FDS_MAX);
@@ -81,16 +94,20 @@ enum err_code spawn_child(const struct spawn *s, int *out_pid, struct err *err)
         return err_sys(err, ERR_IO, errno, "cannot make a pipe");
     /* The report pipe must survive place_fds: it lies above its range. */
     int report = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 3 + 2 * SPAWN_FDS_MAX);
+    int start_errno = errno;
     (void)fd_close(pipe_fds[1]);
     pid_t parent = getpid();
-    pid_t pid = report < 0 ? -1 : fork();
+    pid_t pid = -1;
+    if (report >= 0) {
+        pid = fork();
+        start_errno = errno;
+    }
     if (pid == 0)
         child(s, parent, report);
-    int fork_errno = errno;
     (void)fd_close(report);
     if (pid < 0) {
         (void)fd_close(pipe_fds[0]);
-        return err_sys(err, ERR_IO, fork_errno, "cannot start a process");
+        return cannot_start(start_errno, err);
     }
     int e = 0;
     ssize_t n;

@@ -126,3 +126,14 @@ TEST(err_set_refuses_a_code_that_is_none)
     EXPECT_ABORT(err_set(&err, ERR_OK, "fine"));
     EXPECT_ABORT(err_set(&err, ERR_MAX_, "what"));
 }
+
+TEST(err_knows_what_helps_against_a_shortage)
+{
+    struct err err;
+    err_sys(&err, ERR_IO, ENOSPC, "cannot write x");
+    EXPECT_CSTR(err.remedy, "free space, and inodes, on that disk (df, df -i)");
+    err_sys(&err, ERR_IO, EMFILE, "cannot open x");
+    EXPECT(strstr(err.remedy, "ulimit -n") != NULL);
+    err_sys(&err, ERR_IO, EACCES, "cannot open x");
+    EXPECT_CSTR(err.remedy, "");
+}

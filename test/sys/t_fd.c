@@ -310,3 +310,20 @@ TEST(the_limit_of_open_files_is_raised)
     EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &lim), 0);
     EXPECT_EQ(fd_limit_raise(), lim.rlim_max);
 }
+
+TEST(a_file_that_is_cut_is_written_from_its_beginning)
+{
+    char path[PATH_MAX], text[16];
+    (void)snprintf(path, sizeof path, "%s/log", t_tmpdir());
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), ends[2];
+    fd_append(fd);
+    EXPECT_EQ(write(fd, "before", 6), 6);
+    EXPECT_EQ(ftruncate(fd, 0), 0);
+    EXPECT_EQ(write(fd, "after", 5), 5);
+    EXPECT_EQ(pread(fd, text, sizeof text, 0), 5);
+    EXPECT_EQ(memcmp(text, "after", 5), 0);
+    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    fd_append(ends[1]);
+    EXPECT_EQ(fcntl(ends[1], F_GETFL), O_WRONLY);
+    fd_append(-1);
+}

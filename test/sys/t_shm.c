@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,4 +147,18 @@ TEST(what_cannot_be_made_says_so)
 TEST(unmapping_what_is_no_mapping_is_a_programmers_error)
 {
     EXPECT_ABORT(shm_unmap((void *)4097, PAGE));
+}
+
+TEST(a_limit_of_addresses_is_named_as_such)
+{
+    struct rlimit lim;
+    struct err err;
+    void *p;
+    EXPECT_EQ(shm_map_private(UINT64_C(1) << 60, &p, &err), ERR_IO);
+    EXPECT_CSTR(err.remedy, ""); /* there is none, and it is not the cause */
+    EXPECT_EQ(getrlimit(RLIMIT_AS, &lim), 0);
+    lim.rlim_cur = UINT64_C(1) << 50;
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &lim), 0);
+    EXPECT_EQ(shm_map_private(UINT64_C(1) << 60, &p, &err), ERR_IO);
+    EXPECT(strstr(err.remedy, "ulimit -v") != NULL);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -185,4 +186,17 @@ TEST(the_child_dies_with_its_parent)
     char byte;
     EXPECT_EQ(read(pipe_fds[0], &byte, 1), 0); /* the grandchild held the other end: its death closes it */
     (void)close(pipe_fds[0]);
+}
+
+TEST(too_few_descriptors_are_named_as_such)
+{
+    const char *argv[] = {"true", NULL};
+    struct spawn s = {.exe = "/bin/true", .argv = argv};
+    struct rlimit lim = {.rlim_cur = 32, .rlim_max = 32};
+    struct err err;
+    int pid;
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &lim), 0);
+    EXPECT_EQ(spawn_child(&s, &pid, &err), ERR_IO);
+    EXPECT_EQ(err.sys, EMFILE);
+    EXPECT(strstr(err.remedy, "ulimit -n") != NULL);
 }
