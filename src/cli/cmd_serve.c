@@ -88,6 +88,21 @@ static enum err_code check_reload(const struct config *now, const struct config 
     return err_remedy(err, "change it back and reload, or start quern anew; models and classes may change");
 }
 
+static bool says(const struct config *c, const char *key)
+{
+    const struct setting_place *at = settings_place(&c->places, key);
+    return at && str_eq_c(at->path, key);
+}
+
+/* A file that a full disk has emptied, or that is half written, is valid YAML all too often. Whoever wants nothing served says so. */
+static enum err_code check_whole(const struct config *next, struct err *err)
+{
+    if (!next->file || next->models.len > 0 || says(next, "models") || says(next, "repository"))
+        return ERR_OK;
+    (void)err_set(err, ERR_INVALID, "%s says nothing of models: is it empty, or half written?", next->file);
+    return err_remedy(err, "write the file whole and reload; if nothing is to be served, write models: {}");
+}
+
 /* The same at the start and at each reload. */
 static enum err_code build_config(struct config *out, void *arg, struct err *err)
 {
@@ -105,6 +120,8 @@ static enum err_code build_config(struct config *out, void *arg, struct err *err
     b->is_usage = b->is_usage || (code != ERR_OK && b->is_serve && !b->running);
     if (!code && b->running)
         code = check_reload(b->running, &c, err);
+    if (!code && b->running)
+        code = check_whole(&c, err);
     if (code) {
         config_done(&c);
         return code;

@@ -217,8 +217,13 @@ enum err_code status_read(const char *data, struct arena *a, struct status *out,
     struct status status = {0};
     if (file_read(path, STATUS_BYTES_MAX, a, &text, err))
         return err->code;
-    if (status_parse(text, a, &status, err))
-        return err_wrap(err, "%s", path);
+    if (status_parse(text, a, &status, err)) {
+        err_wrap(err, "%s", path);
+        return err_remedy(
+            err,
+            "it is damaged, or of another version of quern: use the quern that runs, or ask the server itself (GET "
+            "/api/status); the next start writes it anew");
+    }
     status.is_running = is_running(data, status.master_pid, a);
     *out = status;
     return ERR_OK;
