@@ -242,19 +242,27 @@ bool cache_check_note(struct cache *c, bool has_differed)
 
 /* ---- flights ---- */
 
-struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key)
+static bool is_in_time(const struct cache_flight *f, struct cache_hurry hurry)
+{
+    return f->hurry.deadline_ns <= hurry.deadline_ns && f->hurry.priority <= hurry.priority;
+}
+
+struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key,
+                                       struct cache_hurry hurry)
 {
     struct cache_flight *f = c->flights[thread];
-    while (f && !same_keys(&f->key, key))
+    while (f && !(is_in_time(f, hurry) && same_keys(&f->key, key)))
         f = f->next;
     return f;
 }
 
-struct cache_flight *cache_flight_begin(struct cache *c, int thread, const struct cache_key *key)
+struct cache_flight *cache_flight_begin(struct cache *c, int thread, const struct cache_key *key,
+                                        struct cache_hurry hurry)
 {
     struct cache_flight *f = calloc(1, sizeof *f);
     CHECK(f);
     f->key = *key;
+    f->hurry = hurry;
     f->next = c->flights[thread];
     c->flights[thread] = f;
     return f;

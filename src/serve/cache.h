@@ -57,7 +57,14 @@ struct cache_waiter {
     struct cache_waiter *prev, *next;
 };
 
+/* When it is over at the latest, and how urgent it is (1: most). Nobody waits for one that is in less of a hurry than himself. */
+struct cache_hurry {
+    uint64_t deadline_ns;
+    uint32_t priority;
+};
+
 struct cache_flight {
+    struct cache_hurry hurry;
     struct cache_key key; /* its bytes are the leader's, which lives as long as the flight is listed */
     struct cache_flight *next;
     struct cache_waiter *first, *last;
@@ -65,8 +72,10 @@ struct cache_flight {
     struct cache_entry *before; /* what was kept already, when this run is to check it */
 };
 
-struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key);
-struct cache_flight *cache_flight_begin(struct cache *c, int thread, const struct cache_key *key);
+struct cache_flight *cache_flight_find(const struct cache *c, int thread, const struct cache_key *key,
+                                       struct cache_hurry hurry);
+struct cache_flight *cache_flight_begin(struct cache *c, int thread, const struct cache_key *key,
+                                        struct cache_hurry hurry);
 void cache_flight_join(struct cache_flight *f, struct cache_waiter *w);
 void cache_flight_leave(struct cache_waiter *w);
 /* Nobody can join any more. Before the leader is answered: its key goes with it. */

@@ -242,6 +242,16 @@ static void on_wait_cancel(struct http_req *req, void *arg)
     c->ops->fail(req, &err);
 }
 
+/* As infer_submit will have it. */
+static struct cache_hurry hurry_of(const struct proto_call *c, const struct model_shared *m)
+{
+    const struct infer *i = &c->infer;
+    return (struct cache_hurry){
+        .deadline_ns = i->deadline_ns ? i->deadline_ns : c->req->t_ready_ns + m->limits.timeout_ns,
+        .priority = i->priority ? i->priority : m->limits.priority_default,
+    };
+}
+
 bool proto_cached_submit(struct proto_call *c)
 {
     struct model_shared *m = served_shared(c->infer.model);
@@ -255,9 +265,10 @@ bool proto_cached_submit(struct proto_call *c)
         cache_entry_unref(cache, e);
         return true;
     }
-    struct cache_flight *f = cache_flight_find(cache, c->req->thread, key);
+    struct cache_hurry hurry = hurry_of(c, m);
+    struct cache_flight *f = cache_flight_find(cache, c->req->thread, key, hurry);
     if (!f) {
-        c->flight = cache_flight_begin(cache, c->req->thread, key);
+        c->flight = cache_flight_begin(cache, c->req->thread, key, hurry);
         c->flight->before = e;
         return false;
     }

@@ -75,6 +75,30 @@ def test_cache_leader_that_goes_away_leaves_the_others_their_answer(serve):
     assert counts(s, "slow")[1] == 1
 
 
+def test_cache_nobody_waits_for_who_is_in_less_of_a_hurry(serve):
+    s = serve(config=CACHED)
+
+    def post(values, **parameters):
+        c = s.client()
+        c.send(quern.encode("POST", "/v2/models/slow/infer", {**quern.infer_body(values), "parameters": parameters}))
+        return c
+
+    calm, tight, urgent = [7.0, 7.0], {"timeout": 200_000}, {"priority": 1}
+    ahead = [post([float(i), 1.0], priority=2) for i in range(6)]  # 900 ms of work
+    quern.wait_until(lambda: s.model("slow")["in_flight"] == 6, 5, "the queue")
+    leader = post(calm, priority=2)
+    quern.wait_until(lambda: s.model("slow")["in_flight"] == 7, 5, "the leader")
+    late, first, joined = post(calm, priority=2, **tight), post(calm, **urgent), post(calm, priority=2)
+    r = late.receive()  # it would have had its answer, long after it wanted it
+    assert r.status in (503, 504), r.body
+    assert s.model("slow")["in_flight"] > 2
+    r = first.receive()  # before those that were ahead of the leader
+    assert r.status == 200 and "x-quern-cache" not in r.headers
+    assert s.model("slow")["in_flight"] > 2
+    assert joined.receive().headers["x-quern-cache"] == "joined"
+    assert leader.receive().status == 200 and all(c.receive().status == 200 for c in ahead)
+
+
 def test_cache_keeps_no_failures_and_begins_empty_with_a_reload(serve):
     s = serve(config=CACHED)
     bad = quern.infer_body([1.0], datatype="INT64")

@@ -138,11 +138,12 @@ TEST(flights_are_found_joined_and_left)
     make(&a, "a", 1);
     make(&b, "b", 1);
     make(&evil, "c", 1)->hash = a.key.hash;
-    struct cache_flight *f = cache_flight_begin(c, 0, &a.key), *g = cache_flight_begin(c, 0, &b.key);
+    const struct cache_hurry calm = {1000, 2};
+    struct cache_flight *f = cache_flight_begin(c, 0, &a.key, calm), *g = cache_flight_begin(c, 0, &b.key, calm);
     struct cache_waiter w[3];
-    EXPECT(cache_flight_find(c, 0, &a.key) == f && cache_flight_find(c, 0, &b.key) == g);
-    EXPECT(cache_flight_find(c, 1, &a.key) == NULL);
-    EXPECT(cache_flight_find(c, 0, &evil.key) == NULL);
+    EXPECT(cache_flight_find(c, 0, &a.key, calm) == f && cache_flight_find(c, 0, &b.key, calm) == g);
+    EXPECT(cache_flight_find(c, 1, &a.key, calm) == NULL);
+    EXPECT(cache_flight_find(c, 0, &evil.key, calm) == NULL);
     for (int i = 0; i < 3; i++)
         cache_flight_join(f, &w[i]);
     cache_flight_leave(&w[1]);
@@ -151,9 +152,29 @@ TEST(flights_are_found_joined_and_left)
     cache_flight_leave(&w[0]);
     EXPECT(f->first == NULL && f->last == NULL);
     cache_flight_close(c, 0, f);
-    EXPECT(cache_flight_find(c, 0, &a.key) == NULL && cache_flight_find(c, 0, &b.key) == g);
+    EXPECT(cache_flight_find(c, 0, &a.key, calm) == NULL && cache_flight_find(c, 0, &b.key, calm) == g);
     cache_flight_close(c, 0, g);
     free(f);
     free(g);
+    cache_free(c);
+}
+
+TEST(nobody_waits_for_who_is_in_less_of_a_hurry)
+{
+    struct cache *c = cache_new(1 << 20);
+    struct made a;
+    make(&a, "a", 1);
+    struct cache_flight *calm = cache_flight_begin(c, 0, &a.key, (struct cache_hurry){1000, 2});
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){1000, 2}) == calm);
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){1001, 3}) == calm);
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){999, 2}) == NULL);
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){2000, 1}) == NULL);
+    struct cache_flight *urgent = cache_flight_begin(c, 0, &a.key, (struct cache_hurry){2000, 1});
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){2000, 1}) == urgent);
+    EXPECT(cache_flight_find(c, 0, &a.key, (struct cache_hurry){1500, 2}) == calm);
+    cache_flight_close(c, 0, calm);
+    cache_flight_close(c, 0, urgent);
+    free(calm);
+    free(urgent);
     cache_free(c);
 }
