@@ -1,5 +1,6 @@
 #include "model/tensor.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -86,6 +87,11 @@ bool tensor_count(const int64_t *dims, int ndim, uint64_t *count)
             return false;
     *count = n;
     return true;
+}
+
+bool tensor_is_scaled(const struct tensor_spec *t)
+{
+    return t->scale > 0 && isfinite(t->scale);
 }
 
 bool tensor_specs_fit(const struct tensor_spec *a, const struct tensor_spec *b)

@@ -44,7 +44,12 @@ struct tensor_spec {
     int64_t dims[TENSOR_DIMS_MAX];     /* -1: any */
     char symbols[TENSOR_DIMS_MAX][24]; /* the graph's name for a free dimension ("batch"), or "" */
     uint8_t is_optional;
+    uint8_t is_picture; /* BYTES: each element is a JPEG or PNG file */
+    int16_t zero;       /* where scale > 0: what a value means is (value - zero) * scale */
+    float scale;        /* 0: values mean themselves */
 };
+
+bool tensor_is_scaled(const struct tensor_spec *t);
 
 /* Whether a tensor of one description can be one of the other. What is not known, type DT_NONE, ndim -1 or a dimension of -1, fits all. */
 bool tensor_specs_fit(const struct tensor_spec *a, const struct tensor_spec *b);

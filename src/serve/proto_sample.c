@@ -35,7 +35,22 @@ static bool is_small(const struct model_desc *d, uint64_t elements_max)
     return total <= elements_max;
 }
 
-static void put_sample_strings(const int64_t *dims, int ndim, struct json_writer *w)
+/* A PNG file of four grey pixels. */
+static const char picture[] =
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR42mNQSGBY8AAABEYCAW8kmUUAAAAASUVORK5CYII=";
+
+static void put_sample_string(bool is_picture, struct json_writer *w)
+{
+    if (!is_picture) {
+        jw_c(w, "a");
+        return;
+    }
+    jw_object(w);
+    jw_kv_c(w, "b64", picture);
+    jw_object_end(w);
+}
+
+static void put_sample_strings(const int64_t *dims, int ndim, bool is_picture, struct json_writer *w)
 {
     uint64_t n = 0;
     CHECK(tensor_count(dims, ndim, &n));
@@ -52,16 +67,17 @@ static void put_sample_strings(const int64_t *dims, int ndim, struct json_writer
             jw_array_end(w);
         for (int i = 0; i < turns; i++)
             jw_array(w);
-        jw_c(w, "a");
+        put_sample_string(is_picture, w);
     }
     for (int i = 0; i < ndim; i++)
         jw_array_end(w);
 }
 
-static void put_values(const struct backend_tensor *t, const int64_t *dims, int ndim, struct json_writer *w)
+static void put_values(const struct tensor_spec *spec, const struct backend_tensor *t, const int64_t *dims, int ndim,
+                       struct json_writer *w)
 {
     if (t->dtype == DT_BYTES)
-        put_sample_strings(dims, ndim, w);
+        put_sample_strings(dims, ndim, spec->is_picture != 0, w);
     else
         jw_numbers_nested(w, dtype_json(t->dtype), t->data, dims, ndim);
 }
@@ -85,7 +101,7 @@ bool proto_sample_predict(const struct served_info *m, uint64_t elements_max, st
         bool drops_row = is_one && d->has_batch_dim && t.ndim > 1; /* one row, as people write it */
         if (!is_one)
             jw_key(w, d->inputs[k].name);
-        put_values(&t, t.dims + drops_row, t.ndim - drops_row, w);
+        put_values(&d->inputs[k], &t, t.dims + drops_row, t.ndim - drops_row, w);
         arena_done(&a);
     }
     if (!is_one)
@@ -115,7 +131,7 @@ bool proto_sample_infer(const struct served_info *m, uint64_t elements_max, stru
         jw_numbers(w, JSON_I64, t.dims, (size_t)t.ndim);
         jw_kv_c(w, "datatype", dtype_name(t.dtype));
         jw_key(w, "data");
-        put_values(&t, (const int64_t[]){(int64_t)n}, 1, w);
+        put_values(&d->inputs[k], &t, (const int64_t[]){(int64_t)n}, 1, w);
         jw_object_end(w);
         arena_done(&a);
     }

@@ -130,6 +130,19 @@ void proto_v2_model_ready(struct http_req *req, const struct route_match *m, voi
     http_respond_err(req, &err);
 }
 
+/* What raw values of a quantised tensor mean: (value - zero_point) * scale. Clients of the protocol read past members that they do not know. */
+static void put_scale(struct json_writer *w, const struct tensor_spec *t)
+{
+    if (!tensor_is_scaled(t))
+        return;
+    jw_key(w, "parameters");
+    jw_object(w);
+    jw_key(w, "scale");
+    jw_f32(w, t->scale);
+    jw_kv_i64(w, "zero_point", t->zero);
+    jw_object_end(w);
+}
+
 static void put_tensors(struct json_writer *w, const char *key, const struct tensor_spec *t, uint32_t len)
 {
     jw_key(w, key);
@@ -140,6 +153,7 @@ static void put_tensors(struct json_writer *w, const char *key, const struct ten
         jw_kv_c(w, "datatype", dtype_name((enum dtype)t[i].dtype));
         jw_key(w, "shape");
         jw_numbers(w, JSON_I64, t[i].dims, (size_t)t[i].ndim);
+        put_scale(w, &t[i]);
         jw_object_end(w);
     }
     jw_array_end(w);

@@ -70,6 +70,11 @@ def test_a_picture_becomes_labels(serve, tmp_path):
     assert meta["outputs"][0] == {"name": "label", "datatype": "BYTES", "shape": [-1, 2]}
     assert s.get("/v2/models/look/ready").status == 200
     assert "look" in s.get("/openapi.json").body.decode()
+    for name in ("look", "pre"):  # also behind an ensemble, what goes in is known to be a picture
+        sample = s.get(f"/v2/models/{name}/sample").json()
+        for path, part in (("/predict", "predict"), (f"/v2/models/{name}/infer", "infer")):
+            r = s.post(path, json.dumps(sample[part]))
+            assert r.status == 200, r.body
 
 
 @pytest.mark.onnx
@@ -87,7 +92,7 @@ def test_raw_bytes_by_the_open_inference_protocol(serve, tmp_path):
 
 @pytest.mark.onnx
 def test_bad_pictures_name_step_and_row_and_hurt_nobody_else(serve, tmp_path):
-    s = serve(config=config(tmp_path, pre="width: 8, height: 8, max_side: 65535"))
+    s = serve(config=config(tmp_path, pre="width: 8, height: 8"))
     workers = s.pids("worker")
     cases = [(b"hello", 400, "neither a JPEG nor a PNG"), (picture()[:100], 400, "damaged PNG file"),
              (picture("base.jpg")[:500], 400, "damaged JPEG file"), (picture("bomb.png"), 413, "60000 x 60000")]

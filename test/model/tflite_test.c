@@ -48,7 +48,9 @@ TEST(lite_fixed_batch_of_one_becomes_free_where_rows_are_independent)
     EXPECT_EQ(r.desc.inputs[0].dims[0], -1);
     EXPECT_EQ(r.desc.outputs[0].dims[0], -1);
     EXPECT_EQ(r.desc.may_share, 1);
-    EXPECT(strstr(r.desc.description, "input 'image' = (value - -5) * 0.02") != NULL);
+    EXPECT_NEAR((double)r.desc.inputs[0].scale, 0.02, 1e-6);
+    EXPECT_EQ(r.desc.inputs[0].zero, -5);
+    EXPECT(tensor_is_scaled(&r.desc.outputs[0]));
     EXPECT_EQ(model_desc_check(&r.desc, &r.err), ERR_OK);
     lite_free(&r);
 }
@@ -205,7 +207,8 @@ TEST(lite_quantised_values_as_real_numbers)
     EXPECT_EQ(r.desc.inputs[0].dtype, DT_FP32);
     EXPECT_EQ(r.desc.outputs[0].dtype, DT_FP32);
     EXPECT_EQ(r.desc.may_share, 1);
-    EXPECT_CSTR(r.desc.description, "");
+    EXPECT(!tensor_is_scaled(&r.desc.inputs[0]));
+    EXPECT(!tensor_is_scaled(&r.desc.outputs[0]));
     lite_in(&r, DT_FP32, x, sizeof x, 2, (int64_t[]){3, 2});
     EXPECT_EQ(lite_run(&r), ERR_OK);
     const float *y = r.out[0].data;

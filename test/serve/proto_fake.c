@@ -50,7 +50,8 @@ struct served {
     struct v2_texts *texts;
 };
 
-bool fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
+float fake_scale;
+bool fake_has_pictures, fake_is_late, fake_only_iris, fake_is_settled = true, fake_client_leaves;
 const char *fake_run_fails;
 size_t fake_away, fake_cache_bytes;
 bool fake_hash_is_constant;
@@ -465,6 +466,9 @@ const struct fake_answer *fake_run(const struct fake_request *r)
     struct arena a;
     fake_free();
     set_up();
+    models[1].desc.inputs[0].scale = fake_scale;
+    models[1].desc.inputs[0].zero = 7;
+    models[5].desc.inputs[0].is_picture = fake_has_pictures;
     arena_init(&a, 4096, (size_t)16 << 20);
     char *body = malloc(r->body.n + BUF_PAD); /* exact, so that a sanitizer sees what is read behind the padding */
     CHECK(body);

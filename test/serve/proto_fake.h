@@ -45,6 +45,8 @@ extern const char *fake_run_fails; /* text of an ERR_BACKEND error of the run */
 extern size_t fake_cache_bytes;    /* budget of each model's cache; 0: none. Set before a model's first request */
 extern int64_t fake_drift;         /* added to iris' label: it is not the same function any more */
 extern bool fake_hash_is_constant; /* all inputs have one hash */
+extern bool fake_has_pictures;     /* what goes into 'text' are pictures */
+extern float fake_scale;           /* of 'fixed', with zero point 7; 0: none */
 void fake_free(void);
 struct cache *fake_cache_of_iris(void);
 

@@ -1,4 +1,5 @@
 /* What the protocols say of server and models; samples that must be accepted; the API description. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -134,6 +135,25 @@ TEST(samples_are_accepted)
                 "\"curl\":\"curl -s http://localhost:8000/predict -d "
                 "'{\\\"modelId\\\":\\\"iris\\\",\\\"features\\\":[0.1,0.8,0.5,0.2]}'\"");
     expect_part("/v2/models/broken/sample", 503, "file is cut off");
+}
+
+/* With "a" the dashboard's form, the API description and the curl line of each picture model would begin with an error. */
+TEST(samples_of_pictures_are_pictures)
+{
+    fake_has_pictures = true;
+    send_sample("text");
+    expect_part("/v2/models/text/sample", 200, "\"data\":[{\"b64\":\"iVBORw0KGgo");
+    expect_part("/v2/models/text/sample", 200, "\"curl\":\"curl -s http://localhost:8000/predict -d '{");
+}
+
+TEST(v2_metadata_tells_what_raw_values_mean)
+{
+    fake_scale = 0.25F;
+    expect_part(
+        "/v2/models/fixed", 200,
+        "{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[2,3],\"parameters\":{\"scale\":0.25,\"zero_point\":7}}");
+    fake_scale = INFINITY; /* a worker may write anything */
+    expect_part("/v2/models/fixed", 200, "{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[2,3]}");
 }
 
 TEST(openapi_is_well_formed_and_names_the_models)

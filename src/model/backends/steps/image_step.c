@@ -139,6 +139,7 @@ static enum err_code describe(void *instance, struct model_desc *out, struct err
                    STR("a damaged picture must not fail the requests of others: each request runs alone"));
     row_dims(s, dims);
     step_tensor(&out->inputs[0], "IMAGE", DT_BYTES, &one, 1);
+    out->inputs[0].is_picture = 1;
     step_tensor(&out->outputs[0], "PIXELS", s->is_uint8 ? DT_UINT8 : DT_FP32, dims, 3);
     out->inputs_len = out->outputs_len = 1;
     out->has_batch_dim = 1;

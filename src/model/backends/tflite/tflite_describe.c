@@ -24,25 +24,14 @@
 static void fill_specs(const struct tflite_slot *slots, uint32_t len, struct tensor_spec *out)
 {
     for (uint32_t i = 0; i < len; i++) {
-        out[i] = slots[i].io.spec;
-        if (slots[i].is_real)
-            out[i].dtype = DT_FP32;
-    }
-}
-
-/* How raw values are meant, for people: behind the file's own words, as far as there is room. */
-static void add_scales(const struct tflite_slot *slots, uint32_t len, const char *side, struct model_desc *d)
-{
-    for (uint32_t i = 0; i < len; i++) {
         const struct tflite_io *io = &slots[i].io;
-        size_t used = strlen(d->description);
-        char text[200];
-        if (!io->is_quantized || slots[i].is_real)
-            continue;
-        (void)snprintf(text, sizeof text, "%s%s '%.60s' = (value - %d) * %.6g", used > 0 ? "; " : "", side,
-                       io->spec.name, io->zero, (double)io->scale);
-        if (used + strlen(text) < sizeof d->description)
-            memcpy(d->description + used, text, strlen(text) + 1);
+        out[i] = io->spec;
+        if (slots[i].is_real) {
+            out[i].dtype = DT_FP32;
+        } else if (io->is_quantized && io->zero >= INT16_MIN && io->zero <= INT16_MAX) {
+            out[i].scale = io->scale;
+            out[i].zero = (int16_t)io->zero;
+        }
     }
 }
 
@@ -53,8 +42,6 @@ static void fill(const struct tflite_model *m, struct model_desc *d)
     (void)str_copy(d->platform, sizeof d->platform, STR("litert_tflite"));
     (void)str_copy(d->description, sizeof d->description, str_c(m->info.description));
     d->description[utf8_check(str_c(d->description))] = 0;
-    add_scales(m->inputs, m->inputs_len, "input", d);
-    add_scales(m->outputs, m->outputs_len, "output", d);
     d->inputs_len = m->inputs_len;
     d->outputs_len = m->outputs_len;
     fill_specs(m->inputs, m->inputs_len, d->inputs);
