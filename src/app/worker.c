@@ -26,7 +26,7 @@
 #include "model/warmup.h"
 #include "proc/channel.h"
 #include "proc/report.h"
-#include "serve/exec.h"
+#include "serve/current_run.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
 #include "sys/futex.h"
@@ -65,14 +65,8 @@ struct worker {
     bool has_run;                       /* since it was idle last */
     uint64_t idle_since_ns;             /* 0: what runs took is given back */
     _Atomic uint32_t draining, leaving; /* leaving: others do what waits */
-    pthread_mutex_t running_lock;
-    uint64_t running; /* under its lock: lane, block, generation of the run in progress; 0: none */
+    struct current_run current;
 };
-
-static uint64_t run_id(uint32_t lane, uint32_t block, uint32_t gen)
-{
-    return UINT64_C(1) << 63 | (uint64_t)lane << 40 | (uint64_t)block << 32 | gen;
-}
 
 /* ---- launch message ---- */
 
@@ -309,23 +303,15 @@ static void ring_edge(struct worker *w, uint32_t lane)
     (void)!write(w->bells[lane], &one, sizeof one); /* full counter: it is awake already */
 }
 
-/* Who ends a run holds the lock too: else the run that was meant could be over, and the next one be ended in its place. */
-static void set_running(struct worker *w, uint64_t id)
-{
-    pthread_mutex_lock(&w->running_lock);
-    w->running = id;
-    pthread_mutex_unlock(&w->running_lock);
-}
-
 static bool run_one(struct worker *w)
 {
     struct exec_block b;
     if (!exec_claim(&w->exec, &b))
         return false;
-    set_running(w, run_id(b.lane, b.block, b.gen));
+    current_run_begin(&w->current, &b);
     uint64_t began_ns = log_enabled(LOG_LEVEL_DEBUG) ? clock_now_ns() : 0;
     (void)exec_run(&w->exec, &b); /* false: the block went elsewhere meanwhile; the answer is void */
-    set_running(w, 0);
+    current_run_end(&w->current);
     w->has_run = true;
     if (began_ns > 0)
         LOG_DEBUG("run ended", LOG_U("lane", b.lane), LOG_U("block", b.block),
@@ -441,12 +427,10 @@ static void on_abort(struct worker *w, struct str payload)
         else
             json_skip(&r, NULL);
     }
-    if (json_end(&r) || !w->backend->abort)
+    if (json_end(&r))
         return;
-    pthread_mutex_lock(&w->running_lock);
-    if (w->running == run_id((uint32_t)lane, (uint32_t)block, (uint32_t)gen))
-        w->backend->abort(w->instance);
-    pthread_mutex_unlock(&w->running_lock);
+    struct exec_block b = {.lane = (uint32_t)lane, .block = (uint32_t)block, .gen = (uint32_t)gen};
+    (void)current_run_abort(&w->current, &b, w->backend, w->instance);
 }
 
 /* Until drained, or the master is gone. */
@@ -499,6 +483,7 @@ static int work(int parent)
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
     arena_init(&w.arena, 4096, 1 << 20);
+    current_run_init(&w.current);
     w.desc = arena_zalloc(&w.arena, sizeof *w.desc);
     if (report_install(&err) || wait_launch(&w, &err)) {
         LOG_ERROR("worker cannot start", LOG_S("error", err.text));
