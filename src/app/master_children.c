@@ -395,7 +395,7 @@ void child_read(struct master *m, struct child *c)
 static bool was_expected(const struct master *m, const struct child *c)
 {
     return c->state == CHILD_DRAINING || c->state == CHILD_FAILED || m->stopping ||
-           (c->life && c->life->state >= LIFE_KEPT);
+           (c->life && c->life->state >= LIFE_KEPT && !c->life->sent); /* sent: its last requests wait for it */
 }
 
 /* The edge must know first: rows that the dead worker ran go to another one. */
@@ -458,10 +458,9 @@ static void bury(struct master *m, struct child *c, int wait_status)
         plan_restart(m, c);
         if (c->life)
             life_changed(m, c->life);
-        return;
-    }
-    if (c->state != CHILD_FAILED)
+    } else if (c->state != CHILD_FAILED) {
         set_state(m, c, CHILD_STOPPED);
+    }
     if (c->life && c->life->state == LIFE_KEPT && !c->leaves)
         life_retire(m, c->life); /* not warm any more: no way back */
     m->status_dirty = true;
