@@ -40,6 +40,11 @@ def wait_until(condition, seconds=10.0, what="the condition", every=0.01, patien
         time.sleep(every)
 
 
+def within(condition, seconds, what, every=0.01):
+    """As wait_until, where the time is what is promised: nothing but other work on the machine speaks for a later end, and that much there is in `seconds`."""
+    return wait_until(condition, seconds, what, every, patience=1)
+
+
 def at_best(measure, limit, tries=7):
     """A claim of speed that others on the machine can spoil, but not by chance fulfil: one of a few measure() is below the limit."""
     took = []
@@ -220,6 +225,7 @@ class Server:
 
     def __init__(self, *args, config=None, data=None, wait=True, env=None, prefix=(), threads=1, extra=(), cwd=None):
         self.own_folder = pathlib.Path(tempfile.mkdtemp(prefix="quern-it-"))
+        self.hung = ""
         self.data = pathlib.Path(data) if data else self.own_folder / "data"
         self.config = self.own_folder / "quern.yaml"
         # Where the kernel spreads addresses more widely than TSan can follow, it must not.
@@ -268,6 +274,7 @@ class Server:
                 self.process.wait(10 * PATIENCE)
             except subprocess.TimeoutExpired:
                 below |= children(pid)
+                self.hung = f"it did not end within {10 * PATIENCE} s of SIGTERM"
                 self.process.kill()
                 self.process.wait()
         for p in below:
@@ -277,7 +284,8 @@ class Server:
         shutil.rmtree(self.own_folder, ignore_errors=True)
 
     def check_clean(self):
-        """Whatever a test provoked, the sanitizers must have had nothing to say."""
+        """Whatever a test provoked, it ended when it was told to, and the sanitizers had nothing to say."""
+        assert not self.hung, f"{self.hung}; log: {self.stderr[-3000:]}"
         for mark in ("AddressSanitizer", "runtime error:", "LeakSanitizer", "WARNING: ThreadSanitizer", "check failed"):
             at = self.stderr.find(mark)
             assert at < 0, self.stderr[max(0, at - 500) : at + 6000]

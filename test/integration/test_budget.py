@@ -10,7 +10,7 @@ import time
 import pytest
 
 import quern
-from quern import infer_body, kill, percentile, wait_until
+from quern import infer_body, kill, percentile, wait_until, within
 
 MIB = 1 << 20
 LOAD_MS = 100
@@ -293,7 +293,7 @@ def test_kill_9_while_loading_costs_time_only(serve):
             pid = wait_until(lambda: next(iter(workers(s)), None), 10, "a worker that loads")
             time.sleep(0.1)
             kill(pid)
-            wait_until(lambda: not quern.is_alive(pid), 5, "its end")
+            within(lambda: not quern.is_alive(pid), 5, "its end")
         assert waiting.result()[0].status == 200
     wait_until(lambda: of(s, "a")["state"] == "loaded", 5, "loaded")
 
@@ -395,7 +395,7 @@ def test_a_smaller_budget_by_reload_unloads(serve):
     wait_until(lambda: loaded(s) == set(names), 5, "all of them")
     s.write_config(config(models(names, load_ms=10), 20 + 2 * SLACK_MIB))
     s.reload()
-    wait_until(lambda: len(loaded(s)) == 1, 10, "one is left")
+    within(lambda: len(loaded(s)) == 1, 10, "one is left")
 
 
 def ensemble(members):
@@ -438,7 +438,7 @@ def test_load_and_unload_by_request(serve):
     assert s.model("a")["state"] == "ready"
     assert s.post("/v2/repository/models/a/load", b"").status == 200, "it is loaded already"
     assert s.post("/v2/repository/models/a/unload", b"").status == 200
-    wait_until(lambda: s.model("a")["state"] == "unloaded", 5, "unloaded")
+    within(lambda: s.model("a")["state"] == "unloaded", 5, "unloaded")
     assert s.post("/v2/repository/models/a/unload", b"").status != 200
     assert ask(s, "a")[0].status == 200
 
@@ -494,10 +494,10 @@ def test_cycles_leave_nothing_behind(serve):
             s.post(f"/v2/repository/models/{'ab'[i % 2]}/unload", b"")
 
     turn(20)
-    wait_until(lambda: not workers(s), 10, "none is left")
+    within(lambda: not workers(s), 10, "none is left")
     before, fds = held()
     turn(cycles)
-    wait_until(lambda: not workers(s), 10, "none is left")
+    within(lambda: not workers(s), 10, "none is left")
     wait_until(lambda: held()[1] <= fds, 5, f"no more descriptors than {fds}")
     if not quern.IS_SANITIZED:
         grown = [a - b for a, b in zip(held()[0], before)]

@@ -87,16 +87,16 @@ def test_watch_canary_and_what_is_kept_keep_their_times(serve, clock, tmp_path):
     check = ("/predict", predict_body("m", [5.1, 3.5, 1.4, 0.2]), lambda r: None if r.status == 200 else str(r))
     with Load(s, [check], connections=3, enough=100) as load:
         for version, jump in [(2, -2 * YEAR), (3, 3 * YEAR)]:
+            began = time.monotonic()  # before anything that has a time of its own: what is late only makes it longer
             put(repo / "m", version)
             wait_until(lambda: states(s).get(str(version)) in ("comparing", "canary"), 10, "the watch")
-            began = time.monotonic()
             clock.set(jump)
             with s.client() as c:
                 for k in range(20):
                     assert c.request("POST", "/predict", check[1], {"x-canary": f"u{k}"}).status == 200
             wait_until(lambda: states(s).get(str(version)) == "ready", 10, "the end of the trial")
-            assert time.monotonic() - began > 1.5, "the trial was cut short"
+            assert time.monotonic() - began > 2, "the trial was cut short"
             clock.set(-jump)
             wait_until(lambda: states(s) == {str(version): "ready"}, 10, "the end of what was kept")
-            assert time.monotonic() - began > 4
+            assert time.monotonic() - began > 5, "what was kept went too early"
     assert load.failures == [] and load.ok > 100

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import quern
-from quern import Load, expect_prediction, predict_body, wait_until
+from quern import Load, expect_prediction, predict_body, wait_until, within
 
 SLOW = quern.SLOW
 FLOWER = [5.1, 3.5, 1.4, 0.2]
@@ -188,7 +188,7 @@ def test_kill_9_while_it_is_compared(serve, who):
 def test_it_can_be_sent_back_promoted_or_overtaken_meanwhile(serve):
     s = slow_pair(serve)
     assert s.post("/api/models/m/rollback", b"").status == 200
-    wait_until(lambda: not comparing(s) and len(s.pids("worker")) == 1, 10 * SLOW, "the old one alone")
+    within(lambda: not comparing(s) and len(s.pids("worker")) == 1, 10 * SLOW, "the old one alone")
     assert "was compared and sent back" in s.status()["last_error"]
     s.write_config(s.config.read_text().replace("'301'", "'302'"))
     s.reload()

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import quern
-from quern import Load, expect_prediction, predict_body, wait_until
+from quern import Load, expect_prediction, predict_body, wait_until, within
 
 SLOW = 5 if quern.IS_SANITIZED else 1
 RULES = ", compare: {mode: require, samples: 4, keep_requests: 8}"
@@ -220,5 +220,5 @@ def test_an_unload_while_it_is_compared_leaves_nothing(serve):
     for name in ("chain", "first"):
         assert s.post(f"/v2/repository/models/{name}/unload", b"").status == 200
     wait_until(lambda: {m["name"] for m in models(s)} == {"second"}, 10 * SLOW, "both are gone")
-    wait_until(lambda: len(s.pids("worker")) == 1, 10 * SLOW, "and their workers")
+    within(lambda: len(s.pids("worker")) == 1, 10 * SLOW, "and their workers")
     assert s.predict("second", [1, 2]).status == 200

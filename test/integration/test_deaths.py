@@ -9,7 +9,7 @@ import time
 import pytest
 
 import quern
-from quern import SLOW, Load, expect_prediction, kill, predict_body, wait_until
+from quern import SLOW, Load, expect_prediction, kill, predict_body, wait_until, within
 
 
 def requests_of(model, n=8):
@@ -282,7 +282,7 @@ def test_master_killed_ends_its_children_and_the_next_start_is_clean(serve, tmp_
     with Load(s, requests_of("identity"), connections=2, reconnect=True):
         time.sleep(0.2)
         kill(s.master_pid)
-        wait_until(lambda: not any(quern.is_alive(p) for p in family), 1.0 * SLOW, "the children's end")
+        within(lambda: not any(quern.is_alive(p) for p in family), 1.0 * SLOW, "the children's end")
     s.process.wait(5)
     assert quern.cli("status", "--data", tmp_path / "data").returncode == quern.EXIT_NOT_RUNNING
     again = serve("builtin:identity", data=tmp_path / "data")
@@ -297,7 +297,7 @@ def test_master_killed_while_a_run_hangs_ends_the_worker_too(serve):
         c.send(quern.encode("POST", "/predict", predict_body("bad", [666])))
         time.sleep(0.2)
         kill(s.master_pid)
-        wait_until(lambda: not quern.is_alive(worker), 1.0 * SLOW, "the hanging worker's end")
+        within(lambda: not quern.is_alive(worker), 1.0 * SLOW, "the hanging worker's end")
 
 
 def test_every_process_killed_at_once_leaves_the_data_directory_usable(serve, tmp_path):

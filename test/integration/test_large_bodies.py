@@ -5,7 +5,7 @@ import json
 import random
 import time
 
-from quern import encode, kill, wait_until
+from quern import encode, kill, within
 
 FLOATS = 25_000
 RAW = {"Inference-Header-Content-Length": "0"}
@@ -125,6 +125,6 @@ def test_clients_that_leave_in_the_middle(serve):
             c.send(request if k % 4 == 0 else request[: rng.randrange(len(request))])
     metrics = lambda: s.get("/metrics").body.decode().splitlines()
     open_now = lambda: float(next(x for x in metrics() if x.startswith("quern_http_connections")).split()[-1])
-    wait_until(lambda: open_now() <= 1, 5, "connections to be closed")
+    within(lambda: open_now() <= 1, 10, "connections to be closed")
     with s.client() as c:
         good(c, rng)

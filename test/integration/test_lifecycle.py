@@ -10,7 +10,7 @@ import time
 import pytest
 
 import quern
-from quern import SLOW, Load, encode, expect_prediction, predict_body, wait_until
+from quern import SLOW, Load, encode, expect_prediction, predict_body, wait_until, within
 
 
 def echo(model, n=5):
@@ -157,7 +157,7 @@ models:
         s.reload()
         wait_until(lambda: s.predict("three", [1, 2]).status == 200, 5, "the new model")
         wait_until(lambda: s.predict("two", [1]).status == 404, 5, "the old model's end")
-        wait_until(lambda: not s.pids("worker", "two"), 5, "the old worker's end")
+        within(lambda: not s.pids("worker", "two"), 10, "the old worker's end")
         assert s.pids("worker", "one") == kept, "what did not change goes on"
 
         s.write_config("""
@@ -199,7 +199,7 @@ def test_ten_reloads_a_second_of_one_model_fail_no_request(serve):
         stop.set()
         t.join()
     assert load.failures == [] and load.ok > 200
-    wait_until(lambda: len(quern.children(s.process.pid)) == 2, 10, "the end of the old workers")
+    within(lambda: len(quern.children(s.process.pid)) == 2, 10, "the end of the old workers")
     wait_until(lambda: len(s.processes("worker")) == 1, 5, "their end in the status")
     assert not s.status()["crashes"]
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import quern
-from quern import wait_until
+from quern import wait_until, within
 from test_budget import SLACK_MIB, ask, config, loaded, models, of, workers
 from test_repository import FLOWER, NEW, OLD, answer, put
 
@@ -104,7 +104,7 @@ def test_watched_files_change_and_go_while_loaded_and_unloaded(serve, tmp_path):
     wait_until(lambda: answer(s) == OLD, 15 * SLOW, "the file that came while it was not loaded")
     file.unlink()
     wait_until(lambda: answer(s) == 404, 15 * SLOW, "it is gone")
-    wait_until(lambda: workers(s) == [], 10 * SLOW, "its worker too")
+    within(lambda: workers(s) == [], 10 * SLOW, "its worker too")
     shutil.copy(quern.DATA / "iris_names.onnx", aside)
     aside.rename(file)
     wait_until(lambda: answer(s) == NEW, 15 * SLOW, "it is back")
@@ -159,6 +159,6 @@ def test_a_whole_repository_on_demand(serve, tmp_path):
     assert [m["load"] for m in s.status()["memory"]["models"]].count("on-demand") == 2
     assert loaded(s) == {"b"}
     assert answer(s, "a") == OLD
-    wait_until(lambda: loaded(s) == {"b"}, 10 * SLOW, "a is unloaded after its time")
+    within(lambda: loaded(s) == {"b"}, 10 * SLOW, "a is unloaded after its time")
     shown = quern.cli("model", "show", "c", "--data", s.data).stdout
     assert "repository.on_demand" in shown and " 0 B" not in shown and "onnx, isolation process" in shown, shown
