@@ -50,6 +50,8 @@ static const char *when(struct arena *a, const struct resident *m)
     uint64_t now = clock_wall_ms();
     if (m->expected_ms > now)
         return arena_printf(a, "ready in %s", table_duration(a, m->expected_ms - now)).p;
+    if (str_eq_c(m->load, "always")) /* nobody needs to know when it was used, so it is not kept */
+        return NULL;
     return m->used_ms > 0 && m->used_ms <= now ? arena_printf(a, "%s ago", table_duration(a, now - m->used_ms)).p
                                                : NULL;
 }

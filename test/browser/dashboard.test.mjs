@@ -423,7 +423,7 @@ if (fake) {
     withPage({}, async (page) => {
       expect((await card(page, 'iris').locator('[data-field=compared]').textContent()).includes('same: max difference 2.1e-07'), 'comparison');
       const trial = await card(page, 'ocr').locator('[data-field=canary]').textContent();
-      expect(/10\s%/.test(trial) && trial.includes('310 answered') && trial.includes('2 differed, at most by 0.031'), `trial: ${trial}`);
+      expect(/10\s%/.test(trial) && trial.includes('310 requests answered') && trial.includes('2 differed, at most by 0.031'), `trial: ${trial}`);
       equal(await card(page, 'ocr').locator('.model-head .pill').textContent(), 'canary', 'state of a version on trial');
       const row = await page.locator('[data-memory=segment-large]').textContent();
       expect(row.includes('unloaded to make room for ocr') && /140\sMiB/.test(row), `row: ${row}`);

@@ -27,10 +27,11 @@ const LINEAR_BELOW = 15;
 
 const total = (list) => list.reduce((a, b) => a + b, 0);
 
-// The busiest models, in their usual order, so that a chart stays readable with a hundred of them.
+// The busiest models, in their usual order, so that a chart stays readable with a hundred of them; of many, none that nobody asks.
 function busiest(models) {
   if (models.length <= SERIES_MAX) return models;
-  const kept = new Set([...models].sort((a, b) => total(b.requests) - total(a.requests)).slice(0, SERIES_MAX));
+  const asked = models.filter((m) => total(m.requests) > 0);
+  const kept = new Set(asked.sort((a, b) => total(b.requests) - total(a.requests)).slice(0, SERIES_MAX));
   return models.filter((m) => kept.has(m));
 }
 

@@ -23,11 +23,13 @@ function Row({ model, now }) {
       <td class="num">
         {count(model.loads)} / {count(model.unloads)}
       </td>
-      <td class="muted memory-used">{model.used_ms > 0 ? ago(model.used_ms, now) : '–'}</td>
+      <td class="muted memory-used">{model.used_ms > 0 && model.load !== 'always' ? ago(model.used_ms, now) : '–'}</td>
       <td class="muted memory-why">{model.why}</td>
     </tr>
   );
 }
+
+const byName = (models) => [...models].sort((a, b) => a.name.localeCompare(b.name) || a.version.localeCompare(b.version, 'en', { numeric: true }));
 
 export function Memory({ status }) {
   const { memory, now_ms: now } = status;
@@ -51,7 +53,7 @@ export function Memory({ status }) {
             </tr>
           </thead>
           <tbody>
-            {models.map((m) => (
+            {byName(models).map((m) => (
               <Row key={`${m.name} ${m.version} ${m.state}`} model={m} now={now} />
             ))}
           </tbody>

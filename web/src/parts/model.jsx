@@ -7,6 +7,12 @@ import { Stages } from './stages.jsx';
 import { TryIt } from './tryit.jsx';
 import { Figure, Pill } from './ui.jsx';
 
+// What the master has measured counts pages that workers share with others once; else all that a worker has. Ensembles have no process.
+function memoryOf(model) {
+  if (model.memory?.measured) return bytes(model.memory.need_bytes);
+  return model.backend === 'ensemble' ? '–' : bytes(model.memory_bytes);
+}
+
 function Numbers({ model, rates }) {
   const { latency_ms: latency = {} } = model;
   const share = rates.requests > 0 ? rates.failures / rates.requests : 0;
@@ -26,7 +32,7 @@ function Numbers({ model, rates }) {
       <Figure name="p95" value={value(latency.p95)} />
       <Figure name="p99" value={value(latency.p99)} />
       <Figure name="Queue" value={count(model.queue)} note={`${count(model.in_flight)} in flight`} />
-      <Figure name="Memory" value={bytes(model.memory_bytes)} note={model.file_bytes > 0 ? `file ${bytes(model.file_bytes)}` : undefined} />
+      <Figure name="Memory" value={memoryOf(model)} note={model.file_bytes > 0 ? `file ${bytes(model.file_bytes)}` : undefined} />
       <Figure name="Load time" value={duration(model.load_ms)} />
     </dl>
   );
@@ -82,6 +88,12 @@ function tags(model) {
 // Of a version that serves, what the master knows more of.
 const SHOWN = new Set(['canary', 'comparing']);
 
+function shadow({ shadow_percent: share, compared, differed, greatest_difference: greatest }) {
+  const copies = `; of copies of ${percent(share / 100)} of the others' requests`;
+  if (compared === 0) return `${copies} none was compared yet`;
+  return `${copies} ${count(compared)} were compared, ${differed > 0 ? `${count(differed)} differed, at most by ${greatest.toPrecision(2)}` : 'none differed'}`;
+}
+
 // How the version came, or is about to come: what comparing and trying it say.
 function Trial({ life, canary }) {
   if (!life?.compared && !canary) return null;
@@ -91,10 +103,9 @@ function Trial({ life, canary }) {
       {life?.compared && <li data-field="compared">Compared with the version before: {life.compared}</li>}
       {canary && (
         <li data-field="canary">
-          On trial with {percent(canary.percent / 100)} of the requests: {count(canary.answered)} answered
+          On trial with {percent(canary.percent / 100)} of the callers: {plural(canary.answered, 'request')} answered
           {share && `, ${share} of them failed`}
-          {canary.shadow_percent > 0 &&
-            `; of copies of ${percent(canary.shadow_percent / 100)} of the others ${count(canary.compared)} were compared, ${count(canary.differed)} differed, at most by ${canary.greatest_difference.toPrecision(2)}`}
+          {canary.shadow_percent > 0 && shadow(canary)}
         </li>
       )}
     </ul>

@@ -8,6 +8,9 @@ import { Empty, Section } from './ui.jsx';
 const FULL_MAX = 6;
 const FILTER_FROM = 8;
 
+// What needs somebody comes first; the others stay where they are.
+const troubleFirst = (models) => [...models].sort((a, b) => (b.state === 'failed') - (a.state === 'failed'));
+
 function noteOf(models) {
   const failed = models.filter((m) => m.state === 'failed').length;
   const ready = models.filter((m) => m.state === 'ready').length;
@@ -21,12 +24,12 @@ export function Models({ state }) {
     return (
       <Section id="models" title="Models">
         <Empty title="No models yet">
-          Start the server with a model file and it appears here: <code>quern serve model.onnx</code>
+          Add one to the configuration and run <code>quern reload</code>, or start with a model file: <code>quern serve model.onnx</code>
         </Empty>
       </Section>
     );
   }
-  const shown = models.filter((m) => m.name.toLowerCase().includes(wanted.trim().toLowerCase()));
+  const shown = troubleFirst(models).filter((m) => m.name.toLowerCase().includes(wanted.trim().toLowerCase()));
   const lives = new Map((state.status.versions ?? []).map((v) => [modelKey(v), v]));
   const names = new Map();
   for (const m of models) names.set(m.name, (names.get(m.name) ?? 0) + 1);

@@ -30,7 +30,12 @@ export function Overview({ state }) {
       />
       <Figure name="Slowest p99" value={worst ? ms(worst.latency_ms.p99) : '–'} note={worst ? worst.name : 'no requests yet'} />
       <Figure name="Queued" value={count(queue)} note={`${count(sum(models, (m) => m.in_flight))} in flight`} />
-      <Figure name="Memory" value={bytes(memory)} note={plural(processes.filter((p) => p.pid > 0).length, 'process', 'processes')} />
+      <Figure
+        name="Memory"
+        value={bytes(memory)}
+        note={plural(processes.filter((p) => p.pid > 0).length, 'process', 'processes')}
+        title="Resident memory of all processes together. Pages that several of them share count in each: what models need of their own is less."
+      />
       <Figure
         name="Connections"
         value={count(http.connections_open)}
