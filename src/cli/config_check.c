@@ -130,40 +130,62 @@ static enum err_code check_classes(const struct config *c, struct err *err)
     return ERR_OK;
 }
 
-/* The error's path is "models.iris.KEY". */
-static enum err_code fail_model(const struct config *c, struct err *err, const struct model_config *m, const char *key,
+/* What config.pbtxt calls a setting of ours; the rest of the key stays. NULL: it does not say it. */
+static const char *word_of_pbtxt(const char *key, size_t *len)
+{
+    static const char *const words[][2] = {{"batching.delay", "dynamic_batching.max_queue_delay_microseconds"},
+                                           {"batching.preferred", "dynamic_batching.preferred_batch_size"},
+                                           {"instances", "instance_group"},
+                                           {"parameters", "parameters"},
+                                           {"warm_up", "model_warmup"}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        *len = strlen(words[i][0]);
+        if (strncmp(key, words[i][0], *len) == 0 && (key[*len] == '\0' || key[*len] == '.'))
+            return words[i][1];
+    }
+    return NULL;
+}
+
+enum err_code config_fail_model(const struct config *c, struct err *err, const struct model_config *m, const char *key,
                                 const char *text)
 {
-    char path[MODEL_NAME_MAX + 64];
-    (void)snprintf(path, sizeof path, "models.%.*s%s%s", MODEL_NAME_MAX, m->name, key[0] ? "." : "", key);
+    char path[900];
+    size_t n = 0;
+    (void)snprintf(path, sizeof path, "models.%.*s%s%.700s", MODEL_NAME_MAX, m->name, key[0] ? "." : "", key);
+    const struct setting_place *at = settings_place(&c->places, path);
+    const char *word = m->pbtxt ? word_of_pbtxt(key, &n) : NULL;
+    bool is_given = at && !m->override_config && at->path.n >= strlen("models..") + strlen(m->name) + n;
+    if (word && !is_given)
+        return err_set(err, ERR_INVALID, "%s: %s%s: %s", m->pbtxt, word, key + n, text);
     return config_fail(c, err, path, "%s", text);
 }
 
 static enum err_code check_backend(const struct config *c, const struct model_config *m, struct err *err)
 {
     char text[200];
-    if (m->ensemble.steps.len || (m->backend && strcmp(m->backend, "ensemble") == 0))
+    bool is_begun = m->ensemble.inputs.len || m->ensemble.outputs.len || m->ensemble.steps.len;
+    if ((is_begun && !m->path) || m->ensemble.steps.len || (m->backend && strcmp(m->backend, "ensemble") == 0))
         return config_check_ensemble(c, m, err);
     if (!m->backend && !m->path) {
-        (void)fail_model(c, err, m, "", "a model needs a path or a built-in backend");
+        (void)config_fail_model(c, err, m, "", "a model needs a path or a built-in backend");
         return err_remedy(err, "add path: FILE");
     }
     if (!m->backend) {
         (void)snprintf(text, sizeof text, "no backend reads files like \"%.120s\"", strrchr(m->path, '/') + 1);
-        (void)fail_model(c, err, m, "path", text);
+        (void)config_fail_model(c, err, m, "path", text);
         return err_remedy(err, "export the model to ONNX (.onnx), or say which backend it is for: backend: NAME");
     }
     const struct backend *b = backend_by_name(str_c(m->backend));
     if (!b) {
         (void)snprintf(text, sizeof text, "there is no backend \"%.40s\"", m->backend);
-        (void)fail_model(c, err, m, "backend", text);
+        (void)config_fail_model(c, err, m, "backend", text);
         return err_remedy(err, "known: %s", backend_names());
     }
     bool is_builtin = !b->extensions[0];
     if (is_builtin && m->path && !b->may_have_file)
-        return fail_model(c, err, m, "path", "a built-in backend reads no file");
+        return config_fail_model(c, err, m, "path", "a built-in backend reads no file");
     if (!is_builtin && !m->path)
-        return fail_model(c, err, m, "", "a model of this backend needs a path");
+        return config_fail_model(c, err, m, "", "a model of this backend needs a path");
     return ERR_OK;
 }
 
@@ -181,7 +203,7 @@ static enum err_code check_file(const struct config *c, const struct model_confi
     if (!why)
         return ERR_OK;
     (void)snprintf(text, sizeof text, "cannot read %.200s: %.80s", m->path, why);
-    return fail_model(c, err, m, "path", text);
+    return config_fail_model(c, err, m, "path", text);
 }
 
 size_t config_sizes(const struct setting_list *list, uint32_t out[BATCHING_SIZES_MAX])
@@ -223,7 +245,7 @@ static enum err_code check_sizes(const struct config *c, const struct model_conf
                        (long long)max);
     if (!text[0])
         return ERR_OK;
-    (void)fail_model(c, err, m, key, text);
+    (void)config_fail_model(c, err, m, key, text);
     return err_remedy(err, "write for example [4, 8, 16], the last at most max_batch");
 }
 
@@ -235,7 +257,7 @@ static enum err_code check_batching(const struct config *c, const struct model_c
         return err->code;
     if (m->batching.delay_ns < m->timeout_ns)
         return ERR_OK;
-    (void)fail_model(c, err, m, "batching.delay", "requests would time out while they wait for others");
+    (void)config_fail_model(c, err, m, "batching.delay", "requests would time out while they wait for others");
     return err_remedy(err, "make it shorter than timeout; a few milliseconds are usual");
 }
 
@@ -244,32 +266,33 @@ static enum err_code check_versions(const struct config *c, const struct model_c
     const struct setting_pair *labels = m->labels.items;
     if (m->canary.header &&
         strspn(m->canary.header, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(m->canary.header))
-        return fail_model(c, err, m, "canary.header", "a header's name is written in lower case letters, digits and -");
+        return config_fail_model(c, err, m, "canary.header",
+                                 "a header's name is written in lower case letters, digits and -");
     if (m->versions.len && m->path && m->origin && strcmp(m->path, m->origin) == 0) {
-        (void)fail_model(c, err, m, "versions", "a file has one version");
+        (void)config_fail_model(c, err, m, "versions", "a file has one version");
         return err_remedy(err, "give the folder that has <version>/model.onnx as path");
     }
     for (size_t i = 0; i < m->labels.len; i++)
         if (!config_is_name(labels[i].name) || strlen(labels[i].name) > 32 ||
             strspn(labels[i].name, "0123456789") == strlen(labels[i].name))
-            return fail_model(c, err, m, "labels",
-                              "a label has 1 to 32 letters, digits, \".\", \"_\" and \"-\", not digits only");
+            return config_fail_model(c, err, m, "labels",
+                                     "a label has 1 to 32 letters, digits, \".\", \"_\" and \"-\", not digits only");
     return ERR_OK;
 }
 
 static enum err_code check_load(const struct config *c, const struct model_config *m, struct err *err)
 {
     if (m->load == LOAD_ALWAYS && m->unload_after_ns > 0) {
-        (void)fail_model(c, err, m, "unload_after", "a model that is always loaded is never unloaded");
+        (void)config_fail_model(c, err, m, "unload_after", "a model that is always loaded is never unloaded");
         return err_remedy(err, "say load: on-demand too, or leave unload_after out");
     }
     if (m->load == LOAD_ALWAYS || (m->isolation == ISOLATION_PROCESS && m->ensemble.steps.len == 0))
         return ERR_OK;
     if (m->ensemble.steps.len > 0) {
-        (void)fail_model(c, err, m, "load", "an ensemble has no memory of its own");
+        (void)config_fail_model(c, err, m, "load", "an ensemble has no memory of its own");
         return err_remedy(err, "say load: on-demand of its members; it is loaded when they are");
     }
-    (void)fail_model(c, err, m, "load", "isolation inline has no worker processes that could end");
+    (void)config_fail_model(c, err, m, "load", "isolation inline has no worker processes that could end");
     return err_remedy(err, "leave load out, or say isolation: process");
 }
 
@@ -291,7 +314,7 @@ static enum err_code check_parameters(const struct config *c, const struct model
         bytes += bytes_as_json(p[i].name) + bytes_as_json(p[i].value) + 6; /* ,"":"" */
     if (bytes <= PARAMETERS_BYTES_MAX)
         return ERR_OK;
-    (void)fail_model(c, err, m, "parameters", "keys and values have more than 4000 bytes in all");
+    (void)config_fail_model(c, err, m, "parameters", "keys and values have more than 4000 bytes in all");
     return err_remedy(err, "put what is long into a file, and its path here");
 }
 
@@ -302,17 +325,17 @@ static enum err_code check_model(const struct config *c, const struct model_conf
     if (!config_is_name(m->name)) {
         (void)snprintf(text, sizeof text, "a model's name has 1 to %d letters, digits, \".\", \"_\" and \"-\"",
                        MODEL_NAME_MAX - 1);
-        (void)fail_model(c, err, m, "", text);
+        (void)config_fail_model(c, err, m, "", text);
         return err_remedy(err, "rename it; a file can keep its name with models: {NAME: FILE} in a configuration");
     }
     if (m->problem)
         return ERR_OK;
     if (strspn(m->version, "0123456789") != strlen(m->version))
-        return fail_model(c, err, m, "version", "a version has digits only");
+        return config_fail_model(c, err, m, "version", "a version has digits only");
     if (check_versions(c, m, err))
         return err->code;
     if (m->isolation == ISOLATION_INLINE && m->instances > 1) {
-        (void)fail_model(c, err, m, "instances", "isolation inline has no worker processes");
+        (void)config_fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
     if (check_batching(c, m, err) || check_load(c, m, err) || config_check_warm_up(c, m, err) ||
@@ -322,7 +345,7 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         if (strcmp(classes[i].name, m->class_name) == 0)
             return check_backend(c, m, err) ? err->code : check_file(c, m, err);
     (void)snprintf(text, sizeof text, "there is no class \"%.64s\"", m->class_name);
-    (void)fail_model(c, err, m, "class", text);
+    (void)config_fail_model(c, err, m, "class", text);
     return err_remedy(err, "name one of the keys of classes");
 }
 
@@ -338,7 +361,7 @@ static enum err_code check_base_path(const struct config *c, struct err *err)
 
 enum err_code config_check(struct config *c, struct err *err)
 {
-    const struct model_config *models = c->models.items;
+    struct model_config *models = c->models.items;
     if (check_base_path(c, err))
         return err->code;
     for (size_t i = 0; i < c->listen.len; i++)
@@ -351,7 +374,7 @@ enum err_code config_check(struct config *c, struct err *err)
         return err_remedy(err, "say on_demand: true too, or leave unload_after out");
     }
     for (size_t i = 0; i < c->models.len; i++)
-        if (check_model(c, &models[i], err))
+        if (check_model(c, &models[i], err) && config_spare(c, &models[i], err))
             return err->code;
     return ERR_OK;
 }

@@ -182,6 +182,21 @@ static bool is_used(const struct graph *g, const char *tensor)
     return false;
 }
 
+/* Clients could not tell the two apart. */
+static enum err_code check_twice(const struct graph *g, const char *side, const struct setting_list *list)
+{
+    const char *const *names = list->items;
+    char text[200];
+    for (size_t i = 1; i < list->len; i++) {
+        struct setting_list before = {.items = list->items, .len = i};
+        if (!has_name(&before, names[i]))
+            continue;
+        (void)snprintf(text, sizeof text, "\"%.100s\" stands there twice", names[i]);
+        return fail(g, side, text);
+    }
+    return ERR_OK;
+}
+
 static enum err_code check_sides(const struct graph *g)
 {
     const struct ensemble_config *e = &g->m->ensemble;
@@ -189,6 +204,8 @@ static enum err_code check_sides(const struct graph *g)
     char text[200];
     if (e->inputs.len == 0 || e->outputs.len == 0)
         return fail(g, "", "an ensemble needs inputs, outputs and steps");
+    if (check_twice(g, "inputs", &e->inputs) || check_twice(g, "outputs", &e->outputs))
+        return g->err->code;
     for (size_t i = 0; i < e->inputs.len; i++) {
         if (is_used(g, in[i]))
             continue;
@@ -198,6 +215,8 @@ static enum err_code check_sides(const struct graph *g)
     for (size_t i = 0; i < e->outputs.len; i++) {
         if (source_of(g, out[i]) < g->steps_len)
             continue;
+        if (has_name(&e->inputs, out[i]))
+            return fail(g, "outputs", "an input cannot be an output as it is; name what an output of a step is called");
         (void)snprintf(text, sizeof text, "no step makes \"%.100s\"", out[i]);
         (void)fail(g, "outputs", text);
         return unknown_tensor(g, out[i]);
@@ -273,7 +292,7 @@ static enum err_code check_cycles(const struct graph *g)
 enum err_code config_check_ensemble(const struct config *c, const struct model_config *m, struct err *err)
 {
     struct graph g = {.c = c, .m = m, .steps = m->ensemble.steps.items, .steps_len = m->ensemble.steps.len, .err = err};
-    if (m->path || strcmp(m->backend, "ensemble") != 0)
+    if (m->path || (m->backend && strcmp(m->backend, "ensemble") != 0))
         return fail(&g, "", "a model has a path or a backend, or it is an ensemble, not both");
     if (g.steps_len == 0 || g.steps_len > STEPS_MAX)
         return fail(&g, "steps", "an ensemble has 1 to 32 steps");

@@ -41,7 +41,8 @@ static const char *inferred(struct explain *x, const char *key)
     const struct model_config *m = x->m;
     bool is_folder = m->origin && m->path && strcmp(m->origin, m->path) != 0;
     if (strcmp(key, "path") == 0)
-        return is_folder    ? "found in the model's folder"
+        return !m->path     ? NULL /* built in, or an ensemble: it has none */
+               : is_folder  ? "found in the model's folder"
                : x->c->file ? "found in the repository"
                             : "it, or its folder, was given to quern serve";
     if (strcmp(key, "backend") == 0)

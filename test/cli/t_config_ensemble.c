@@ -86,4 +86,10 @@ TEST(config_tells_what_an_ensemble_lacks)
                    "a step needs a model", "");
     expect_refused(FRAME("x", "y") "        one: {model: a, outputs: {OUTPUT0: y}}\n", "no input gets a tensor", "");
     expect_refused(MEMBERS "    backend: ensemble\n", "an ensemble has 1 to 32 steps", "");
+    expect_refused(FRAME("x", "y"), "models.e.ensemble.steps: an ensemble has 1 to 32 steps", "");
+    expect_refused(FRAME("x, x", "y") STEP("one", "a", "x", "y"), "models.e.ensemble.inputs: \"x\" stands there twice",
+                   "");
+    expect_refused(FRAME("x", "y, z, y") STEP("one", "a", "x", "y") STEP("two", "a", "x", "z"),
+                   "models.e.ensemble.outputs: \"y\" stands there twice", "");
+    expect_refused(FRAME("x", "x") STEP("one", "a", "x", "y"), "an input cannot be an output as it is", "");
 }

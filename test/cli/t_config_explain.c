@@ -59,7 +59,8 @@ TEST(lines_defaults_and_what_follows_are_told_apart)
                      "  two:\n"
                      "    path: builtin:identity\n"
                      "    batching:\n"
-                     "      sizes: [2, 4]\n");
+                     "      sizes: [2, 4]\n"
+                     "  three: {backend: identity}\n");
     if (config_load(&config, path, &err))
         FAIL("%s", err.text);
     struct leaves l = explain(0);
@@ -73,6 +74,9 @@ TEST(lines_defaults_and_what_follows_are_told_apart)
     l = explain(1);
     expect(&l, "batching.sizes", "[2, 4]", "file", 6);
     expect(&l, "batching.delay", "0s", "default", 0);
+    arena_done(&arena);
+    l = explain(2);
+    expect(&l, "path", "", "default", 0); /* nothing was given, nor found anywhere */
     arena_done(&arena);
     config_done(&config);
 }
