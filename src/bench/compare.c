@@ -11,7 +11,6 @@
 
 #define DEPTH_MAX   32
 #define PATH_MAX_   128
-#define NUMBER_MAX  64
 #define OUTPUTS_MAX 128
 #define ARENA_MAX   ((size_t)256 << 20)
 
@@ -60,9 +59,20 @@ static bool note_numbers(struct compare_result *out, double tolerance, double x,
 
 static double number_of(struct str raw)
 {
-    char text[NUMBER_MAX];
-    (void)str_copy(text, sizeof text, raw); /* longer ones lose digits that no double has */
+    double v;
+    if (num_parse_f64(raw.p, raw.p + raw.n, &v) == raw.p + raw.n)
+        return v;
+    char text[16]; /* NaN and infinities */
+    (void)str_copy(text, sizeof text, raw);
     return strtod(text, NULL);
+}
+
+/* Whole numbers of 64 bits that are not the same may be one double. */
+static bool are_other_whole_numbers(struct str x, struct str y)
+{
+    int64_t i, k;
+    uint64_t u, v;
+    return (str_to_i64(x, &i) && str_to_i64(y, &k) && i != k) || (str_to_u64(x, &u) && str_to_u64(y, &v) && u != v);
 }
 
 static void compare_scalars(struct walk *w, enum json_type type)
@@ -75,7 +85,8 @@ static void compare_scalars(struct walk *w, enum json_type type)
     }
     if (!json_skip(&w->a, &x) || !json_skip(&w->b, &y) || str_eq(x, y))
         return;
-    if (type != JSON_NUMBER || !note_numbers(w->out, w->tolerance, number_of(x), number_of(y)))
+    if (type != JSON_NUMBER || !note_numbers(w->out, w->tolerance, number_of(x), number_of(y)) ||
+        (w->tolerance <= 0 && are_other_whole_numbers(x, y)))
         differ(w->out, w->path, "%.40s instead of %.40s", y.n < 40 ? arena_cstr(&w->arena, y) : "a long number",
                x.n < 40 ? arena_cstr(&w->arena, x) : "a long number");
 }

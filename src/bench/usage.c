@@ -28,7 +28,8 @@ static uint64_t field(struct str text, int index)
     return str_to_u64(word, &v) ? v : 0;
 }
 
-/* utime and stime are the sum over all threads, those that have ended included. */
+/* utime and stime are the sum over all threads, those that have ended included; the two behind them over all children that have ended and were waited
+ * for: so that the sum over a server's processes never falls when one of them ends. */
 static bool read_process(int pid, struct process *out)
 {
     char path[64], text[1024];
@@ -43,7 +44,8 @@ static bool read_process(int pid, struct process *out)
         return false;
     struct str fields = str_sub(all, (size_t)name_end + 2, all.n);
     *out = (struct process){.pid = pid, .ppid = (int)field(fields, 1)};
-    out->cpu_s = (double)(field(fields, 11) + field(fields, 12)) / (double)sysconf(_SC_CLK_TCK);
+    uint64_t own = field(fields, 11) + field(fields, 12), of_children = field(fields, 13) + field(fields, 14);
+    out->cpu_s = (double)(own + of_children) / (double)sysconf(_SC_CLK_TCK);
     return true;
 }
 

@@ -82,6 +82,18 @@ TEST(other_shapes_kinds_members_and_texts_differ)
     EXPECT(json("plain", "plain", 0).is_same);
 }
 
+TEST(numbers_are_compared_whole)
+{
+    /* one double, two numbers */
+    EXPECT(!json("{\"id\":9007199254740993}", "{\"id\":9007199254740992}", 0).is_same);
+    EXPECT(!json("{\"id\":18446744073709551615}", "{\"id\":18446744073709551614}", 0).is_same);
+    EXPECT(json("{\"id\":9007199254740993}", "{\"id\":9007199254740992}", 1e-9).is_same);
+    EXPECT(json("[1.0,-0,100]", "[1,0,1e2]", 0).is_same);
+    /* what makes it small stands at its end */
+    EXPECT(json("[1000000000000000000000000000000000000000000000000000000000000000000000e-69]", "[1]", 0).is_same);
+    EXPECT(json("[NaN,-Infinity]", "[NaN, -Infinity]", 0).is_same);
+}
+
 #define HEAD                                                                                                           \
     "{\"model_version\":\"1\",\"outputs\":[{\"name\":\"a\",\"datatype\":\"FP32\",\"shape\":[2],"                       \
     "\"parameters\":{\"binary_data_size\":8}},{\"name\":\"b\",\"datatype\":\"INT8\",\"shape\":[2],"                    \
