@@ -103,8 +103,10 @@ static enum err_code open_region(struct region *r, struct str key, struct err *e
 
 static enum err_code add_locked(struct str name, struct region *r, struct err *err)
 {
-    if (map_get(&table.regions, name))
-        return err_set(err, ERR_INVALID, "shared memory region '%.*s' already in manager", STR_F(name));
+    if (map_get(&table.regions, name)) {
+        err_set(err, ERR_INVALID, "shared memory region '%.*s' already in manager", STR_F(name));
+        return err_remedy(err, "unregister it first, or choose another name");
+    }
     if (r->bytes > CLIENT_SHM_BYTES_MAX - table.bytes) {
         err_set(err, ERR_BUSY, "more than %llu GiB of shared memory are registered",
                 (unsigned long long)(CLIENT_SHM_BYTES_MAX >> 30));

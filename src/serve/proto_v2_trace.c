@@ -120,6 +120,16 @@ static bool read_value(struct json_reader *r, struct arena *a, enum trace_settin
     return false;
 }
 
+static bool refuse_setting(struct json_reader *r, struct str key)
+{
+    if (str_eq_c(key, "trace_file")) {
+        (void)json_fail(r, ERR_UNSUPPORTED, "trace file location can not be updated through network protocol");
+        return !err_remedy(&r->err, "traces go to the folder traces of the data directory; trace_file tells which one");
+    }
+    (void)json_fail(r, ERR_INVALID, "unknown trace setting");
+    return !err_remedy(&r->err, "one of trace_level, trace_rate, trace_count, log_frequency, trace_mode");
+}
+
 enum err_code proto_v2_trace_read(struct str body, struct arena *a, struct trace_change *c, struct err *err)
 {
     static const char *const names[TRACE_SETTINGS] = {"trace_level", "trace_rate", "trace_count", "log_frequency"};
@@ -137,10 +147,8 @@ enum err_code proto_v2_trace_read(struct str body, struct arena *a, struct trace
             goes_on = read_value(&r, a, (enum trace_setting)k, c);
         else if (str_eq_c(key, "trace_mode"))
             goes_on = read_mode(&r, a);
-        else if (str_eq_c(key, "trace_file"))
-            goes_on = json_fail(&r, ERR_UNSUPPORTED, "trace file location can not be updated through network protocol");
         else
-            goes_on = json_fail(&r, ERR_INVALID, "unknown trace setting");
+            goes_on = refuse_setting(&r, key);
     }
     if (json_end(&r))
         *err = r.err;
