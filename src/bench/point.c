@@ -98,7 +98,8 @@ bool point_is_clean(const struct point *p)
 bool point_holds(const struct point *p, uint64_t p99_ns)
 {
     bool keeps_up = p->kind == LOAD_CLOSED || p->rps.median >= p->rate * KEEPS_UP - 3 * sqrt(p->rate);
-    return keeps_up && point_is_clean(p) && p->p99_us.median <= (double)p99_ns * US_PER_NS;
+    /* at a low rate a short window may see none begin */
+    return keeps_up && point_is_clean(p) && p->latency.total > 0 && p->p99_us.median <= (double)p99_ns * US_PER_NS;
 }
 
 /* ---- JSON ---- */
