@@ -1,17 +1,12 @@
-#include "bench/load.h"
+#include "bench/load_int.h"
 
 #include <errno.h>
-#include <llhttp.h>
 #include <math.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -22,161 +17,12 @@
 
 #define READ_BYTES   ((size_t)256 << 10)
 #define TICK_NS      (50 * NS_PER_MS)
-#define CONNECT_S    5
 #define DRAIN_NS_MAX (2 * NS_PER_S) /* open loop: how long the window's last requests may take to be answered */
 #define EVENTS_MAX   256
-
-struct client {
-    struct load *load;
-    llhttp_t parser;
-    int fd;
-    bool wants_out, is_busy, is_complete, closes;
-    size_t sent;
-    uint64_t start_ns; /* intended */
-    struct str request;
-    /* of a script */
-    size_t item;
-    struct buf body;
-    char name[40], value[24]; /* the header in work; name "" when it is too long to be ours */
-    char header_length[24];
-};
-
-struct load {
-    const struct load_options *o;
-    struct load_result *r;
-    struct err *err;
-    struct sockaddr_storage address;
-    socklen_t address_n;
-    int epoll, timer;
-    struct client *clients;
-    struct client **idle; /* those that may take the next request */
-    size_t idle_len;
-    uint64_t now_ns, begin_ns, end_ns; /* the window */
-    double due_ns;                     /* open loop: the next intended start */
-    size_t next;                       /* script: the item that is due next */
-    bool is_failed;
-    char *bytes;
-};
 
 static bool in_window(const struct load *l, uint64_t t)
 {
     return t >= l->begin_ns && t < l->end_ns;
-}
-
-/* ---- Addresses and connections ---- */
-
-static enum err_code resolve(struct load *l)
-{
-    const struct subject *t = l->o->subject;
-    if (t->unix_path) {
-        struct sockaddr_un *a = (struct sockaddr_un *)(void *)&l->address;
-        a->sun_family = AF_UNIX;
-        if (!str_copy(a->sun_path, sizeof a->sun_path, str_c(t->unix_path)))
-            return err_set(l->err, ERR_INVALID, "the socket path %.100s... is too long", t->unix_path);
-        l->address_n = sizeof *a;
-        return ERR_OK;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    char port[8];
-    (void)snprintf(port, sizeof port, "%d", t->port); /* at most five digits */
-    int rc = getaddrinfo(t->host, port, &hints, &list);
-    if (rc != 0)
-        return err_set(l->err, ERR_NOT_FOUND, "cannot find the host %s: %s", t->host, gai_strerror(rc));
-    memcpy(&l->address, list->ai_addr, list->ai_addrlen);
-    l->address_n = list->ai_addrlen;
-    freeaddrinfo(list);
-    return ERR_OK;
-}
-
-/* ---- What a script wants of an answer ---- */
-
-static void add_text(char *out, size_t out_size, const char *at, size_t n)
-{
-    size_t have = strlen(out);
-    if (n >= out_size - have)
-        n = out_size - have - 1;
-    memcpy(out + have, at, n);
-    out[have + n] = '\0';
-}
-
-static int on_field(llhttp_t *p, const char *at, size_t n)
-{
-    struct client *c = p->data;
-    add_text(c->name, sizeof c->name, at, n);
-    return 0;
-}
-
-static int on_value(llhttp_t *p, const char *at, size_t n)
-{
-    struct client *c = p->data;
-    add_text(c->value, sizeof c->value, at, n);
-    return 0;
-}
-
-static int on_header(llhttp_t *p)
-{
-    struct client *c = p->data;
-    if (str_eq_nocase(str_c(c->name), STR("inference-header-content-length")))
-        (void)str_copy(c->header_length, sizeof c->header_length, str_c(c->value)); /* both have one size */
-    c->name[0] = c->value[0] = '\0';
-    return 0;
-}
-
-static int on_body(llhttp_t *p, const char *at, size_t n)
-{
-    struct client *c = p->data;
-    buf_add(&c->body, at, n);
-    return c->body.failed ? HPE_USER : 0;
-}
-
-static int on_complete(llhttp_t *p)
-{
-    struct client *c = p->data;
-    if (p->status_code < 200) /* the real answer follows */
-        return 0;
-    c->is_complete = true;
-    c->closes = !llhttp_should_keep_alive(p);
-    return 0;
-}
-
-static const llhttp_settings_t answer_settings = {.on_message_complete = on_complete};
-static const llhttp_settings_t script_settings = {.on_message_complete = on_complete,
-                                                  .on_header_field = on_field,
-                                                  .on_header_value = on_value,
-                                                  .on_header_value_complete = on_header,
-                                                  .on_body = on_body};
-
-static bool watch(struct load *l, struct client *c, int op)
-{
-    struct epoll_event e = {.events = EPOLLIN | (c->wants_out ? (uint32_t)EPOLLOUT : 0U), .data.ptr = c};
-    return epoll_ctl(l->epoll, op, c->fd, &e) == 0;
-}
-
-/* Blocking, with a limit: a server on the same machine takes a connection at once or not at all. */
-static bool open_client(struct load *l, struct client *c)
-{
-    buf_done(&c->body);
-    *c = (struct client){.load = l, .fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    buf_init(&c->body, LOAD_ANSWER_MAX);
-    struct timeval limit = {.tv_sec = CONNECT_S};
-    int one = 1;
-    if (c->fd >= 0) {
-        (void)setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit,
-                         sizeof limit); /* the kernel's own limit would do too */
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one,
-                         sizeof one); /* fails for UNIX sockets, which need none */
-    }
-    llhttp_init(&c->parser, HTTP_RESPONSE, l->o->kind == LOAD_SCRIPT ? &script_settings : &answer_settings);
-    c->parser.data = c;
-    if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&l->address, l->address_n) == 0 &&
-        fd_set_nonblock(c->fd, l->err) == ERR_OK && watch(l, c, EPOLL_CTL_ADD))
-        return true;
-    l->is_failed = true;
-    (void)err_sys(l->err, ERR_UNAVAILABLE, errno, "the server takes no connection");
-    (void)err_remedy(l->err, errno == EMFILE ? "raise the limit of open files (ulimit -n), or use fewer connections"
-                                             : "is it running, and is the address right?");
-    c->fd = fd_close(c->fd);
-    return false;
 }
 
 static void put_idle(struct load *l, struct client *c)
@@ -201,7 +47,7 @@ static bool send_more(struct load *l, struct client *c)
     if (is_stuck == c->wants_out)
         return true;
     c->wants_out = is_stuck;
-    return watch(l, c, EPOLL_CTL_MOD);
+    return load_watch(l, c, EPOLL_CTL_MOD);
 }
 
 /* A connection that ended: its request, if any, has failed; a new one takes its place. */
@@ -215,7 +61,7 @@ static void replace(struct load *l, struct client *c, bool is_timeout)
             histogram_record(&l->r->latency, l->now_ns - c->start_ns);
     }
     c->fd = fd_close(c->fd);
-    if (open_client(l, c) && was_busy)
+    if (load_open_client(l, c) && was_busy)
         put_idle(l, c);
 }
 
@@ -338,8 +184,8 @@ static void on_readable(struct load *l, struct client *c)
         replace(l, c, false);
         return;
     }
-    c->fd = fd_close(c->fd); /* it stays in the list of idle ones */
-    (void)open_client(l, c); /* an error is noted in l */
+    c->fd = fd_close(c->fd);      /* it stays in the list of idle ones */
+    (void)load_open_client(l, c); /* an error is noted in l */
 }
 
 static void on_event(struct load *l, const struct epoll_event *e)
@@ -470,7 +316,7 @@ static enum err_code open_all(struct load *l)
     if (l->epoll < 0 || l->timer < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timer, &e) != 0)
         return err_sys(l->err, ERR_IO, errno, "cannot prepare the load");
     for (int i = 0; i < n; i++) {
-        if (!open_client(l, &l->clients[i]))
+        if (!load_open_client(l, &l->clients[i]))
             return l->err->code;
         put_idle(l, &l->clients[i]);
     }
@@ -497,7 +343,7 @@ enum err_code load_run(const struct load_options *o, struct load_result *out, st
     struct load l = {.o = o, .r = out, .err = err, .epoll = -1, .timer = -1};
     *out = (struct load_result){0};
     (void)fd_limit_raise();
-    enum err_code code = resolve(&l);
+    enum err_code code = load_resolve(&l);
     if (code == ERR_OK)
         code = open_all(&l);
     if (code == ERR_OK) {
