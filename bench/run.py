@@ -5,7 +5,7 @@ import importlib
 import pathlib
 import sys
 
-NAMES = ["http-floor", "startup", "iris", "overload", "batching", "serving-cnn", "serving-memory", "serving-starts", "serving-reload", "serving-many", "triton",
+NAMES = ["http-floor", "startup", "iris", "overload", "batching", "serving-cnn", "serving-memory", "serving-starts", "serving-reload", "serving-many", "serving-registry", "triton",
          "triton-faults"]
 
 
