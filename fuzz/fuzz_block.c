@@ -29,13 +29,13 @@ static void setup(void)
     static const struct serve_hooks none;
     struct serve_state ready = {.state = SERVED_READY, .reason = ""};
     struct err err;
-    shared = model_shared_new();
+    shared = model_shared_new(LANE_THREADS_MAX);
     shared->id = 1;
     (void)str_copy(shared->name, sizeof shared->name, STR("m"));
     (void)str_copy(shared->version, sizeof shared->version, STR("1"));
     shared->limits = (struct model_limits){.timeout_ns = UINT64_MAX / 4, .queue_max = 8};
     CHECK(segment_private(AREA, AREA, &shared->map, &err) == ERR_OK);
-    struct model_desc *d = &shared->desc;
+    struct model_desc *d = shared->desc = model_desc_new();
     spec(&d->inputs[0], "x", DT_INT32, 1);
     spec(&d->outputs[0], "y", DT_INT32, 2);
     spec(&d->outputs[1], "text", DT_BYTES, 1);
@@ -44,7 +44,6 @@ static void setup(void)
     d->has_batch_dim = d->may_share = 1;
     d->max_batch = 4;
     CHECK(model_desc_check(d, &err) == ERR_OK);
-    shared->is_described = true;
     serve = serve_new(0, &none);
     CHECK(serve_update(serve, shared, &ready, &err) == ERR_OK);
     CHECK(serve_model(serve, STR("m"), STR(""), &model, &err) == ERR_OK);

@@ -187,7 +187,7 @@ static void setup(void)
     struct err err;
     w->now_ns = 1000 * NS_PER_S;
     clock_set_source(clock_of_world);
-    w->shared = model_shared_new();
+    w->shared = model_shared_new(LANE_THREADS_MAX);
     w->shared->id = 1;
     (void)str_copy(w->shared->name, sizeof w->shared->name, STR("m"));
     (void)str_copy(w->shared->version, sizeof w->shared->version, STR("1"));
@@ -196,7 +196,7 @@ static void setup(void)
     if (w == &batching)
         w->shared->limits.batch = waits;
     CHECK(segment_private(4096, 4096, &w->shared->map, &err) == ERR_OK);
-    struct model_desc *d = &w->shared->desc;
+    struct model_desc *d = w->shared->desc = model_desc_new();
     (void)str_copy(d->inputs[0].name, sizeof d->inputs[0].name, STR("x"));
     d->inputs[0].dtype = DT_INT32;
     d->inputs[0].ndim = 2;
@@ -205,7 +205,6 @@ static void setup(void)
     d->inputs_len = d->outputs_len = 1;
     d->has_batch_dim = d->may_share = 1;
     d->max_batch = 6;
-    w->shared->is_described = true;
     w->serve = serve_new(0, &none);
     CHECK(serve_update(w->serve, w->shared, &ready, &err) == ERR_OK);
     CHECK(serve_model(w->serve, STR("m"), STR(""), &w->model, &err) == ERR_OK);

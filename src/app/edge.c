@@ -527,6 +527,8 @@ int edge_main(int argc, char **argv)
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
     arena_init(&e.arena, 4096, 4 << 20);
+    map_init(&e.model_of, EDGE_MODELS_MAX);
+    map_init(&e.life_of, EDGE_MODELS_MAX);
     (void)pthread_mutex_init(&e.models_lock, NULL);
     (void)pthread_mutex_init(&e.demand_lock, NULL);
     (void)pthread_mutex_init(&e.channel_lock, NULL);

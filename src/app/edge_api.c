@@ -90,10 +90,10 @@ static void write_batching(struct json_writer *w, const struct model_shared *sh)
     jw_kv_u64(w, "priority", sh->limits.priority_default);
     jw_key(w, "measured");
     jw_array(w);
-    for (uint32_t i = 0; sh->is_described && i < sh->desc.measures_len; i++) {
+    for (uint32_t i = 0; sh->desc && i < sh->desc->measures_len; i++) {
         jw_object(w);
-        jw_kv_u64(w, "rows", sh->desc.measures[i].rows);
-        jw_kv_f64(w, "ms", (double)sh->desc.measures[i].ns / 1e6);
+        jw_kv_u64(w, "rows", sh->desc->measures[i].rows);
+        jw_kv_f64(w, "ms", (double)sh->desc->measures[i].ns / 1e6);
         jw_object_end(w);
     }
     jw_array_end(w);
@@ -105,7 +105,7 @@ static void write_batching(struct json_writer *w, const struct model_shared *sh)
 void edge_write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
-    const struct model_desc *d = sh->is_described ? &sh->desc : NULL;
+    const struct model_desc *d = sh->desc;
     jw_object(w);
     jw_kv_c(w, "name", sh->name);
     jw_kv_c(w, "version", sh->version);
@@ -354,15 +354,18 @@ static void post_reload(struct http_req *req, const struct route_match *match, v
         http_respond_err(req, &err);
         return;
     }
+    char text[40];
     t->reloading = req; /* answered whatever becomes of the client */
-    edge_tell(t->edge, CHANNEL_RELOAD, STR("{}"));
+    t->reload_id = ++t->load_seq << 8 | (uint64_t)t->index;
+    (void)snprintf(text, sizeof text, "{\"id\":%llu}", (unsigned long long)t->reload_id);
+    edge_tell(t->edge, CHANNEL_RELOAD, str_c(text));
 }
 
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n)
 {
     struct http_req *req = t->reloading;
-    if (!req)
-        return;
+    if (!req || n->id != t->reload_id)
+        return; /* another's: what it began with may be older than what this one asks for */
     t->reloading = NULL;
     if (n->flag) {
         http_respond_json(req, 200, STR("{\"reloaded\":true}"));
@@ -374,7 +377,7 @@ void edge_answer_reload(struct edge_thread *t, const struct edge_news *n)
     http_respond_err(req, &err);
 }
 
-/* The master's answer, to whoever waits on any thread. */
+/* The master's answer, to the thread that asked. */
 void edge_on_reloaded(struct edge *e, struct str payload)
 {
     struct edge_news news = {.kind = EDGE_NEWS_RELOADED};
@@ -385,7 +388,9 @@ void edge_on_reloaded(struct edge *e, struct str payload)
     json_init(&r, payload, 4);
     json_object(&r);
     while (json_key(&r, &key)) {
-        if (str_eq_c(key, "ok"))
+        if (str_eq_c(key, "id"))
+            json_u64(&r, &news.id);
+        else if (str_eq_c(key, "ok"))
             json_bool(&r, &news.flag);
         else if (str_eq_c(key, "text"))
             json_string(&r, &a, &text);

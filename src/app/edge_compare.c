@@ -298,7 +298,7 @@ static void add(struct edge_compare *c, const struct warmup_sample *s, enum samp
 {
     struct err err = {0};
     struct sample *to = &c->samples[c->len];
-    if (warmup_make(&c->warmup, s, &c->described->desc, rows, c->len + 1, &to->t, &err)) {
+    if (warmup_make(&c->warmup, s, c->described->desc, rows, c->len + 1, &to->t, &err)) {
         if (!c->first_skip[0])
             (void)str_copy(c->first_skip, sizeof c->first_skip, str_c(err.text));
         return;
@@ -311,7 +311,7 @@ static void add(struct edge_compare *c, const struct warmup_sample *s, enum samp
 static void make_samples(uv_work_t *w)
 {
     struct edge_compare *c = w->data;
-    const struct model_desc *d = &c->described->desc;
+    const struct model_desc *d = c->described->desc;
     for (size_t i = 0; i < c->warmup.samples_len && c->len < subject(c)->samples_max; i++)
         add(c, &c->warmup.samples[i], FROM_WARM_UP, 1);
     for (size_t turn = c->len; turn < subject(c)->samples_max; turn++)

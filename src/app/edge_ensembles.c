@@ -50,13 +50,12 @@ static bool same_tensors(const struct tensor_spec *a, uint32_t a_len, const stru
 /* Clients and other threads read the description: once told it stays. */
 static enum err_code take_description(struct model_shared *sh, const struct model_desc *d, struct err *err)
 {
-    if (!sh->is_described) {
-        sh->desc = *d;
-        sh->is_described = true;
+    if (!sh->desc) {
+        sh->desc = model_desc_copy(d);
         return ERR_OK;
     }
-    if (same_tensors(sh->desc.inputs, sh->desc.inputs_len, d->inputs, d->inputs_len) &&
-        same_tensors(sh->desc.outputs, sh->desc.outputs_len, d->outputs, d->outputs_len))
+    if (same_tensors(sh->desc->inputs, sh->desc->inputs_len, d->inputs, d->inputs_len) &&
+        same_tensors(sh->desc->outputs, sh->desc->outputs_len, d->outputs, d->outputs_len))
         return ERR_OK;
     err_set(err, ERR_UNAVAILABLE, "a member was replaced by one with other tensors");
     return err_remedy(err, "reload the configuration once more");
@@ -67,21 +66,21 @@ enum err_code edge_ensemble_try(const struct edge *e, const struct edge_model *e
 {
     const struct ensemble *en = ensemble->shared->ensemble;
     const struct model_desc *members[ENSEMBLE_STEPS_MAX] = {0};
-    const struct model_desc *now = &ensemble->shared->desc;
+    const struct model_desc *now = ensemble->shared->desc;
     static struct model_desc d; /* large; the first thread only */
     for (uint32_t i = 0; i < en->steps_len; i++) {
         const struct edge_model *member =
             ensemble_step_tries(&en->steps[i], trial, news->shared->name, news->shared->version)
                 ? news
                 : member_of(e, &en->steps[i]);
-        if (!member || !member->shared->is_described)
+        if (!member || !member->shared->desc)
             return err_set(err, ERR_INVALID, "model '%s' of step '%s' is not loaded", en->steps[i].model,
                            en->steps[i].name);
-        members[i] = &member->shared->desc;
+        members[i] = member->shared->desc;
     }
     if (ensemble_describe(en, members, &d, err))
         return err->code;
-    if (same_tensors(now->inputs, now->inputs_len, d.inputs, d.inputs_len) &&
+    if (now && same_tensors(now->inputs, now->inputs_len, d.inputs, d.inputs_len) &&
         same_tensors(now->outputs, now->outputs_len, d.outputs, d.outputs_len))
         return ERR_OK;
     return err_set(err, ERR_INVALID, "its tensors would have other types or shapes");
@@ -97,13 +96,9 @@ static enum served_state unloaded(struct edge_model *m, const struct model_desc 
     m->is_on_demand = true;
     for (uint32_t i = 0; i < en->steps_len; i++)
         is_known = is_known && members[i];
-    if (!is_known || m->shared->is_described || atomic_load(&m->shared->recalled) ||
-        ensemble_describe(en, members, d, &err))
+    if (!is_known || m->shared->desc || atomic_load(&m->shared->recalled) || ensemble_describe(en, members, d, &err))
         return SERVED_UNLOADED;
-    struct model_desc *kept = malloc(sizeof *kept);
-    CHECK(kept);
-    *kept = *d;
-    atomic_store(&m->shared->recalled, kept);
+    atomic_store(&m->shared->recalled, model_desc_copy(d));
     return SERVED_UNLOADED;
 }
 
@@ -118,7 +113,7 @@ static enum served_state state_of(struct edge *e, struct edge_model *m, struct e
         const struct edge_model *member = member_of(e, &en->steps[i]);
         if (member && sleeps(member)) {
             any_sleeps = true;
-            members[i] = member->shared->is_described ? &member->shared->desc : atomic_load(&member->shared->recalled);
+            members[i] = member->shared->desc ? member->shared->desc : atomic_load(&member->shared->recalled);
             continue;
         }
         bool is_coming = member ? member->state == SERVED_LOADING : e->models_len < e->models_expected;
@@ -129,7 +124,7 @@ static enum served_state state_of(struct edge *e, struct edge_model *m, struct e
             err_set(err, ERR_UNAVAILABLE, "step '%s': model '%s' %s%.200s", en->steps[i].name, en->steps[i].model,
                     member ? "cannot be served: " : "is not loaded", member ? member->reason : "");
         } else {
-            members[i] = &member->shared->desc;
+            members[i] = member->shared->desc;
         }
     }
     if (all != SERVED_READY)
@@ -143,7 +138,7 @@ static enum served_state state_of(struct edge *e, struct edge_model *m, struct e
 
 void edge_ensembles_update(struct edge *e)
 {
-    for (size_t i = 0; i < e->models_len; i++) {
+    for (size_t i = 0; i < e->models_len && e->ensembles > 0; i++) {
         struct edge_model *m = &e->models[i];
         struct err err = {0};
         if (!m->shared->ensemble)

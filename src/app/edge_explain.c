@@ -70,7 +70,7 @@ static void put_scale(struct json_writer *w, const char *scale)
 static void put_all_chosen(struct json_writer *w, const struct edge *e, const struct edge_model *m)
 {
     const struct model_shared *sh = m->shared;
-    const struct model_desc *d = sh->is_described ? &sh->desc : NULL;
+    const struct model_desc *d = sh->desc;
     char reason[200];
     jw_key(w, "chosen");
     jw_array(w);

@@ -52,7 +52,7 @@ struct edge_news { /* for every thread; made by the first */
     char labels[SERVE_LABELS_MAX];
     struct rollout_policy rollout;
     uint32_t segment, pid;
-    uint64_t id;        /* LOADED */
+    uint64_t id;        /* LOADED, RELOADED: of the question */
     enum err_code code; /* LOADED */
     bool is_on_demand;  /* MODEL */
     bool flag;          /* DIED: it crashed; SETTLED: all are; RELOADED: accepted */
@@ -81,8 +81,9 @@ struct edge_thread {
     struct edge_parking *parking; /* edge_demand.c */
     uv_timer_t parked_tick;
     struct edge_record *records; /* recordings that are asked for on this thread */
-    struct http_req *reloading;  /* waits for the master's answer */
-    struct map series;           /* edge_series_key -> struct model_shared *, for metrics; borrowed */
+    struct http_req *reloading;  /* waits for the master's answer, which has this id */
+    uint64_t reload_id;
+    struct map series; /* edge_series_key -> struct model_shared *, for metrics; borrowed */
 };
 
 struct edge_memory { /* of a model's workers, as the master has measured it */
@@ -112,7 +113,7 @@ struct edge_model { /* the first thread's book of models */
     char *scale;   /* JSON: how instances and threads were chosen; NULL: not told */
 };
 
-#define EDGE_MODELS_MAX 1024
+#define EDGE_MODELS_MAX SERVE_MODELS_MAX
 
 #define EDGE_STATS_GONE 256
 struct edge_stats_gone { /* of a version that is gone: it may come back */
@@ -145,7 +146,9 @@ struct edge {
     struct history *history;
     pthread_mutex_t models_lock; /* the book is read by all threads' status pages */
     struct edge_model models[EDGE_MODELS_MAX];
-    size_t models_len;
+    size_t models_len, ensembles;
+    struct map model_of; /* id -> its place in models, and one */
+    struct map life_of;  /* edge_series_key -> the newest struct model_shared of the version */
     struct edge_stats_gone gone[EDGE_STATS_GONE];
     uint64_t gone_at;
     bool all_settled, listening;
@@ -238,6 +241,7 @@ void edge_compare_end(struct edge_model *m); /* before it is forgotten */
 /* edge_stats.c */
 void edge_stats_adopt(struct edge *e, struct model_shared *m); /* a new life counts on where one of its version was */
 void edge_stats_keep(struct edge *e, const struct model_shared *m); /* before it is forgotten */
+void edge_stats_leave(struct edge *e, const struct model_shared *m);
 
 /* edge_metrics.c */
 void edge_series_key(const struct model_shared *m, char out[EDGE_SERIES_MAX]);

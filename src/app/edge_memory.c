@@ -10,12 +10,11 @@
 #include "base/log.h"
 #include "sys/fd.h"
 
-#define MAGIC 0x716d6431u
+#define MAGIC 0x716d6432u
 
-struct kept { /* of this program only: its size and its key tell */
-    uint32_t magic, bytes;
+struct kept { /* of this program only: the size of a description and its key tell. The description, packed, follows */
+    uint32_t magic, desc_bytes;
     char key[40];
-    struct model_desc desc;
 };
 
 /* ---- numbers ---- */
@@ -92,14 +91,15 @@ void edge_describe_keep(const struct edge *e, const struct edge_model *m)
     struct err err = {0};
     if (!m->is_on_demand || m->memory.key[0] == '\0')
         return;
-    struct kept *k = calloc(1, sizeof *k);
+    struct kept *k = calloc(1, sizeof *k + sizeof(struct model_desc));
     CHECK(k);
-    *k = (struct kept){.magic = MAGIC, .bytes = sizeof *k, .desc = m->shared->desc};
+    *k = (struct kept){.magic = MAGIC, .desc_bytes = sizeof(struct model_desc)};
+    size_t bytes = sizeof *k + model_desc_pack(m->shared->desc, k + 1);
     (void)str_copy(k->key, sizeof k->key, str_c(m->memory.key));
     (void)snprintf(path, sizeof path, "%s/cache/%s", e->data, m->shared->name);
     bool has_folder = dir_make(path, 0700, &err) == ERR_OK;
     path_of(e, m->shared, path);
-    if (!has_folder || file_replace(path, (struct str){(const char *)k, sizeof *k}, false, &err))
+    if (!has_folder || file_replace(path, (struct str){(const char *)k, bytes}, false, &err))
         LOG_DEBUG("a description is not kept", LOG_S("model", m->shared->name), LOG_S("error", err.text));
     free(k);
 }
@@ -111,21 +111,19 @@ void edge_describe_recall(const struct edge *e, const struct edge_model *m)
     struct arena a;
     struct str text;
     struct err err;
-    struct kept *k = calloc(1, sizeof *k);
-    CHECK(k);
+    struct kept k;
+    struct model_desc *d = NULL;
     path_of(e, m->shared, path);
-    arena_init(&a, 1024, 2 * sizeof *k);
-    bool is_read = file_read(path, sizeof *k, &a, &text, &err) == ERR_OK && text.n == sizeof *k;
-    if (is_read)
-        memcpy(k, text.p, sizeof *k);
-    k->key[sizeof k->key - 1] = '\0';
-    if (is_read && k->magic == MAGIC && k->bytes == sizeof *k && strcmp(k->key, m->memory.key) == 0 &&
-        model_desc_check(&k->desc, &err) == ERR_OK) {
-        struct model_desc *d = malloc(sizeof *d);
-        CHECK(d);
-        *d = k->desc;
-        atomic_store(&m->shared->recalled, d);
+    arena_init(&a, 1024, 2 * (sizeof k + sizeof *d));
+    if (file_read(path, sizeof k + sizeof *d, &a, &text, &err) == ERR_OK && text.n >= sizeof k) {
+        memcpy(&k, text.p, sizeof k);
+        k.key[sizeof k.key - 1] = '\0';
+        bool is_ours = k.magic == MAGIC && k.desc_bytes == sizeof *d && strcmp(k.key, m->memory.key) == 0;
+        d = is_ours ? model_desc_unpack(text.p + sizeof k, text.n - sizeof k) : NULL;
     }
+    if (d && model_desc_check(d, &err) == ERR_OK)
+        atomic_store(&m->shared->recalled, d);
+    else
+        model_desc_free(d);
     arena_done(&a);
-    free(k);
 }

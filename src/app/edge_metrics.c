@@ -172,7 +172,7 @@ static void model_gauges(struct edge *e, const struct edge_model *m)
     gauge(e, &family_in_flight, labels, (double)in_flight);
     gauge(e, &family_ready, labels, m->state == SERVED_READY);
     gauge(e, &family_instances, labels, m->instances_ready);
-    gauge(e, &family_memory, labels, sh->is_described ? (double)sh->desc.memory_bytes : 0);
+    gauge(e, &family_memory, labels, sh->desc ? (double)sh->desc->memory_bytes : 0);
     gauge(e, &family_need, labels, (double)m->memory.need_bytes);
     gauge(e, &family_held, labels, m->memory.is_loaded ? (double)m->memory.need_bytes : 0);
     gauge(e, &family_load, labels, (double)m->memory.load_ns / 1e9);

@@ -48,6 +48,7 @@ struct inline_load {
     struct model_shared *shared;
     struct model_news news;
     struct arena arena;
+    struct model_desc *desc; /* until it is loaded */
     struct err err;
     uv_async_t done;
 };
@@ -193,12 +194,20 @@ static bool read_news(struct str text, struct arena *a, struct model_news *n)
     return !r.failed && n->name.n > 0;
 }
 
+static struct str key_of(const uint32_t *id)
+{
+    return (struct str){(const char *)id, sizeof *id};
+}
+
 struct edge_model *edge_model_by_id(struct edge *e, uint32_t id)
 {
-    for (size_t i = 0; i < e->models_len; i++)
-        if (e->models[i].shared->id == id)
-            return &e->models[i];
-    return NULL;
+    uintptr_t place = (uintptr_t)map_get(&e->model_of, key_of(&id));
+    return place ? &e->models[place - 1] : NULL;
+}
+
+static void set_place(struct edge *e, size_t i)
+{
+    CHECK(map_put(&e->model_of, key_of(&e->models[i].shared->id), (void *)(uintptr_t)(i + 1)));
 }
 
 void edge_settle(struct edge *e)
@@ -208,8 +217,8 @@ void edge_settle(struct edge *e)
         e->listening = true;
         edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_LISTEN});
     }
-    for (size_t i = 0; i < e->models_len; i++)
-        settled = settled && (e->models[i].state != SERVED_LOADING || e->models[i].is_on_demand);
+    for (size_t i = 0; i < e->models_len && settled; i++)
+        settled = e->models[i].state != SERVED_LOADING || e->models[i].is_on_demand;
     if (!settled || e->all_settled)
         return; /* ready once stays ready: what a reload brings loads beside what serves */
     e->all_settled = true;
@@ -222,12 +231,13 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
         LOG_ERROR("too many models", LOG_U("limit", EDGE_MODELS_MAX));
         return NULL;
     }
-    struct model_shared *sh = model_shared_new();
+    struct model_shared *sh = model_shared_new(e->threads_len);
     sh->id = n->segment;
     sh->is_inline = n->is_inline;
     sh->cache = n->cache_bytes > 0 ? cache_new(n->cache_bytes) : NULL;
     sh->kept = n->keep_requests > 0 ? compare_ring_new((size_t)n->keep_requests) : NULL;
     sh->ensemble = n->ensemble;
+    e->ensembles += n->ensemble != NULL;
     n->ensemble = NULL;
     sh->limits = (struct model_limits){.batch = n->batch,
                                        .priority_default = (uint32_t)n->priority,
@@ -244,6 +254,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     struct edge_model *m = &e->models[e->models_len++];
     *m = (struct edge_model){
         .shared = sh, .state = SERVED_LOADING, .instances = (int)n->instances, .is_on_demand = n->is_on_demand};
+    set_place(e, e->models_len - 1);
     (void)str_copy(m->backend, sizeof m->backend, n->backend);
     m->explain = n->explain.n ? strndup(n->explain.p, n->explain.n) : NULL;
     return m;
@@ -252,14 +263,16 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
 /* The worker's words about its model, copied and checked. */
 static enum err_code take_description(struct model_shared *sh, struct err *err)
 {
-    if (sh->is_described)
+    if (sh->desc)
         return ERR_OK;
     if (atomic_load(&sh->map.shm->described) != 2)
         return err_set(err, ERR_INTERNAL, "the worker said ready but did not describe its model");
-    memcpy(&sh->desc, &sh->map.shm->desc, sizeof sh->desc);
-    if (model_desc_check(&sh->desc, err))
+    struct model_desc *told = model_desc_copy(&sh->map.shm->desc);
+    if (model_desc_check(told, err)) {
+        model_desc_free(told);
         return err_wrap(err, "the worker's description of its model");
-    sh->is_described = true;
+    }
+    sh->desc = told;
     return ERR_OK;
 }
 
@@ -278,14 +291,14 @@ static void announce(struct edge *e, struct edge_model *m)
         struct served_info info = {.name = sh->name,
                                    .version = sh->version,
                                    .state = m->state,
-                                   .desc = &sh->desc,
+                                   .desc = sh->desc,
                                    .reason = "",
                                    .path = sh->path};
-        buf_printf(&out, "\n%s is ready (%s, loaded in %llu ms)\n", sh->name, sh->desc.backend,
-                   (unsigned long long)(sh->desc.load_ns / NS_PER_MS));
+        buf_printf(&out, "\n%s is ready (%s, loaded in %llu ms)\n", sh->name, sh->desc->backend,
+                   (unsigned long long)(sh->desc->load_ns / NS_PER_MS));
         for (uint32_t side = 0; side < 2; side++)
-            for (uint32_t k = 0; k < (side ? sh->desc.outputs_len : sh->desc.inputs_len); k++) {
-                const struct tensor_spec *t = side ? &sh->desc.outputs[k] : &sh->desc.inputs[k];
+            for (uint32_t k = 0; k < (side ? sh->desc->outputs_len : sh->desc->inputs_len); k++) {
+                const struct tensor_spec *t = side ? &sh->desc->outputs[k] : &sh->desc->inputs[k];
                 char dims[128];
                 tensor_dims_format(t->dims, t->ndim, dims, sizeof dims);
                 buf_printf(&out, "  %s %s %s %s\n", side ? "out" : "in ", t->name, dtype_name((enum dtype)t->dtype),
@@ -336,6 +349,7 @@ static void tell_inline(struct edge *e, uint32_t segment, const struct err *err)
 static enum err_code load_instances(struct inline_load *l, struct err *err)
 {
     struct model_shared *sh = l->shared;
+    struct model_desc *d = l->desc;
     const struct model_news *n = &l->news;
     struct backend_load opt = {
         .name = sh->name,
@@ -358,15 +372,15 @@ static enum err_code load_instances(struct inline_load *l, struct err *err)
     for (int i = 0; i < l->edge->threads_len; i++)
         if (sh->backend->load(&opt, &sh->instances[i], err))
             return err->code;
-    if (sh->backend->describe(sh->instances[0], &sh->desc, err) || declared_check(&n->declared, &sh->desc, err))
+    if (sh->backend->describe(sh->instances[0], d, err) || declared_check(&n->declared, d, err))
         return err->code;
-    backend_probe_batching(sh->backend, sh->instances[0], &sh->desc, PROBE_NS);
-    backend_measure_batching(sh->backend, sh->instances[0], &sh->desc, n->max_batch > 0, MEASURE_NS);
+    backend_probe_batching(sh->backend, sh->instances[0], d, PROBE_NS);
+    backend_measure_batching(sh->backend, sh->instances[0], d, n->max_batch > 0, MEASURE_NS);
     for (int i = 0; i < l->edge->threads_len; i++)
-        if (warmup_run(&n->warmup, sh->backend, sh->instances[i], &sh->desc, err))
+        if (warmup_run(&n->warmup, sh->backend, sh->instances[i], d, err))
             return err->code;
-    sh->desc.load_ns = clock_now_ns() - start_ns;
-    return model_desc_check(&sh->desc, err);
+    d->load_ns = clock_now_ns() - start_ns;
+    return model_desc_check(d, err);
 }
 
 void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state, const struct err *err)
@@ -389,6 +403,7 @@ static void on_inline_closed(uv_handle_t *h)
 {
     struct inline_load *l = h->data;
     (void)model_shared_unref(l->shared);
+    model_desc_free(l->desc);
     arena_done(&l->arena);
     free(l);
 }
@@ -401,7 +416,7 @@ static void on_inline_loaded(uv_async_t *h)
     if (m && l->err.code) {
         set_failed(m, l->err.text, l->err.remedy);
     } else if (m) {
-        l->shared->is_described = true;
+        l->shared->desc = model_desc_copy(l->desc);
         m->state = SERVED_READY;
         m->instances = m->instances_ready = l->edge->threads_len;
         m->ready_at_ms = clock_wall_ms();
@@ -430,6 +445,7 @@ static void start_inline(struct edge *e, struct edge_model *m, struct str payloa
     CHECK(l);
     l->edge = e;
     l->shared = model_shared_ref(m->shared);
+    l->desc = model_desc_new();
     arena_init(&l->arena, 4096, 1 << 20);
     struct buf copy; /* the message is gone before the thread reads it */
     buf_init(&copy, CHANNEL_PAYLOAD_MAX);
@@ -454,7 +470,7 @@ static void take_scale(struct edge_model *m, struct str json)
 static void take_process_state(struct edge *e, struct edge_model *m, const struct model_news *n)
 {
     struct err err = {0};
-    bool was_described = m->shared->is_described, was_loading = m->state == SERVED_LOADING;
+    bool was_described = m->shared->desc != NULL, was_loading = m->state == SERVED_LOADING;
     m->instances = (int)n->instances;
     take_scale(m, n->scale);
     m->instances_ready = (int)n->instances_ready;
@@ -470,9 +486,9 @@ static void take_process_state(struct edge *e, struct edge_model *m, const struc
         m->loads += was_loading;
         atomic_store(&m->shared->expect_ns, 0);
     }
-    if (!was_described && m->shared->is_described)
+    if (!was_described && m->shared->desc)
         edge_describe_keep(e, m);
-    if (m->state == SERVED_UNLOADED && !m->shared->is_described && !atomic_load(&m->shared->recalled))
+    if (m->state == SERVED_UNLOADED && !m->shared->desc && !atomic_load(&m->shared->recalled))
         edge_describe_recall(e, m);
 }
 
@@ -547,12 +563,17 @@ void edge_on_model_gone(struct edge *e, struct str payload)
     struct edge_model *m = edge_model_by_id(e, segment);
     struct model_shared *sh = m ? m->shared : NULL;
     if (m) {
+        e->ensembles -= sh->ensemble != NULL;
         edge_compare_end(m);
         edge_stats_keep(e, sh);
+        edge_stats_leave(e, sh);
         history_forget(e->history, sh);
         free(m->scale);
         free(m->explain);
+        (void)map_take(&e->model_of, key_of(&segment));
         *m = e->models[--e->models_len];
+        if (m != &e->models[e->models_len])
+            set_place(e, (size_t)(m - e->models));
     }
     pthread_mutex_unlock(&e->models_lock);
     if (sh) {

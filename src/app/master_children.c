@@ -215,7 +215,7 @@ void child_leave(struct master *m, struct child *c)
 /* ---- hear ---- */
 
 struct told { /* fields that children put into their messages */
-    uint64_t segment, pid, lane, block, gen, row_ns;
+    uint64_t id, segment, pid, lane, block, gen, row_ns;
     struct str text, remedy, reason;
 };
 
@@ -229,6 +229,8 @@ static void read_told(struct str payload, struct arena *a, struct told *t)
     while (json_key(&r, &key)) {
         if (str_eq_c(key, "segment"))
             json_u64(&r, &t->segment);
+        else if (str_eq_c(key, "id"))
+            json_u64(&r, &t->id);
         else if (str_eq_c(key, "row_ns"))
             json_u64(&r, &t->row_ns);
         else if (str_eq_c(key, "pid"))
@@ -312,7 +314,6 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
 {
     struct child *w = worker_by_pid(m, t);
     char reason[240];
-    struct err err = {0};
     switch ((int)type) {
     case CHANNEL_KILL:
         (void)str_copy(reason, sizeof reason, t->reason);
@@ -347,7 +348,7 @@ static void on_edge_asks(struct master *m, enum channel_type type, const struct 
         canary_verdict(m, payload);
         break;
     case CHANNEL_RELOAD:
-        (void)master_reload(m, &err); /* answers the edge itself */
+        master_reload_asked(m, t->id);
         break;
     default:
         break;

@@ -269,7 +269,8 @@ void master_write_warm_up(const struct model_config *c, struct json_writer *w); 
 
 /* master_reload.c */
 bool life_is_wanted(const struct master *m, const struct life *l); /* its version, by the configuration in force */
-enum err_code master_reload(struct master *m, struct err *err);
+enum err_code master_reload(struct master *m, struct err *err);    /* logs its own failure */
+void master_reload_asked(struct master *m, uint64_t id);           /* by the edge, which hears of it by this id */
 void lives_leave(struct master *m, const struct life *news); /* versions no longer wanted, when others are ready */
 
 /* master_watch.c */

@@ -168,13 +168,14 @@ static void apply(struct master *m, struct snapshot *s)
         leave_all(m, c[i].name);
 }
 
-static void answer(struct master *m, enum err_code code, const struct err *err)
+static void answer(struct master *m, uint64_t id, enum err_code code, const struct err *err)
 {
     struct buf text;
     struct json_writer w;
     buf_init(&text, CHANNEL_PAYLOAD_MAX);
     jw_init(&w, &text);
     jw_object(&w);
+    jw_kv_u64(&w, "id", id);
     jw_kv_bool(&w, "ok", code == ERR_OK);
     jw_kv_c(&w, "text", code ? err->text : "");
     jw_kv_c(&w, "remedy", code ? err->remedy : "");
@@ -210,6 +211,12 @@ enum err_code master_reload(struct master *m, struct err *err)
                   LOG_S("remedy", err->remedy));
     }
     m->status_dirty = true;
-    answer(m, code, err);
     return code;
+}
+
+void master_reload_asked(struct master *m, uint64_t id)
+{
+    struct err err = {0};
+    enum err_code code = master_reload(m, &err);
+    answer(m, id, code, &err);
 }

@@ -98,7 +98,8 @@ static char *render_labels(const char *const *labels)
     }
     buf_char(&out, '\0');
     CHECK(!out.failed);
-    return out.p;
+    char *fits = realloc(out.p, out.len); /* there are thousands of them */
+    return fits ? fits : out.p;
 }
 
 /* ---- series ---- */

@@ -155,7 +155,7 @@ struct config {
     struct arena arena;               /* owns all of the above */
 };
 
-#define CONFIG_MODELS_MAX 1000
+#define CONFIG_MODELS_MAX 4096
 #define CONFIG_LISTEN_MAX 16
 
 /* All builders below fill *c on success only, and leave nothing to free on failure.

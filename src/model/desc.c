@@ -1,13 +1,78 @@
 #include "model/desc.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/check.h"
 #include "base/utf8.h"
 
 /* Most elements along one dimension; the same bound as tensor_count has for all of them together. */
 #define DIM_MAX        (INT64_C(1) << 40)
 #define BATCH_ROWS_MAX 65536
 #define MEASURE_NS_MAX (UINT64_C(3600) * 1000000000) /* a longer run is a clock gone wrong */
+
+/* ---- copies ---- */
+
+/* As pages that take no memory before they are touched: of 100 KB most models need two. */
+struct model_desc *model_desc_new(void)
+{
+    struct model_desc *d =
+        mmap(NULL, sizeof *d, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(d != MAP_FAILED);
+    return d;
+}
+
+static size_t tensors_of(uint32_t len)
+{
+    return len < MODEL_TENSORS_MAX ? len : MODEL_TENSORS_MAX;
+}
+
+struct model_desc *model_desc_copy(const struct model_desc *from)
+{
+    struct model_desc *d = model_desc_new();
+    memcpy(d, from, offsetof(struct model_desc, inputs));
+    memcpy(d->inputs, from->inputs, tensors_of(d->inputs_len) * sizeof d->inputs[0]);
+    memcpy(d->outputs, from->outputs, tensors_of(d->outputs_len) * sizeof d->outputs[0]);
+    return d;
+}
+
+void model_desc_free(const struct model_desc *d)
+{
+    if (d)
+        (void)munmap((void *)(uintptr_t)d, sizeof *d);
+}
+
+size_t model_desc_pack(const struct model_desc *d, void *out)
+{
+    unsigned char *at = out;
+    size_t head = offsetof(struct model_desc, inputs), in = tensors_of(d->inputs_len) * sizeof d->inputs[0],
+           outs = tensors_of(d->outputs_len) * sizeof d->outputs[0];
+    memcpy(at, d, head);
+    memcpy(at + head, d->inputs, in);
+    memcpy(at + head + in, d->outputs, outs);
+    return head + in + outs;
+}
+
+struct model_desc *model_desc_unpack(const void *packed, size_t n)
+{
+    const unsigned char *at = packed;
+    size_t head = offsetof(struct model_desc, inputs);
+    if (n < head)
+        return NULL;
+    struct model_desc *d = model_desc_new();
+    memcpy(d, at, head);
+    size_t in = tensors_of(d->inputs_len) * sizeof d->inputs[0],
+           outs = tensors_of(d->outputs_len) * sizeof d->outputs[0];
+    if (n != head + in + outs) {
+        model_desc_free(d);
+        return NULL;
+    }
+    memcpy(d->inputs, at + head, in);
+    memcpy(d->outputs, at + head + in, outs);
+    return d;
+}
+
+/* ---- checks ---- */
 
 static bool text_ok(const char *p, size_t size)
 {

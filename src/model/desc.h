@@ -22,7 +22,6 @@ struct model_desc {
     char producer[64]; /* who wrote the file, with version; may be "" */
     char description[256];
     uint32_t inputs_len, outputs_len;
-    struct tensor_spec inputs[MODEL_TENSORS_MAX], outputs[MODEL_TENSORS_MAX];
     /* Batching: */
     uint8_t has_batch_dim; /* the first dimension of every input and output is free and is the number of rows */
     uint8_t
@@ -34,8 +33,18 @@ struct model_desc {
     uint32_t measures_len, pad;
     struct model_measure measures[MODEL_MEASURES_MAX]; /* rows ascend */
     uint64_t file_bytes, memory_bytes, load_ns;
+    struct tensor_spec inputs[MODEL_TENSORS_MAX],
+        outputs[MODEL_TENSORS_MAX]; /* last: what is kept ends with those that are there */
 };
 
+struct model_desc *model_desc_new(void); /* zeroed */
+/* A copy that takes memory for the tensors that are there, not for all that there could be. `from` may change meanwhile and lie: check the copy. */
+struct model_desc *model_desc_copy(const struct model_desc *from);
+void model_desc_free(const struct model_desc *d); /* of one of these; NULL is fine */
+/* For a file: as many bytes as its tensors need, at most sizeof *d. */
+size_t model_desc_pack(const struct model_desc *d, void *out);
+/* NULL: these bytes are none. To be checked, and freed with model_desc_free. */
+struct model_desc *model_desc_unpack(const void *packed, size_t n);
 /* Bounds, NULs, known types, sane dimensions. ERR_INVALID with text otherwise. */
 enum err_code model_desc_check(const struct model_desc *d, struct err *err);
 /* Index of a tensor by name, or -1. */

@@ -20,7 +20,7 @@ enum channel_type {
     CHANNEL_DIED,       /* to edge: worker process {pid} of {segment} is gone: run its rows again */
     CHANNEL_DRAIN,      /* finish what you have, then end */
     CHANNEL_ABORT,      /* to worker: give up the run of block {lane, block, gen} */
-    CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD */
+    CHANNEL_RELOADED,   /* to edge: answer to CHANNEL_RELOAD {id, ok, text, remedy} */
     CHANNEL_LOADED,     /* to edge: answer to CHANNEL_LOAD or CHANNEL_UNLOAD {id, code, text, remedy} */
     CHANNEL_LOG,        /* to worker: what to log from now on */
     CHANNEL_FORK,       /* to stem: a worker {title, data_max} with these descriptors: its channel, its report */
@@ -31,7 +31,7 @@ enum channel_type {
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */
     CHANNEL_FAILED,     /* cannot: {text, remedy}; restarting would not help */
-    CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again */
+    CHANNEL_RELOAD,     /* edge: an operator asks to read the configuration again {id} */
     CHANNEL_LOAD,       /* edge: an operator asks to load a model {id, name} */
     CHANNEL_UNLOAD,
     CHANNEL_PROMOTE,    /* edge: take the canary {id, name} */

@@ -156,7 +156,7 @@ static void next_alone(struct served *m, struct lane_block *b)
 {
     if (b->first) {
         lane_publish_alone(b, b->first);
-        m->is_dirty = true;
+        served_dirty(m);
     } else {
         lane_release(b);
     }
@@ -220,7 +220,7 @@ void recover_block(struct served *m, struct lane_block *b, bool is_crash)
         return;
     }
     lane_publish(b);
-    m->is_dirty = true;
+    served_dirty(m);
 }
 
 /* The others still wait for the run: if it has not begun, it goes on without the rows that nobody wants. */
@@ -230,7 +230,7 @@ static void shrink_block(struct served *m, struct lane_block *b)
     if (!is_plain || (b->use != LANE_FILLING && (b->use != LANE_PUBLISHED || !lane_take_back(b))))
         return;
     lane_compact(b);
-    m->is_dirty = true; /* the next flush publishes it */
+    served_dirty(m); /* the next flush publishes it */
 }
 
 void abandon_block(struct served *m, struct lane_block *b)

@@ -81,8 +81,8 @@ static bool is_used(const struct served *m)
     if (m->placed > 0 || m->waiting > 0 || m->splits > 0 ||
         (m->has_lane && (m->lane.published != 0 || m->lane.orphans != 0)))
         return true;
-    for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->placed > 0 && has_member(s->models[i], m))
+    for (const struct served *other = s->awake_first; other; other = other->awake_next)
+        if (other->placed > 0 && has_member(other, m))
             return true;
     return false;
 }
@@ -96,6 +96,7 @@ enum serve_yield serve_yield(struct served *m, bool is_drain)
     if (!is_drain)
         return SERVE_YIELD_BUSY;
     m->is_yielding = true;
+    served_wake(m);
     return SERVE_YIELD_LATER;
 }
 

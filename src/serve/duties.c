@@ -44,9 +44,12 @@ void serve_flush(struct serve *s)
     if (s->is_flushing) /* an answer led to a new request: the outer call takes it along */
         return;
     s->is_flushing = true;
-    for (size_t i = 0; i < s->models_len; i++)
-        while (s->models[i]->is_dirty)
-            flush_model(s->models[i]);
+    for (bool any = true; any;) { /* what ran here and now may have led to requests of one that has had its turn */
+        any = false;
+        for (struct served *m = s->awake_first; m; m = m->awake_next)
+            for (; m->is_dirty; any = true)
+                flush_model(m);
+    }
     s->is_flushing = false;
 }
 
@@ -113,17 +116,25 @@ static bool finish_retired(struct serve *s, struct served *m)
     return true;
 }
 
+static bool has_work(const struct served *m)
+{
+    return m->is_dirty || m->placed || m->waiting || m->is_yielding || m->is_retired ||
+           (m->has_lane && (m->lane.published || m->lane.orphans));
+}
+
 bool serve_collect(struct serve *s)
 {
     bool any = false;
-    for (size_t i = 0; i < s->models_len; i++) {
-        struct served *m = s->models[i];
+    for (struct served *m = s->awake_first, *next; m; m = next) {
         if (m->has_lane && m->lane.published)
             any |= collect_model(m);
         if (m->is_yielding)
             demand_look(m);
+        next = m->awake_next; /* not before: answers may have woken others */
         if (m->is_retired && finish_retired(s, m))
-            i--;
+            continue;
+        if (!has_work(m))
+            serve_sleep(m);
     }
     serve_flush(s); /* requests that waited are in blocks now */
     return any;
@@ -235,19 +246,16 @@ static void tick_model(struct served *m, uint64_t now_ns)
 
 void serve_tick(struct serve *s, uint64_t now_ns)
 {
-    for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->has_lane)
-            tick_model(s->models[i], now_ns);
+    for (struct served *m = s->awake_first; m; m = m->awake_next)
+        if (m->has_lane)
+            tick_model(m, now_ns);
     serve_flush(s);
 }
 
 bool serve_is_busy(const struct serve *s)
 {
-    if (s->busy)
-        return true;
-    for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->is_retired || s->models[i]->is_yielding ||
-            (s->models[i]->has_lane && (s->models[i]->lane.orphans || s->models[i]->lane.published)))
-            return true;
-    return false;
+    bool busy = s->busy > 0;
+    for (const struct served *m = s->awake_first; m && !busy; m = m->awake_next)
+        busy = m->is_retired || m->is_yielding || (m->has_lane && (m->lane.orphans || m->lane.published));
+    return busy;
 }

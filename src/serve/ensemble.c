@@ -496,6 +496,7 @@ void ensemble_submit(struct infer *i)
     i->t_decoded_ns = clock_now_ns();
     i->state = INFER_ENSEMBLE;
     i->model->placed++;
+    served_wake(i->model);
     i->model->serve->busy++;
     run->left = 1; /* ours */
     run_steps(run);

@@ -85,6 +85,7 @@ static void waiting_push(struct served *m, struct infer *i)
     else
         m->waiting_first = i;
     m->waiting++;
+    served_wake(m);
     m->parts_waiting += i->part_of != NULL;
     count_rows(m, i, i->rows);
 }
@@ -173,7 +174,7 @@ static void placed(struct served *m, struct lane_block *b, struct infer *i)
     lane_commit(b, i);
     m->placed++;
     count_rows(m, i, i->rows);
-    m->is_dirty = true;
+    served_dirty(m);
     expect_by(m, i);
     if (b->rows >= b->rows_max)
         lane_publish(b);
@@ -203,7 +204,7 @@ static bool place(struct served *m, struct infer *i)
         placed(m, b, i);
     } else {
         lane_void(b);
-        m->is_dirty = true; /* an open block may have been taken back for these rows: it must open again */
+        served_dirty(m); /* an open block may have been taken back for these rows: it must open again */
         i->block = NULL;
         infer_end(i);
     }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/map.h"
 #include "serve/ensemble.h"
 #include "serve/exec.h"
 #include "serve/lane.h"
@@ -38,11 +39,13 @@ struct served {
     uint32_t parts_waiting, splits;             /* parts among the waiting; requests in parts */
     struct schedule schedule;
     struct mix mix;
-    uint64_t last_order;                        /* is_ordered: of the last request */
-    bool is_dirty;                              /* rows were added since the last flush */
-    uint64_t next_deadline_ns;                  /* no earlier one among its requests */
-    struct infer_tensor out[MODEL_TENSORS_MAX]; /* what done() sees */
-    struct v2_texts *v2_texts;                  /* proto_v2_texts.c; NULL: none yet */
+    uint64_t last_order; /* is_ordered: of the last request */
+    bool is_dirty;       /* rows were added since the last flush */
+    bool is_awake;       /* in the list of those that have work */
+    struct served *awake_prev, *awake_next;
+    uint64_t next_deadline_ns; /* no earlier one among its requests */
+    struct infer_tensor *out;  /* what done() sees: as many as it has outputs */
+    struct v2_texts *v2_texts; /* proto_v2_texts.c; NULL: none yet */
 };
 
 struct serve {
@@ -50,6 +53,8 @@ struct serve {
     struct serve_hooks hooks;
     struct served **models; /* sorted by name, version; retired ones behind the others */
     size_t models_len, models_cap;
+    struct map by_segment;                   /* id -> struct served */
+    struct served *awake_first, *awake_last; /* that have work: of a thousand models a turn looks at these */
     const struct http_req *caller;
     struct served *awaited;    /* serve_awaited */
     const struct err *refusal; /* serve_set_refusal */
@@ -70,6 +75,20 @@ uint64_t infer_part_order(const struct served *m);
 /* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */
 void infer_end(struct infer *i);
 void infer_end_err(struct infer *i, enum err_code code, const char *text, const char *remedy);
+/* It has work: each turn looks at it until it has none, which serve_collect finds out. */
+void serve_wake(struct served *m);
+static inline void served_wake(struct served *m)
+{
+    if (!m->is_awake)
+        serve_wake(m);
+}
+/* A block of it is to be published by the next flush. */
+static inline void served_dirty(struct served *m)
+{
+    m->is_dirty = true;
+    served_wake(m);
+}
+void serve_sleep(struct served *m); /* takes it out of the list */
 /* Frees a model that nobody needs any more. */
 void serve_remove(struct serve *s, struct served *m);
 /* Sets lane.mix: whether requests run together across priorities at this moment, and how things stand then (mix.h). */

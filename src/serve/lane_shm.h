@@ -28,7 +28,7 @@
 #include "model/desc.h"
 
 #define SEGMENT_MAGIC      0x71736567u
-#define SEGMENT_LAYOUT     3u
+#define SEGMENT_LAYOUT     4u
 #define LANE_BLOCKS        32
 #define LANE_THREADS_MAX   64
 #define LANE_INSTANCES_MAX 64

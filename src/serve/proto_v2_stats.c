@@ -174,7 +174,7 @@ static void put_series(struct buf *out, const char *name, const struct served_in
 static uint64_t pending_requests(const struct model_shared *sh)
 {
     uint64_t n = 0;
-    for (int i = 0; i < LANE_THREADS_MAX; i++)
+    for (int i = 0; i < sh->threads; i++)
         n += atomic_load_explicit(&sh->load[i].queued, memory_order_relaxed);
     return n;
 }

@@ -36,8 +36,7 @@ uint64_t serve_rest_ns(const struct serve *s, uint64_t now_ns)
     double rest = 0;
     if (s->busy == 0 || now_ns < s->mixed_ns + MIXED_NS)
         return 0;
-    for (size_t i = 0; i < s->models_len; i++) {
-        const struct served *m = s->models[i];
+    for (const struct served *m = s->awake_first; m; m = m->awake_next) {
         if (!m->has_lane || m->lane.published == 0)
             continue;
         double ns = m->exec ? 0 : queued_ns(m, now_ns) / REST_PART;

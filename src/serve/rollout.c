@@ -46,10 +46,8 @@ struct served *rollout_choose(struct serve *s, struct served *stable)
 
 struct served *rollout_served(struct serve *s, uint32_t id)
 {
-    for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->shared->id == id && !s->models[i]->is_retired)
-            return s->models[i];
-    return NULL;
+    struct served *m = serve_by_segment(s, id);
+    return m && !m->is_retired ? m : NULL;
 }
 
 /* ---- counting ---- */

@@ -16,6 +16,7 @@ struct serve *serve_new(int thread, const struct serve_hooks *hooks)
     CHECK(s);
     s->thread = thread;
     s->hooks = *hooks;
+    map_init(&s->by_segment, SERVE_MODELS_MAX);
     return s;
 }
 
@@ -28,6 +29,7 @@ static void served_free(struct served *m)
     if (m->has_lane)
         lane_done(&m->lane);
     v2_texts_free(m->v2_texts);
+    free(m->out);
     segment_close(&m->private_map);
     (void)model_shared_unref(m->shared);
     free(m);
@@ -40,6 +42,7 @@ struct serve *serve_free(struct serve *s)
     for (size_t i = 0; i < s->models_len; i++)
         served_free(s->models[i]);
     free(s->models);
+    map_done(&s->by_segment);
     free(s);
     return NULL;
 }
@@ -63,22 +66,49 @@ static int order(const struct served *a, const struct served *b)
     return c ? c : order_versions(a->info.version, b->info.version);
 }
 
-static void sort_models(struct serve *s)
+/* One of which the place has changed; the others are in order. */
+static void put_in_order(struct serve *s, struct served *m)
 {
-    for (size_t i = 1; i < s->models_len; i++) /* insertion: nearly sorted, small */
-        for (size_t k = i; k > 0 && order(s->models[k - 1], s->models[k]) > 0; k--) {
-            struct served *t = s->models[k];
-            s->models[k] = s->models[k - 1];
-            s->models[k - 1] = t;
-        }
+    size_t i = 0;
+    while (s->models[i] != m)
+        i++;
+    for (; i > 0 && order(s->models[i - 1], m) > 0; i--)
+        s->models[i] = s->models[i - 1];
+    for (; i + 1 < s->models_len && order(m, s->models[i + 1]) > 0; i++)
+        s->models[i] = s->models[i + 1];
+    s->models[i] = m;
+}
+
+/* In the order of strcmp, as the table is sorted. */
+static bool is_before(const char *have, struct str name)
+{
+    size_t n = strlen(have), both = n < name.n ? n : name.n;
+    int c = both ? memcmp(have, name.p, both) : 0;
+    return c ? c < 0 : n < name.n;
+}
+
+/* Where the versions of this name begin, if there are any. By halves: each request asks, and there may be a thousand models. */
+static size_t first_of(const struct serve *s, struct str name)
+{
+    size_t low = 0, high = s->models_len;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (!s->models[mid]->is_retired && is_before(s->models[mid]->info.name, name))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static struct str key_of(const uint32_t *id)
+{
+    return (struct str){(const char *)id, sizeof *id};
 }
 
 struct served *serve_by_segment(const struct serve *s, uint32_t id)
 {
-    for (size_t i = 0; i < s->models_len; i++)
-        if (s->models[i]->shared->id == id)
-            return s->models[i];
-    return NULL;
+    return map_get(&s->by_segment, key_of(&id));
 }
 
 static struct served *add(struct serve *s, struct model_shared *shared)
@@ -92,7 +122,6 @@ static struct served *add(struct serve *s, struct model_shared *shared)
     CHECK(m);
     m->serve = s;
     m->shared = model_shared_ref(shared);
-    m->schedule.tags = &m->shared->tags;
     m->next_deadline_ns = UINT64_MAX;
     m->info = (struct served_info){
         .name = shared->name,
@@ -104,6 +133,8 @@ static struct served *add(struct serve *s, struct model_shared *shared)
         .path = shared->path,
     };
     s->models[s->models_len++] = m;
+    put_in_order(s, m);
+    CHECK(map_put(&s->by_segment, key_of(&shared->id), m));
     return m;
 }
 
@@ -115,7 +146,39 @@ void serve_remove(struct serve *s, struct served *m)
             s->models_len--;
             break;
         }
+    (void)map_take(&s->by_segment, key_of(&m->shared->id));
+    if (m->is_awake)
+        serve_sleep(m);
     served_free(m);
+}
+
+/* ---- those that have work ---- */
+
+void serve_wake(struct served *m)
+{
+    struct serve *s = m->serve;
+    m->is_awake = true;
+    m->awake_prev = s->awake_last;
+    m->awake_next = NULL;
+    if (s->awake_last)
+        s->awake_last->awake_next = m;
+    else
+        s->awake_first = m;
+    s->awake_last = m;
+}
+
+void serve_sleep(struct served *m)
+{
+    struct serve *s = m->serve;
+    m->is_awake = false;
+    if (m->awake_prev)
+        m->awake_prev->awake_next = m->awake_next;
+    else
+        s->awake_first = m->awake_next;
+    if (m->awake_next)
+        m->awake_next->awake_prev = m->awake_prev;
+    else
+        s->awake_last = m->awake_prev;
 }
 
 /* ---- getting ready ---- */
@@ -128,7 +191,7 @@ static enum err_code open_inline(struct served *m, struct err *err)
     m->exec = calloc(1, sizeof *m->exec);
     CHECK(m->exec);
     m->exec->backend = sh->backend;
-    m->exec->desc = &sh->desc;
+    m->exec->desc = sh->desc;
     m->exec->segment = &m->private_map;
     m->exec->index = m->serve->thread;
     m->exec->instance = sh->instances[m->serve->thread];
@@ -141,22 +204,27 @@ static enum err_code make_ready(struct served *m, struct err *err)
     if (m->has_lane)
         return ERR_OK;
     struct model_shared *sh = m->shared;
-    CHECK(sh->is_described);
+    CHECK(sh->desc);
     if (sh->ensemble) {
-        m->info.desc = &sh->desc;
+        m->info.desc = sh->desc;
         return ERR_OK;
     }
     if (sh->is_inline && open_inline(m, err))
         return err->code;
     if (sh->is_inline)
-        lane_init(&m->lane, &m->private_map, 0, &sh->desc, &sh->limits.batch);
+        lane_init(&m->lane, &m->private_map, 0, sh->desc, &sh->limits.batch);
     else
-        lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, &sh->desc, &sh->limits.batch);
+        lane_init(&m->lane, &sh->map, (uint32_t)m->serve->thread, sh->desc, &sh->limits.batch);
     m->has_lane = true;
+    if (m->lane.orphans)
+        served_wake(m);
     m->lane.cost = &m->schedule.cost;
-    for (uint32_t i = 0; i < sh->desc.measures_len; i++)
-        schedule_expect(&m->schedule, sh->desc.measures[i].rows, sh->desc.measures[i].ns);
-    m->info.desc = &sh->desc;
+    m->schedule.tags = model_shared_tags(sh);
+    m->out = calloc(sh->desc->outputs_len, sizeof *m->out);
+    CHECK(m->out);
+    for (uint32_t i = 0; i < sh->desc->measures_len; i++)
+        schedule_expect(&m->schedule, sh->desc->measures[i].rows, sh->desc->measures[i].ns);
+    m->info.desc = sh->desc;
     return ERR_OK;
 }
 
@@ -179,16 +247,21 @@ static void retire(struct served *m)
 {
     m->is_retired = true;
     m->info.state = SERVED_DRAINING;
+    put_in_order(m->serve, m);
+    served_wake(m);
 }
 
 /* An older life of the same model: the new one takes over. */
 static void retire_older(struct serve *s, const struct served *news)
 {
-    for (size_t i = 0; i < s->models_len; i++) {
+    for (size_t i = first_of(s, str_c(news->info.name)); i < s->models_len;) {
         struct served *m = s->models[i];
-        if (m != news && !m->is_retired && !m->rollout.is_canary && strcmp(m->info.name, news->info.name) == 0 &&
-            strcmp(m->info.version, news->info.version) == 0)
-            retire(m);
+        if (m->is_retired || strcmp(m->info.name, news->info.name) != 0)
+            break;
+        if (m == news || m->rollout.is_canary || strcmp(m->info.version, news->info.version) != 0)
+            i++;
+        else
+            retire(m); /* the next one is in its place now */
     }
 }
 
@@ -208,6 +281,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
     if (m->is_retired)
         return ERR_OK;
     enum served_state now = state->state;
+    bool was_canary = m->rollout.is_canary;
     (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
     m->rollout = state->rollout ? *state->rollout : (struct rollout_policy){0};
     (void)str_copy(m->labels, sizeof m->labels, str_c(state->labels));
@@ -224,8 +298,8 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
     m->info.state = now;
     if (now == SERVED_READY && !m->rollout.is_canary)
         retire_older(s, m);
-    count_canaries(s);
-    sort_models(s);
+    if (was_canary || m->rollout.is_canary)
+        count_canaries(s);
     if (now == SERVED_FAILED)
         fail_all(m); /* the next step of an ensemble may look for its model meanwhile: the table is in order */
     return now == state->state ? ERR_OK : err->code;
@@ -234,10 +308,9 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
 void serve_retire(struct serve *s, uint32_t segment)
 {
     struct served *m = serve_by_segment(s, segment);
-    if (m)
+    if (m && !m->is_retired)
         retire(m);
     count_canaries(s);
-    sort_models(s);
 }
 
 void serve_set_caller(struct serve *s, const struct http_req *req)
@@ -287,28 +360,6 @@ static bool is_usable(const struct served *m)
 {
     return m->info.state == SERVED_READY || m->info.state == SERVED_UNLOADED ||
            (m->info.state == SERVED_LOADING && m->info.is_on_demand);
-}
-
-/* In the order of strcmp, as the table is sorted. */
-static bool is_before(const char *have, struct str name)
-{
-    size_t n = strlen(have), both = n < name.n ? n : name.n;
-    int c = both ? memcmp(have, name.p, both) : 0;
-    return c ? c < 0 : n < name.n;
-}
-
-/* Where the versions of this name begin, if there are any. By halves: each request asks, and there may be a thousand models. */
-static size_t first_of(const struct serve *s, struct str name)
-{
-    size_t low = 0, high = s->models_len;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (!s->models[mid]->is_retired && is_before(s->models[mid]->info.name, name))
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
 }
 
 /* The newest that is usable, else the newest; NULL: none, with the reason in err. */
@@ -391,10 +442,15 @@ struct model_shared *served_shared(const struct served *m)
 
 size_t serve_models_len(const struct serve *s)
 {
-    size_t n = 0;
-    while (n < s->models_len && !s->models[n]->is_retired)
-        n++;
-    return n;
+    size_t low = 0, high = s->models_len; /* retired ones come last */
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (s->models[mid]->is_retired)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low;
 }
 
 struct served *serve_model_at(struct serve *s, size_t i)

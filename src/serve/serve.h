@@ -25,6 +25,7 @@ struct serve *serve_new(int thread, const struct serve_hooks *hooks);
 struct serve *serve_free(struct serve *s);
 
 #define SERVE_LABELS_MAX 200
+#define SERVE_MODELS_MAX 16384 /* lives of them: while all are replaced there are two or three of each */
 
 struct serve_state {
     enum served_state state;

@@ -31,6 +31,12 @@ struct model_limits {
     uint32_t queue_max;        /* requests that may wait per thread beside those in blocks */
 };
 
+struct model_load { /* of one thread */
+    alignas(64) _Atomic uint32_t queued, in_flight;
+    _Atomic uint64_t used_ns;                     /* last request */
+    _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
+};
+
 struct model_shared {
     _Atomic int refs;
     uint32_t id; /* of the segment, unique in the master's life */
@@ -42,10 +48,9 @@ struct model_shared {
     void *instances
         [LANE_THREADS_MAX]; /* inline: one loaded instance for each thread, which owns it from serve_update(READY) on */
     struct ensemble *ensemble; /* of models; NULL: one model */
-    struct model_desc desc;
-    bool is_described;
+    struct model_desc *desc;   /* of model_desc_copy; NULL until its worker has told it, then it stays */
     struct quarantine quarantine;
-    struct schedule_tags tags;
+    _Atomic(struct schedule_tags *) tags; /* model_shared_tags */
     _Atomic int threads_draining;
     _Atomic uint64_t cost_a_ns, cost_b_ns; /* learned: a run of n rows takes about a + b n */
     _Atomic(const struct model_desc *)
@@ -57,11 +62,8 @@ struct model_shared {
     _Atomic uint64_t need_bytes;   /* the same when it is loaded */
     _Atomic int votes_left;        /* threads that have not said whether it can be unloaded */
     _Atomic bool is_busy;          /* one has said that it can not */
-    struct {
-        alignas(64) _Atomic uint32_t queued, in_flight;
-        _Atomic uint64_t used_ns;                     /* last request */
-        _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
-    } load[LANE_THREADS_MAX];
+    int threads;                   /* of the edge */
+    struct model_load *load;       /* of each of them */
     _Atomic int threads_seen;  /* no request has come to a thread from this one on: nobody need look at all of load */
     struct stats *stats;       /* shared with other lives of the same version */
     struct cache *cache;       /* NULL: none */
@@ -76,8 +78,10 @@ struct model_shared {
 };
 
 /* Zeroed but for what needs making; the first reference is the caller's. Free with model_shared_unref. */
-struct model_shared *model_shared_new(void);
+struct model_shared *model_shared_new(int threads);
 struct model_shared *model_shared_ref(struct model_shared *m);
 struct model_shared *model_shared_unref(struct model_shared *m); /* returns NULL */
+/* One that was never loaded has none. */
+struct schedule_tags *model_shared_tags(struct model_shared *m);
 
 #endif

@@ -117,3 +117,56 @@ TEST(samples_fill_every_type)
     EXPECT(out.data == NULL);
     arena_done(&a);
 }
+
+static bool same(const struct model_desc *a, const struct model_desc *b)
+{
+    return memcmp(a, b, offsetof(struct model_desc, inputs)) == 0 &&
+           memcmp(a->inputs, b->inputs, a->inputs_len * sizeof a->inputs[0]) == 0 &&
+           memcmp(a->outputs, b->outputs, a->outputs_len * sizeof a->outputs[0]) == 0;
+}
+
+TEST(copy_and_packed_copy_have_all_that_is_there)
+{
+    static struct model_desc d;
+    static unsigned char packed[sizeof d];
+    d = sane();
+    for (uint32_t n = 1; n <= MODEL_TENSORS_MAX; n += MODEL_TENSORS_MAX - 1) {
+        d.inputs_len = d.outputs_len = n;
+        d.inputs[n - 1].ndim = 3;
+        d.outputs[n - 1].ndim = 5;
+        struct model_desc *copy = model_desc_copy(&d);
+        size_t bytes = model_desc_pack(copy, packed);
+        EXPECT(bytes <= offsetof(struct model_desc, inputs) + 2 * n * sizeof(struct tensor_spec));
+        struct model_desc *back = model_desc_unpack(packed, bytes);
+        EXPECT(same(&d, copy) && back && same(&d, back));
+        model_desc_free(copy);
+        model_desc_free(back);
+    }
+}
+
+/* What a worker writes may say anything. */
+TEST(copy_of_a_lying_description_is_refused_not_followed)
+{
+    static struct model_desc d;
+    struct err err;
+    d = sane();
+    d.inputs_len = UINT32_MAX;
+    struct model_desc *copy = model_desc_copy(&d);
+    EXPECT_EQ(model_desc_check(copy, &err), ERR_INVALID);
+    model_desc_free(copy);
+}
+
+/* A file of which the end is missing, or in which the numbers are others. */
+TEST(packed_description_of_another_length_is_none)
+{
+    static struct model_desc d;
+    static unsigned char packed[sizeof d + 1];
+    d = sane();
+    size_t bytes = model_desc_pack(&d, packed);
+    for (size_t n = 0; n < bytes; n++)
+        EXPECT(!model_desc_unpack(packed, n));
+    EXPECT(!model_desc_unpack(packed, bytes + 1));
+    d.outputs_len = UINT32_MAX;
+    memcpy(packed, &d, offsetof(struct model_desc, inputs));
+    EXPECT(!model_desc_unpack(packed, bytes));
+}

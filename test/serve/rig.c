@@ -141,7 +141,7 @@ static void make_inline(struct rig *r, const struct rig_opt *opt)
     r->shared->backend = backend_by_name(str_c(opt->backend));
     EXPECT(r->shared->backend);
     if (r->shared->backend->load(&load, &r->shared->instances[0], &err) ||
-        r->shared->backend->describe(r->shared->instances[0], &r->shared->desc, &err))
+        r->shared->backend->describe(r->shared->instances[0], r->shared->desc, &err))
         FAIL("backend %s: %s", opt->backend, err.text);
 }
 
@@ -153,11 +153,11 @@ static void make_segment(struct rig *r, const struct rig_opt *opt)
         segment_open(r->fd, SEGMENT_EDGE, &r->shared->map, &err) ||
         segment_open(r->fd, SEGMENT_WORKER, &r->worker_map, &err))
         FAIL("segment: %s", err.text);
-    rig_describe(&r->shared->desc, opt);
+    rig_describe(r->shared->desc, opt);
     r->worker = (struct exec){.segment = &r->worker_map,
                               .backend = &worker_backend,
                               .instance = &r->state,
-                              .desc = &r->shared->desc,
+                              .desc = r->shared->desc,
                               .pid = RIG_DEAD_PID};
 }
 
@@ -190,7 +190,8 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
     rig_now_ns = 1000 * NS_PER_S;
     if (!opt->is_real_time)
         clock_set_source(rig_clock);
-    r->shared = model_shared_new();
+    r->shared = model_shared_new(LANE_THREADS_MAX);
+    r->shared->desc = model_desc_new();
     r->shared->id = 7;
     (void)str_copy(r->shared->name, sizeof r->shared->name, STR("m"));
     (void)str_copy(r->shared->version, sizeof r->shared->version, STR("1"));
@@ -204,7 +205,6 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
         make_inline(r, opt);
     else
         make_segment(r, opt);
-    r->shared->is_described = true;
     r->hooks = (struct serve_hooks){.kill_worker = on_kill, .cancel_run = on_cancel, .drained = on_drained, .arg = r};
     r->serve = rig_thread(r, 0);
     if (serve_model(r->serve, STR("m"), STR(""), &r->model, &err))

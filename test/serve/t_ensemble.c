@@ -40,7 +40,7 @@ static void ens_init(struct ens *t, const struct rig_opt *opt, const char *forma
     struct serve_state ready = {.state = SERVED_READY, .reason = "", .labels = ""};
     struct err err = {0};
     rig_init(&t->rig, opt);
-    struct model_shared *sh = t->shared = model_shared_new();
+    struct model_shared *sh = t->shared = model_shared_new(LANE_THREADS_MAX);
     sh->id = 77;
     sh->is_inline = true;
     (void)str_copy(sh->name, sizeof sh->name, STR("e"));
@@ -49,9 +49,9 @@ static void ens_init(struct ens *t, const struct rig_opt *opt, const char *forma
     sh->ensemble = read_ensemble(format, memory);
     for (uint32_t i = 0; i < sh->ensemble->steps_len; i++)
         members[i] = served_info(t->rig.model)->desc;
-    if (ensemble_describe(sh->ensemble, members, &sh->desc, &err))
+    sh->desc = model_desc_new();
+    if (ensemble_describe(sh->ensemble, members, sh->desc, &err))
         FAIL("%s", err.text);
-    sh->is_described = true;
     sh->threads_draining = 1;
     EXPECT_EQ(serve_update(t->rig.serve, sh, &ready, &err), ERR_OK);
     EXPECT_EQ(serve_model(t->rig.serve, STR("e"), STR(""), &t->model, &err), ERR_OK);

@@ -597,7 +597,7 @@ TEST(an_inline_model_that_lies_is_a_backend_error)
     struct rig r;
     struct req q;
     rig_init(&r, &(struct rig_opt){.backend = "identity", .param = "datatype=INT32"});
-    r.shared->desc.outputs[0].dtype = DT_FP32; /* promises what identity does not give */
+    r.shared->desc->outputs[0].dtype = DT_FP32; /* promises what identity does not give */
     req_make(&r, &q, 1, 3, 10);
     req_submit(&q);
     serve_flush(r.serve);

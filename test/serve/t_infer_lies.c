@@ -106,7 +106,7 @@ TEST(outputs_with_another_fixed_size)
     struct rig r;
     struct req q;
     rig_init(&r, NULL);
-    r.shared->desc.outputs[0].dims[1] = 3;
+    r.shared->desc->outputs[0].dims[1] = 3;
     r.state.twist = lie_fixed_dim;
     req_make(&r, &q, 1, 3, 10);
     req_submit(&q);

@@ -7,7 +7,7 @@
 /* A second model beside the rig's, never ready by itself. */
 static struct model_shared *other_model(uint32_t id, const char *name, const char *version)
 {
-    struct model_shared *m = model_shared_new();
+    struct model_shared *m = model_shared_new(LANE_THREADS_MAX);
     m->id = id;
     (void)str_copy(m->name, sizeof m->name, str_c(name));
     (void)str_copy(m->version, sizeof m->version, str_c(version));
@@ -26,8 +26,8 @@ static void add_ready(struct serve *s, uint32_t id, const char *name, const char
     if (segment_create(1, 4096, 4096, &fd, &err) || segment_open(fd, SEGMENT_EDGE, &m->map, &err))
         FAIL("%s", err.text);
     (void)close(fd);
-    rig_describe(&m->desc, &(struct rig_opt){0});
-    m->is_described = true;
+    m->desc = model_desc_new();
+    rig_describe(m->desc, &(struct rig_opt){0});
     EXPECT_EQ(serve_update(s, m, &ready, &err), ERR_OK);
     (void)model_shared_unref(m);
 }

@@ -48,6 +48,82 @@ TEST(done_submits_the_next_request_inline)
     rig_done(&r);
 }
 
+/* Another inline model, beside "m". */
+static struct served *add_inline(struct rig *r, const char *name)
+{
+    struct err err;
+    struct served *made;
+    const struct serve_state ready = {.state = SERVED_READY, .reason = "", .instances = 1, .instances_ready = 1};
+    struct backend_param param = {"datatype", "INT32"};
+    struct model_shared *m = model_shared_new(1);
+    m->id = r->shared->id + 1;
+    m->is_inline = true;
+    m->threads_draining = 1;
+    m->limits = r->shared->limits;
+    m->backend = r->shared->backend;
+    m->desc = model_desc_copy(r->shared->desc);
+    (void)str_copy(m->name, sizeof m->name, str_c(name));
+    (void)str_copy(m->version, sizeof m->version, STR("1"));
+    if (m->backend->load(&(struct backend_load){.name = name, .params = &param, .params_len = 1}, &m->instances[0],
+                         &err) ||
+        serve_update(r->serve, m, &ready, &err) || serve_model(r->serve, str_c(name), STR(""), &made, &err))
+        FAIL("%s", err.text);
+    (void)model_shared_unref(m);
+    return made;
+}
+
+static struct served *first_model;
+
+static void submit_to_first(struct req *q)
+{
+    req_make(q->rig, q->other, 1, 1, 30);
+    q->other->i->model = first_model;
+    req_submit(q->other);
+}
+
+/* An ensemble of inline models does so: nobody would look at the second request before the next tick. */
+TEST(done_submits_to_a_model_that_has_had_its_turn)
+{
+    struct rig r;
+    struct req early, a, next;
+    rig_init(&r, &(struct rig_opt){.backend = "identity", .param = "datatype=INT32"});
+    first_model = add_inline(&r, "b");
+    req_make(&r, &early, 1, 1, 10);
+    early.i->model = first_model;
+    req_make(&r, &a, 1, 1, 20);
+    a.on_done = submit_to_first;
+    a.other = &next;
+    req_submit(&early);
+    req_submit(&a);
+    serve_flush(r.serve);
+    EXPECT_OK(early);
+    EXPECT_OK(a);
+    EXPECT_OK(next);
+    rig_done(&r);
+}
+
+/* Of many models a turn looks at those that have work, so each must leave that list and come back to it. */
+TEST(a_model_is_awake_while_it_has_work)
+{
+    struct rig r;
+    struct req q;
+    rig_init(&r, NULL);
+    for (int turn = 0; turn < 3; turn++) {
+        EXPECT(!r.model->is_awake && !r.serve->awake_first);
+        req_make(&r, &q, 1, 1, turn);
+        req_submit(&q);
+        EXPECT(r.model->is_awake);
+        serve_flush(r.serve);
+        (void)serve_collect(r.serve); /* nothing has run */
+        EXPECT(r.model->is_awake);
+        rig_settle(&r);
+        (void)serve_collect(r.serve);
+        EXPECT_OK(q);
+    }
+    EXPECT(!r.model->is_awake && !r.serve->awake_first && !r.serve->awake_last);
+    rig_done(&r);
+}
+
 static struct rig *chain_rig;
 static int chain_left;
 

@@ -41,7 +41,7 @@ TEST(statistics_count_requests_rows_and_failures)
 TEST(sizes_of_runs_are_told_apart_in_order)
 {
     static struct stats_sum s;
-    struct model_shared *m = model_shared_new();
+    struct model_shared *m = model_shared_new(LANE_THREADS_MAX);
     for (uint32_t rows = 60; rows > 0; rows--) /* more sizes than are told apart */
         stats_run(m, 0, rows, 100);
     stats_run(m, 3, 60, 50);
@@ -105,7 +105,7 @@ TEST(classes_of_whole_numbers_and_nan)
                  {DT_FP64, real, 3, "2.000000:2", ":0"}};
     struct arena a;
     struct err err;
-    struct model_shared *m = model_shared_new();
+    struct model_shared *m = model_shared_new(LANE_THREADS_MAX);
     arena_init(&a, 4096, 1 << 20);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         unsigned char data[64];
@@ -140,7 +140,7 @@ TEST(labels_lie_beside_the_file_or_in_the_versions_folder)
 {
     char path[600];
     const char *dir = t_tmpdir();
-    struct model_shared *m = model_shared_new(), *n = model_shared_new();
+    struct model_shared *m = model_shared_new(LANE_THREADS_MAX), *n = model_shared_new(LANE_THREADS_MAX);
     (void)snprintf(path, sizeof path, "%s/1.labels.txt", dir);
     put_file(path, "cat\r\ndog\n\nfox");
     (void)snprintf(m->path, sizeof m->path, "%s/1.onnx", dir);
@@ -155,7 +155,7 @@ TEST(labels_lie_beside_the_file_or_in_the_versions_folder)
     EXPECT_STR(labels_get(labels_of(n), 0), "wolf");
     (void)model_shared_unref(m);
     (void)model_shared_unref(n);
-    m = model_shared_new();
+    m = model_shared_new(LANE_THREADS_MAX);
     (void)snprintf(m->path, sizeof m->path, "%s/other.onnx",
                    t_tmpdir()); /* many models may lie here: whose would they be? */
     EXPECT_STR(labels_get(labels_of(m), 0), "");
