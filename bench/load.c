@@ -28,8 +28,16 @@
 #define HEAD_BYTES_MAX  16384
 #define READ_BYTES      262144
 #define PIDS_MAX        16
+#define KINDS_MAX       4
 
 /* ---- Options ---- */
+
+/* What is offered beside the first, over connections of its own. */
+struct also {
+    double rate, deadline_ms;
+    const char *from;
+    struct buf body;
+};
 
 struct options {
     const char *host, *port, *unix_path;
@@ -38,6 +46,9 @@ struct options {
     const char *method, *path;
     struct buf headers, body;
     bool has_body;
+    const char *from;
+    struct also also[KINDS_MAX];
+    int also_len;
     int pids[PIDS_MAX];
     int pids_len;
 };
@@ -50,6 +61,10 @@ static void usage(FILE *f)
                   "  --pipeline N      requests in flight for each connection (1)\n"
                   "  --rate N          open loop: N requests a second on average, over the connections that are free\n"
                   "  --deadline MS     with --rate: answers that came later count as late\n"
+                  "  --from ADDRESS    IPv4 address that connections come from\n"
+                  "  --also RATE,MS,ADDRESS,FILE  offers another kind of request at the same time, up to 3 times: its "
+                  "rate, deadline,\n"
+                  "                    address and body; each has as many connections\n"
                   "  --seconds S       measured time (5)\n"
                   "  --warmup S        seconds before (1)\n"
                   "  --method M        (GET, or POST with a body)\n"
@@ -87,7 +102,7 @@ static double seconds(const char *text, const char *name)
     return v;
 }
 
-static void read_body(struct options *o, const char *file)
+static void read_body(struct buf *body, const char *file)
 {
     struct arena a;
     struct err err;
@@ -95,10 +110,29 @@ static void read_body(struct options *o, const char *file)
     arena_init(&a, 65536, (size_t)300 << 20);
     if (file_read(file, (size_t)256 << 20, &a, &content, &err) != ERR_OK)
         die(err.text);
-    buf_clear(&o->body);
-    buf_str(&o->body, content);
-    o->has_body = true;
+    buf_clear(body);
+    buf_str(body, content);
     arena_done(&a);
+}
+
+/* The text is cut into pieces in place. */
+static void parse_also(struct options *o, char *text)
+{
+    if (o->also_len == KINDS_MAX - 1)
+        die("too many kinds of requests");
+    struct also *a = &o->also[o->also_len++];
+    char *part[4] = {text};
+    for (int i = 1; i < 4; i++) {
+        part[i] = strchr(part[i - 1], ',');
+        if (!part[i])
+            die("--also must be RATE,MS,ADDRESS,FILE");
+        *part[i]++ = '\0';
+    }
+    a->rate = seconds(part[0], "also");
+    a->deadline_ms = seconds(part[1], "also");
+    a->from = part[2];
+    buf_init(&a->body, (size_t)256 << 20);
+    read_body(&a->body, part[3]);
 }
 
 static void parse_pids(struct options *o, struct str list)
@@ -137,11 +171,14 @@ static void parse_target(struct options *o, char *text)
 static void parse_options(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"connections", 1, NULL, 'c'}, {"pipeline", 1, NULL, 'p'}, {"seconds", 1, NULL, 'd'},
-        {"warmup", 1, NULL, 'w'},      {"method", 1, NULL, 'm'},   {"path", 1, NULL, 'u'},
-        {"header", 1, NULL, 'H'},      {"body", 1, NULL, 'b'},     {"body-file", 1, NULL, 'f'},
-        {"server-pid", 1, NULL, 's'},  {"help", 0, NULL, 'h'},     {"rate", 1, NULL, 'r'},
-        {"deadline", 1, NULL, 'D'},    {NULL, 0, NULL, 0},
+        {"connections", 1, NULL, 'c'}, {"pipeline", 1, NULL, 'p'},
+        {"seconds", 1, NULL, 'd'},     {"warmup", 1, NULL, 'w'},
+        {"method", 1, NULL, 'm'},      {"path", 1, NULL, 'u'},
+        {"header", 1, NULL, 'H'},      {"body", 1, NULL, 'b'},
+        {"body-file", 1, NULL, 'f'},   {"server-pid", 1, NULL, 's'},
+        {"help", 0, NULL, 'h'},        {"rate", 1, NULL, 'r'},
+        {"deadline", 1, NULL, 'D'},    {"from", 1, NULL, 'F'},
+        {"also", 1, NULL, 'a'},        {NULL, 0, NULL, 0},
     };
     *o = (struct options){.connections = 64, .pipeline = 1, .seconds = 5, .warmup_s = 1, .path = "/"};
     buf_init(&o->headers, 65536);
@@ -177,7 +214,14 @@ static void parse_options(struct options *o, int argc, char **argv)
             o->has_body = true;
             break;
         case 'f':
-            read_body(o, optarg);
+            read_body(&o->body, optarg);
+            o->has_body = true;
+            break;
+        case 'F':
+            o->from = optarg;
+            break;
+        case 'a':
+            parse_also(o, optarg);
             break;
         case 'r':
             o->rate = seconds(optarg, "rate");
@@ -254,8 +298,20 @@ static double quantile_us(const struct histogram *h, double q)
 
 enum part { PART_HEAD, PART_BODY, PART_CHUNK_SIZE, PART_CHUNK_DATA, PART_TRAILER };
 
+/* One kind of request: its text, its arrivals, what came of them. Without --also there is one. */
+struct kind {
+    struct load_open open; /* rate 0: closed loop */
+    struct histogram ok;   /* open loop: good answers */
+    struct str request;    /* o.pipeline copies of it lie behind one another */
+    struct sockaddr_in from;
+    bool has_from;
+    struct client *clients; /* its part of them */
+    long next_client;
+};
+
 struct client {
     int fd;
+    struct kind *kind;
     bool wants_out;
     enum part part;
     uint64_t left; /* bytes of body or chunk */
@@ -275,13 +331,12 @@ struct load {
     socklen_t address_n;
     int epoll;
     struct client *clients;
-    struct str request; /* o.pipeline copies of it lie behind one another */
+    struct kind *kinds;
+    int kinds_len;
     bool is_measuring;
     struct histogram h;
-    struct load_open open;
     uint64_t requests, bad_status, broken, reconnects, bytes_in;
     uint64_t now_ns;
-    long next_client;
     char read_buf[READ_BYTES];
 };
 
@@ -296,11 +351,12 @@ static void watch(struct load *l, struct client *c, int op)
 static bool send_more(struct load *l, struct client *c)
 {
     while (c->to_send > 0) {
-        size_t all = l->request.n * (size_t)l->o.pipeline;
-        size_t left_of_one = c->to_send % l->request.n;
-        size_t from = left_of_one ? l->request.n - left_of_one : 0;
+        struct str request = c->kind->request;
+        size_t all = request.n * (size_t)l->o.pipeline;
+        size_t left_of_one = c->to_send % request.n;
+        size_t from = left_of_one ? request.n - left_of_one : 0;
         size_t n = c->to_send < all - from ? c->to_send : all - from;
-        ssize_t sent = send(c->fd, l->request.p + from, n, MSG_NOSIGNAL);
+        ssize_t sent = send(c->fd, request.p + from, n, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN)
             return false;
         if (sent > 0)
@@ -320,14 +376,17 @@ static bool add_requests(struct load *l, struct client *c, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         c->sent_ns[(c->first + c->in_flight++) % PIPELINE_MAX] = l->now_ns;
-    c->to_send += n * l->request.n;
+    c->to_send += n * c->kind->request.n;
     return send_more(l, c);
 }
 
 static void open_client(struct load *l, struct client *c)
 {
-    *c = (struct client){.fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct kind *k = c->kind;
+    *c = (struct client){.fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), .kind = k};
     int one = 1;
+    if (k->has_from && bind(c->fd, (struct sockaddr *)&k->from, sizeof k->from) != 0)
+        die("cannot use the address of --from or --also");
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&l->address, l->address_n) != 0) {
         (void)fprintf(stderr, "bench_load: cannot connect: %s\n", strerror(errno));
         exit(1);
@@ -343,7 +402,7 @@ static void open_client(struct load *l, struct client *c)
 /* Open loop: what is due goes out on this connection, which is free. */
 static bool add_due(struct load *l, struct client *c)
 {
-    uint64_t at = load_open_take(&l->open);
+    uint64_t at = load_open_take(&c->kind->open);
     if (at == 0)
         return true;
     if (!add_requests(l, c, 1))
@@ -356,7 +415,7 @@ static void reopen(struct load *l, struct client *c)
 {
     (void)close(c->fd);
     open_client(l, c);
-    if (l->open.rate > 0)
+    if (c->kind->open.rate > 0)
         return;
     if (!add_requests(l, c, (unsigned)l->o.pipeline))
         die("the server closes new connections");
@@ -466,10 +525,13 @@ static size_t take_answer(struct load *l, struct client *c, const char *p, size_
 static void count_answer(struct load *l, struct client *c)
 {
     if (l->is_measuring) {
+        uint64_t took_ns = l->now_ns - c->sent_ns[c->first];
         l->requests++;
-        record(&l->h, l->now_ns - c->sent_ns[c->first]);
-        if (l->open.rate > 0)
-            load_open_count(&l->open, c->status, l->now_ns - c->sent_ns[c->first]);
+        record(&l->h, took_ns);
+        if (c->kind->open.rate > 0)
+            load_open_count(&c->kind->open, c->status, took_ns);
+        if (c->kind->open.rate > 0 && c->status >= 200 && c->status <= 299)
+            record(&c->kind->ok, took_ns);
     }
     c->first = (c->first + 1) % PIPELINE_MAX;
     c->in_flight--;
@@ -495,7 +557,7 @@ static bool take_bytes(struct load *l, struct client *c, size_t n)
     }
     if (c->closes && c->part == PART_HEAD)
         return false;
-    if (l->open.rate > 0)
+    if (c->kind->open.rate > 0)
         return c->in_flight > 0 || add_due(l, c);
     return answers == 0 || add_requests(l, c, answers);
 }
@@ -523,23 +585,31 @@ static void on_event(struct load *l, struct client *c, uint32_t events)
 }
 
 /* New requests onto free connections; returns how long epoll may wait. */
-static int arrivals(struct load *l)
+static void arrive(struct load *l, struct kind *k)
 {
-    if (l->open.rate <= 0)
-        return 50;
-    load_open_arrive(&l->open, l->now_ns);
-    for (long i = 0; i < l->o.connections && l->open.due_len > 0; i++) {
-        struct client *c = &l->clients[(l->next_client + i) % l->o.connections];
+    load_open_arrive(&k->open, l->now_ns);
+    for (long i = 0; i < l->o.connections && k->open.due_len > 0; i++) {
+        struct client *c = &k->clients[(k->next_client + i) % l->o.connections];
         if (c->in_flight > 0)
             continue;
         if (!add_due(l, c))
             reopen(l, c);
-        l->next_client = (l->next_client + i + 1) % l->o.connections;
+        k->next_client = (k->next_client + i + 1) % l->o.connections;
         i = -1;
     }
-    return l->open.next_ns > l->now_ns + 2 * NS_PER_MS
-               ? 1
-               : 0; /* looks all the time: a millisecond's sleep would be late */
+}
+
+static int arrivals(struct load *l)
+{
+    int may_wait_ms = 1;
+    if (l->kinds[0].open.rate <= 0)
+        return 50;
+    for (int n = 0; n < l->kinds_len; n++) {
+        arrive(l, &l->kinds[n]);
+        if (l->kinds[n].open.next_ns <= l->now_ns + 2 * NS_PER_MS)
+            may_wait_ms = 0; /* looks all the time: a millisecond's sleep would be late */
+    }
+    return may_wait_ms;
 }
 
 static void run_until(struct load *l, uint64_t end_ns)
@@ -577,24 +647,47 @@ static void resolve(struct load *l)
     freeaddrinfo(list);
 }
 
-static void build_request(struct load *l, struct buf *b)
+static void build_request(struct load *l, const struct buf *body, struct kind *k)
 {
     struct options *o = &l->o;
+    struct buf text, *b = &text; /* for the program's life */
     buf_init(b, SIZE_MAX / 4);
     size_t one = 0;
     for (long i = 0; i < o->pipeline; i++) {
         buf_printf(b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o->method, o->path, o->host ? o->host : "localhost");
         buf_str(b, buf_view(&o->headers));
         if (o->has_body)
-            buf_printf(b, "Content-Length: %zu\r\n", o->body.len);
+            buf_printf(b, "Content-Length: %zu\r\n", body->len);
         buf_c(b, "\r\n");
-        buf_str(b, buf_view(&o->body));
+        buf_str(b, buf_view(body));
         if (i == 0)
             one = b->len;
     }
     if (b->failed || one == 0)
         die("the requests do not fit into memory");
-    l->request = (struct str){b->p, one};
+    k->request = (struct str){b->p, one};
+}
+
+static void report_kind(const struct kind *k, double wall_s, struct json_writer *w)
+{
+    jw_object(w);
+    load_open_report(&k->open, wall_s, w);
+    jw_kv_f64(w, "good_p50_us", quantile_us(&k->ok, 0.5));
+    jw_kv_f64(w, "good_p99_us", quantile_us(&k->ok, 0.99));
+    jw_kv_f64(w, "good_max_us", (double)k->ok.max / 1e3);
+    jw_object_end(w);
+}
+
+/* "open_loop" is the first kind. */
+static void report_kinds(const struct load *l, double wall_s, struct json_writer *w)
+{
+    jw_key(w, "open_loop");
+    report_kind(&l->kinds[0], wall_s, w);
+    jw_key(w, "kinds");
+    jw_array(w);
+    for (int n = 0; n < l->kinds_len; n++)
+        report_kind(&l->kinds[n], wall_s, w);
+    jw_array_end(w);
 }
 
 static void report(struct load *l, double wall_s, double cpu_s)
@@ -619,8 +712,8 @@ static void report(struct load *l, double wall_s, double cpu_s)
     jw_kv_f64(&w, "p99_us", quantile_us(&l->h, 0.99));
     jw_kv_f64(&w, "p999_us", quantile_us(&l->h, 0.999));
     jw_kv_f64(&w, "max_us", (double)l->h.max / 1e3);
-    if (l->open.rate > 0)
-        load_open_report(&l->open, wall_s, &w);
+    if (l->kinds[0].open.rate > 0)
+        report_kinds(l, wall_s, &w);
     if (l->o.pids_len > 0) {
         jw_kv_f64(&w, "server_cpu_s", cpu_s);
         jw_kv_f64(&w, "server_cores", cpu_s / wall_s);
@@ -640,25 +733,43 @@ static void report(struct load *l, double wall_s, double cpu_s)
     buf_done(&b);
 }
 
+static void set_kind(struct load *l, int n, double rate, double deadline_ms, const char *from, const struct buf *body)
+{
+    struct kind *k = &l->kinds[n];
+    if (n > 0 && (rate <= 0 || l->o.rate <= 0))
+        die("--also needs a rate of its own, and --rate");
+    k->from.sin_family = AF_INET;
+    k->has_from = from != NULL;
+    if (from && (l->address.ss_family != AF_INET || inet_pton(AF_INET, from, &k->from.sin_addr) != 1))
+        die("--from and --also must name an IPv4 address, as the target must be");
+    build_request(l, body, k);
+    k->open.rate = rate;
+    k->open.deadline_ns = (uint64_t)(deadline_ms * 1e6);
+    k->open.next_ns = l->now_ns;
+    k->clients = &l->clients[n * l->o.connections];
+    for (long i = 0; i < l->o.connections; i++) {
+        k->clients[i].kind = k;
+        open_client(l, &k->clients[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct load l;
-    struct buf requests;
     parse_options(&l.o, argc, argv);
     resolve(&l);
-    build_request(&l, &requests);
     (void)fd_limit_raise();
     l.epoll = epoll_create1(EPOLL_CLOEXEC);
-    l.clients = calloc((size_t)l.o.connections, sizeof(*l.clients));
-    if (l.epoll < 0 || !l.clients)
+    l.kinds_len = 1 + l.o.also_len;
+    l.kinds = calloc((size_t)l.kinds_len, sizeof(*l.kinds));
+    l.clients = calloc((size_t)(l.o.connections * l.kinds_len), sizeof(*l.clients));
+    if (l.epoll < 0 || !l.clients || !l.kinds)
         die("out of memory");
-    for (long i = 0; i < l.o.connections; i++)
-        open_client(&l, &l.clients[i]);
     l.now_ns = clock_now_ns();
-    l.open.rate = l.o.rate;
-    l.open.deadline_ns = (uint64_t)(l.o.deadline_ms * 1e6);
-    l.open.next_ns = l.now_ns;
-    for (long i = 0; i < l.o.connections && l.open.rate <= 0; i++)
+    set_kind(&l, 0, l.o.rate, l.o.deadline_ms, l.o.from, &l.o.body);
+    for (int n = 0; n < l.o.also_len; n++)
+        set_kind(&l, n + 1, l.o.also[n].rate, l.o.also[n].deadline_ms, l.o.also[n].from, &l.o.also[n].body);
+    for (long i = 0; i < l.o.connections && l.o.rate <= 0; i++)
         if (!add_requests(&l, &l.clients[i], (unsigned)l.o.pipeline))
             die("the server closes new connections");
 

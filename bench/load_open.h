@@ -56,10 +56,9 @@ static inline void load_open_count(struct load_open *o, int status, uint64_t too
     }
 }
 
+/* Members of the object that is open. */
 static inline void load_open_report(const struct load_open *o, double wall_s, struct json_writer *w)
 {
-    jw_key(w, "open_loop");
-    jw_object(w);
     jw_kv_f64(w, "rate", o->rate);
     jw_kv_f64(w, "deadline_ms", (double)o->deadline_ns / 1e6);
     jw_kv_f64(w, "in_time_per_s", (double)o->in_time / wall_s);
@@ -70,7 +69,6 @@ static inline void load_open_report(const struct load_open *o, double wall_s, st
     jw_kv_f64(w, "refused_max_us", (double)o->refused_max_ns / 1e3);
     jw_kv_u64(w, "failed", o->failed);
     jw_kv_u64(w, "dropped", o->dropped);
-    jw_object_end(w);
 }
 
 #endif
