@@ -120,13 +120,18 @@ static void on_thread_drained(void *arg)
     _exit(0); /* all answers are in the kernel's hands; the process's end frees the rest */
 }
 
+static void listen_on(struct edge_thread *t, int fd)
+{
+    struct err err = {0};
+    if (server_listen_fd(t->server, fd, &err))
+        LOG_ERROR("cannot take connections", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
+}
+
 /* Not before all models are known: after a restart of the edge no client hears "unknown model". */
 static void listen_all(struct edge_thread *t)
 {
-    struct err err = {0};
     for (size_t i = 0; i < t->edge->listen_fds_len; i++)
-        if (server_listen_fd(t->server, t->edge->listen_fds[i], &err))
-            LOG_ERROR("cannot take connections", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
+        listen_on(t, t->edge->listen_fds[i]);
 }
 
 static void take_news(struct edge_thread *t, const struct edge_news *n)
@@ -173,7 +178,10 @@ static void take_news(struct edge_thread *t, const struct edge_news *n)
         serve_set_settled(t->serve, n->flag);
         break;
     case EDGE_NEWS_LISTEN:
-        listen_all(t);
+        if (n->id == 0)
+            listen_all(t);
+        else
+            listen_on(t, (int)n->id);
         break;
     case EDGE_NEWS_RELOADED:
         edge_answer_reload(t, n);
@@ -440,6 +448,19 @@ static void pong(struct edge *e)
     edge_tell(e, CHANNEL_PONG, STR("{}"));
 }
 
+/* A socket that came later: the control socket, made anew. Threads listen on a duplicate, so that a place in the list can be used again. */
+static void on_listen(struct edge *e, struct channel_msg *m)
+{
+    if (m->fds_len != 1)
+        return;
+    if (e->listen_fds_len == ARRAY_LEN(e->listen_fds))
+        (void)fd_close(e->listen_fds[--e->listen_fds_len]);
+    int fd = e->listen_fds[e->listen_fds_len++] = m->fds[0];
+    m->fds_len = 0;
+    if (e->listening)
+        edge_broadcast(e, &(struct edge_news){.kind = EDGE_NEWS_LISTEN, .id = (uint64_t)fd});
+}
+
 static void on_channel(uv_poll_t *h, int status, int events)
 {
     struct edge *e = h->data;
@@ -467,6 +488,8 @@ static void on_channel(uv_poll_t *h, int status, int events)
             edge_on_expect(e, e->msg.payload);
         } else if (e->msg.type == CHANNEL_KNOWN) {
             known_take(e->msg.payload);
+        } else if (e->msg.type == CHANNEL_LISTEN) {
+            on_listen(e, &e->msg);
         } else if (e->msg.type == CHANNEL_PING) {
             pong(e);
         } else if (e->msg.type == CHANNEL_DRAIN) {
@@ -535,7 +558,7 @@ int edge_main(int argc, char **argv)
     server_limits_default(&e.limits);
     log_init("edge", LOG_LEVEL_INFO, LOG_PEOPLE, STDERR_FILENO);
     if (report_install(&err) || wait_launch(&e, &err)) {
-        LOG_ERROR("edge cannot start", LOG_S("error", err.text));
+        LOG_ERROR("edge cannot start", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
         return 1;
     }
     if (start(&e, &err)) {

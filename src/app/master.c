@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "app/master_int.h"
@@ -20,30 +19,11 @@
 #include "sys/shm.h"
 #include "sys/slice.h"
 
-#define BACKLOG  4096
-#define POLL_MAX 2048
+#define BACKLOG   4096
+#define POLL_MAX  2048
+#define FILES_MIN 128
 
 /* ---- start ---- */
-
-static enum err_code make_folders(struct master *m, struct err *err)
-{
-    char path[4200];
-    static const char *const names[] = {"", "/run", "/crashes"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        (void)snprintf(path, sizeof path, "%s%s", m->snapshot->config.data, names[i]);
-        if (dir_make(path, 0750, err)) {
-            err_wrap(err, "data directory");
-            return err_remedy(err, "choose another one with --data DIR, or make this one writable");
-        }
-    }
-    (void)snprintf(path, sizeof path, "%s/run/lock", m->snapshot->config.data);
-    enum err_code code = file_lock(path, &m->lock_fd, err);
-    if (code == ERR_CONFLICT) {
-        err_set(err, ERR_CONFLICT, "another quern uses the data directory %s", m->snapshot->config.data);
-        return err_remedy(err, "stop it (quern status shows it), or give this one its own: --data DIR");
-    }
-    return code;
-}
 
 static enum err_code listen_all(struct master *m, struct err *err)
 {
@@ -66,18 +46,13 @@ static enum err_code listen_all(struct master *m, struct err *err)
     return ERR_OK;
 }
 
-/* The control plane's socket: the same HTTP service, for the CLI and other roles. A path too long for a socket is no reason not to serve. */
 static void listen_control(struct master *m)
 {
-    char path[4200];
-    struct err err = {0};
-    (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
-    if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
-        LOG_WARN("the data directory's path is too long for a control socket", LOG_S("path", path));
-    else if (listen_unix(path, 0600, 128, &m->listen_fds[m->listen_fds_len], &err))
-        LOG_WARN("no control socket", LOG_S("error", err.text));
-    else
-        m->listen_fds_len++;
+    int fd = folder_listen(m);
+    if (fd < 0)
+        return;
+    m->listen_fds[m->listen_fds_len++] = fd; /* the last one */
+    m->has_control = true;
 }
 
 static enum err_code make_doorbells(struct master *m, struct err *err)
@@ -108,14 +83,26 @@ static enum err_code take_signals(struct master *m, struct err *err)
     return m->signal_fd < 0 ? err_sys(err, ERR_IO, errno, "cannot receive signals") : ERR_OK;
 }
 
+/* A process gets its descriptors from numbers above those that it will have. */
+static enum err_code raise_files(struct err *err)
+{
+    uint64_t limit = fd_limit_raise();
+    if (limit >= FILES_MIN)
+        return ERR_OK;
+    err_set(err, ERR_IO, "only %llu open files are allowed, %d are needed at least", (unsigned long long)limit,
+            FILES_MIN);
+    return err_remedy(
+        err,
+        "allow more (ulimit -n; LimitNOFILE= of a systemd unit): some ten for each model, and one for each connection");
+}
+
 static enum err_code start(struct master *m, struct err *err)
 {
     const struct config *c = &m->snapshot->config;
     m->cores = cpu_budget();
     m->threads = c->threads > 0 ? (int)c->threads : m->cores;
     m->threads = m->threads < LANE_THREADS_MAX ? m->threads : LANE_THREADS_MAX;
-    (void)fd_limit_raise();
-    if (make_folders(m, err) || take_signals(m, err) || listen_all(m, err) || make_doorbells(m, err))
+    if (raise_files(err) || folder_take(m, err) || take_signals(m, err) || listen_all(m, err) || make_doorbells(m, err))
         return err->code;
     overrides_clear(m);
     listen_control(m);
@@ -260,6 +247,7 @@ static void wait_once(struct master *m)
     budget_tick(m, clock_now_ns());
     stems_decide(m);
     lives_sweep(m);
+    folder_tick(m, clock_now_ns());
     status_tick(m, clock_now_ns());
 }
 
@@ -279,10 +267,7 @@ static void done(struct master *m)
 {
     if (m->has_cgroup)
         cgroup_close(&m->cgroup);
-    char path[4200];
-    (void)snprintf(path, sizeof path, "%s/run/edge.sock", m->snapshot->config.data);
-    (void)unlink(path);
-    overrides_clear(m);
+    folder_leave(m);
     for (size_t i = 0; i < m->listen_fds_len; i++)
         (void)fd_close(m->listen_fds[i]);
     while (m->crashes_len > 0)
@@ -309,6 +294,8 @@ int master_run(struct config *c, const struct master_options *o)
     m.prober = (struct child){.role = "worker", .channel = -1, .report_fd = -1, .state = CHILD_STOPPED};
     m.started_at_ms = clock_wall_ms();
     slice_set(SLICE_MASTER);
+    fd_append(STDOUT_FILENO); /* as logrotate's copytruncate needs it */
+    fd_append(STDERR_FILENO);
     log_init("master", (enum log_level)c->log.level, (enum log_format)c->log.format, STDERR_FILENO);
     if (start(&m, &err)) {
         (void)fprintf(stderr, "quern: %s\n", err.text);

@@ -111,8 +111,14 @@ static uint64_t data_limit(const struct child *c)
 
 static void start_failed(struct master *m, struct child *c, const struct err *err)
 {
-    LOG_ERROR("cannot start a process", LOG_S("process", c->role), LOG_S("error", err->text),
-              LOG_S("remedy", err->remedy));
+    char text[sizeof err->text + sizeof err->remedy + 2];
+    (void)snprintf(text, sizeof text, "%s%s%s", err->text, err->remedy[0] ? "; " : "", err->remedy);
+    text[sizeof c->reason - 1] = '\0';
+    if (strcmp(text, c->reason) != 0) /* once, not at each try */
+        LOG_ERROR("cannot start a process, trying again every second", LOG_S("process", c->role),
+                  LOG_S("model", c->life ? c->life->config->name : ""), LOG_S("error", err->text),
+                  LOG_S("remedy", err->remedy));
+    (void)str_copy(c->reason, sizeof c->reason, str_c(text));
     c->channel = fd_close(c->channel);
     c->pid = 0;
     c->start_at_ns = clock_now_ns() + NS_PER_S; /* the machine's trouble, not the child's: try again */
@@ -170,7 +176,7 @@ void child_start(struct master *m, struct child *c)
     struct buf launch;
     c->channel = -1;
     c->kill_reason[0] = '\0';
-    c->is_crash_kill = false;
+    c->is_crash_kill = c->has_told_why = false;
     c->pinged_ns = 0;
     c->waits_for_stem = !is_edge(c) && stem_prepare(m, c);
     if (c->waits_for_stem) {
@@ -265,6 +271,7 @@ static void on_ready(struct master *m, struct child *c, const struct told *t)
         return; /* it was stopped while it said so */
     restart_ready(&c->restart, clock_now_ns());
     c->kill_at_ns = 0;
+    c->is_in_trouble = false;
     c->reason[0] = '\0';
     set_state(m, c, CHILD_READY);
     if (is_edge(c)) {
@@ -276,12 +283,19 @@ static void on_ready(struct master *m, struct child *c, const struct told *t)
     }
 }
 
+/* What has served before is tried again and again: its file lies on a disk that is away, or no thread is to be had, and by the time that this is over nobody may be
+ * there to reload it. */
 static void on_failed(struct master *m, struct child *c, const struct told *t)
 {
     char text[600];
     (void)snprintf(text, sizeof text, "%.*s%s%.*s", STR_F(t->text), t->remedy.n ? "; " : "", STR_F(t->remedy));
     if (is_edge(c) && t->segment != 0) {
         life_inline_result(m, (uint32_t)t->segment, text);
+        return;
+    }
+    if (c->restart.was_ready) { /* it ends by itself, and is started again */
+        (void)str_copy(c->kill_reason, sizeof c->kill_reason, str_c(text));
+        c->has_told_why = c->is_in_trouble = true;
         return;
     }
     (void)str_copy(c->reason, sizeof c->reason, str_c(text));
@@ -442,6 +456,21 @@ static void plan_restart(struct master *m, struct child *c)
     }
 }
 
+/* One that told why it cannot start has not crashed; it tells the same at each try. */
+static void record_death(struct master *m, struct child *c, int pid, int wait_status)
+{
+    char before[sizeof c->reason];
+    (void)str_copy(before, sizeof before, str_c(c->reason));
+    child_describe_death(c, wait_status);
+    if (c->has_told_why && strcmp(before, c->reason) == 0)
+        return;
+    if (!c->has_told_why)
+        crash_record(m, c, pid, wait_status);
+    LOG_WARN(c->has_told_why ? "process cannot start, trying again" : "process died", LOG_S("process", c->role),
+             LOG_S("model", c->life ? c->life->config->name : ""), LOG_I("instance", c->index),
+             LOG_I("process_pid", pid), LOG_S("reason", c->reason));
+}
+
 static void bury(struct master *m, struct child *c, int wait_status)
 {
     int pid = c->pid;
@@ -452,10 +481,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
     if (!is_edge(c))
         tell_died(m, c, pid, wait_status);
     if (!expected) {
-        child_describe_death(c, wait_status);
-        crash_record(m, c, pid, wait_status);
-        LOG_WARN("process died", LOG_S("process", c->role), LOG_S("model", c->life ? c->life->config->name : ""),
-                 LOG_I("instance", c->index), LOG_I("process_pid", pid), LOG_S("reason", c->reason));
+        record_death(m, c, pid, wait_status);
         plan_restart(m, c);
         if (c->life)
             life_changed(m, c->life);

@@ -42,6 +42,8 @@ struct child {
     char reason[600];      /* why it failed, or why it last died */
     char kill_reason[240]; /* we killed it: why */
     bool is_crash_kill;    /* ... and it counts against the requests it ran */
+    bool has_told_why;     /* it cannot start, and kill_reason is what it said */
+    bool is_in_trouble;    /* one before it told so; until one is ready */
     bool waits_for_stem;   /* CHILD_STARTING, without a process */
     bool is_refused;       /* CHILD_FAILED, without a process, and not told yet */
     int threads;           /* of the engine; workers */
@@ -162,12 +164,16 @@ struct master {
     bool has_cgroup;      /* more than one class is in use */
     struct life *lives;
     struct stem *stems;
+    bool has_control;     /* the last of listen_fds is the control socket */
+    bool has_lost_folder; /* the data directory is not ours, and that has been said */
+    uint64_t next_folder_ns;
     bool is_reaper; /* orphans of stems become our children */
     uint32_t next_segment;
     uint64_t started_at_ms, next_watch_ns, next_ping_ns;
     bool stopping, status_dirty, edge_was_ready;
-    bool has_started;       /* the first models have been loaded, or have failed */
-    uint64_t status_due_ns; /* status_dirty; 0: not looked at yet */
+    bool has_started;         /* the first models have been loaded, or have failed */
+    uint64_t status_due_ns;   /* status_dirty; 0: not looked at yet */
+    uint64_t status_retry_ns; /* it could not be written; 0: it could */
     int exit_code;
     char *crashes[MASTER_CRASHES_SHOWN]; /* JSON texts, newest first */
     size_t crashes_len;
@@ -354,6 +360,13 @@ bool rollback_rejects(struct master *m, const struct model_config *c); /* was ro
 void rollback_drained(struct master *m, struct life *l);
 void rollback_tick(struct master *m, uint64_t now_ns);
 uint64_t rollback_next_ns(const struct master *m);
+
+/* master_folder.c */
+enum err_code folder_take(struct master *m, struct err *err); /* makes it and locks it */
+bool folder_is_ours(const struct master *m);
+int folder_listen(const struct master *m);           /* the control socket; -1: there is none */
+void folder_tick(struct master *m, uint64_t now_ns); /* makes it again when it was removed */
+void folder_leave(struct master *m);
 
 /* master_status.c */
 void status_write(struct master *m);

@@ -88,9 +88,23 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
     jw_object_end(&w);
 }
 
+/* Why a model that is ready has nobody who serves it, where that was told: requests are better refused than kept until their time is over. NULL: one serves, or will
+ * in a moment. */
+static const char *trouble_of(const struct life *l)
+{
+    const char *why = NULL;
+    for (int i = 0; i < l->children_len; i++) {
+        if (l->children[i].state == CHILD_READY)
+            return NULL;
+        if (l->children[i].is_in_trouble)
+            why = l->children[i].reason;
+    }
+    return why;
+}
+
 static const char *state_name(const struct life *l)
 {
-    return l->state == LIFE_READY    ? "ready"
+    return l->state == LIFE_READY    ? trouble_of(l) ? "loading" : "ready"
            : l->state == LIFE_FAILED ? "failed"
            : l->state == LIFE_ASLEEP ? "unloaded"
                                      : "loading";
@@ -173,7 +187,8 @@ static void write_model(const struct master *m, const struct life *l, enum detai
     if (l->config->isolation == ISOLATION_INLINE)
         write_declared(l->config, &w);
     jw_kv_c(&w, "state", state_name(l));
-    jw_kv_c(&w, "reason", l->reason);
+    const char *trouble = l->state == LIFE_READY ? trouble_of(l) : NULL;
+    jw_kv_c(&w, "reason", trouble ? trouble : l->reason);
     jw_kv_i64(&w, "instances", l->children_len > 0 ? l->scaling.instances : 0);
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);

@@ -16,6 +16,7 @@
 #define STATUS_BYTES_MAX (4u << 20)
 #define CRASH_BYTES_MAX  (64u << 10)
 #define TELL_FAILURE_NS  (60 * NS_PER_S)
+#define RETRY_NS         NS_PER_S
 #define STARTING_NS      (50 * NS_PER_MS)
 
 static void write_process(struct json_writer *w, const char *role, const struct child *c, int pid, const char *state,
@@ -79,11 +80,14 @@ static void write_models(const struct master *m, struct json_writer *w)
     jw_array_end(w);
 }
 
-/* A disk that is full stays so for a while, and the status changes many times a second. */
-static void tell_failure(const struct err *err)
+/* A disk that is full stays so for a while, and the status changes many times a second. Once it has room the file must tell the truth again, also when nothing
+ * changes any more. */
+static void write_again(struct master *m, const struct err *err)
 {
     static uint64_t next_ns;
     uint64_t now = clock_now_ns();
+    m->status_dirty = true;
+    m->status_due_ns = m->status_retry_ns = now + RETRY_NS;
     if (now < next_ns)
         return;
     next_ns = now + TELL_FAILURE_NS;
@@ -97,7 +101,7 @@ void status_write(struct master *m)
     struct json_writer w;
     struct err err = {0};
     m->status_dirty = false;
-    m->status_due_ns = 0;
+    m->status_due_ns = m->status_retry_ns = 0;
     buf_init(&out, STATUS_BYTES_MAX);
     jw_init(&w, &out);
     jw_object(&w);
@@ -120,8 +124,8 @@ void status_write(struct master *m)
     jw_array_end(&w);
     jw_object_end(&w);
     (void)snprintf(path, sizeof path, "%s/run/status.json", m->snapshot->config.data);
-    if (file_replace(path, buf_view(&out), false, &err))
-        tell_failure(&err);
+    if (folder_is_ours(m) && file_replace(path, buf_view(&out), false, &err))
+        write_again(m, &err);
     buf_done(&out);
 }
 
@@ -141,7 +145,7 @@ void status_tick(struct master *m, uint64_t now_ns)
         return;
     if (m->status_due_ns == 0)
         m->status_due_ns = now_ns + STARTING_NS;
-    if (m->has_started || m->status_due_ns <= now_ns)
+    if ((m->has_started && m->status_retry_ns == 0) || m->status_due_ns <= now_ns)
         status_write(m);
 }
 

@@ -486,7 +486,7 @@ static int work(int parent)
     current_run_init(&w.current);
     w.desc = arena_zalloc(&w.arena, sizeof *w.desc);
     if (report_install(&err) || wait_launch(&w, &err)) {
-        LOG_ERROR("worker cannot start", LOG_S("error", err.text));
+        LOG_ERROR("worker cannot start", LOG_S("error", err.text), LOG_S("remedy", err.remedy));
         return 1;
     }
     if (parent != 0 && !dies_with(parent))
@@ -507,9 +507,12 @@ static int work(int parent)
                            .index = (int)w.index};
     describe(&w);
     slice_set(SLICE_DEFAULT);
-    if (pthread_create(&runner, NULL, run_loop, &w) != 0) {
-        err_set(&err, ERR_IO, "cannot start the run thread");
-        give_up(&err);
+    int errnum = pthread_create(&runner, NULL, run_loop, &w);
+    if (errnum != 0) { /* what it lacks may be there at the next try: the master plans that */
+        (void)err_sys(&err, ERR_IO, errnum, "cannot start the run thread");
+        LOG_ERROR("worker cannot start", LOG_S("error", err.text),
+                  LOG_S("remedy", "allow more processes (ulimit -u; TasksMax= of a systemd unit; pids.max)"));
+        return 1;
     }
     char ready[WORKER_READY_BYTES];
     tell(CHANNEL_READY, worker_ready_text(w.desc, ready));

@@ -27,6 +27,7 @@ enum channel_type {
     CHANNEL_YIELD, /* to edge: no new requests for {segment}; answer CHANNEL_YIELDED: at once, or with drain when it has none */
     CHANNEL_EXPECT, /* to edge: {segment} will be ready at {at_ns}, or never: {text, remedy} */
     CHANNEL_KNOWN,  /* to edge: {names} of the models that the repository has, in parts, see serve/known.h */
+    CHANNEL_LISTEN, /* to edge: one more socket to take connections from (descriptor) */
     CHANNEL_PING,   /* heartbeat: answer with CHANNEL_PONG at once */
     /* child to master */
     CHANNEL_READY = 32, /* loaded; serves */
