@@ -1,4 +1,7 @@
 /* infer_check: a request's shapes against the model's. Texts follow Triton's, which clients match on. */
+#include <stdio.h>
+#include <string.h>
+
 #include "serve/infer.h"
 #include "serve/internal_int.h"
 
@@ -12,20 +15,49 @@ static void expected_inputs(const struct model_desc *d, char *out, size_t out_si
     }
 }
 
-static enum err_code missing(const struct infer *i, const struct tensor_spec *spec, struct err *err)
+/* Which inputs are given, or not given and needed, for a text. */
+static uint32_t list_inputs(const struct infer *i, bool given, char *out, size_t out_size)
 {
     const struct model_desc *d = served_info(i->model)->desc;
-    int given = 0;
-    for (uint32_t k = 0; k < d->inputs_len; k++)
-        given += i->in[k].given;
-    char names[160];
+    size_t at = 0;
+    uint32_t n = 0;
+    bool is_cut = false;
+    out[0] = '\0';
+    for (uint32_t k = 0; k < d->inputs_len; k++) {
+        if (i->in[k].given != given || (!given && d->inputs[k].is_optional))
+            continue;
+        n++;
+        bool fits = !is_cut && strlen(d->inputs[k].name) + sizeof "'', ..." <= out_size - at;
+        if (fits)
+            at += (size_t)snprintf(out + at, out_size - at, "%s'%s'", n > 1 ? ", " : "", d->inputs[k].name);
+        else if (!is_cut)
+            (void)snprintf(out + at, out_size - at, "%s...", n > 1 ? ", " : "");
+        is_cut = is_cut || !fits;
+    }
+    return n;
+}
+
+static enum err_code missing(const struct infer *i, struct err *err)
+{
+    const struct served_info *info = served_info(i->model);
+    const struct model_desc *d = info->desc;
+    char got[64], wanted[96], names[160], count[64];
+    uint32_t needed = 0, given = list_inputs(i, true, got, sizeof got);
+    (void)list_inputs(i, false, wanted, sizeof wanted);
     expected_inputs(d, names, sizeof names);
-    err_set(err, ERR_INVALID,
-            "expected %u inputs but got %d inputs for model '%s'. Missing required input '%s'. Please provide all "
-            "required input(s).",
-            d->inputs_len, given, served_info(i->model)->name, spec->name);
+    for (uint32_t k = 0; k < d->inputs_len; k++)
+        needed += !d->inputs[k].is_optional;
+    if (needed == d->inputs_len)
+        (void)snprintf(count, sizeof count, "expected %u inputs", needed);
+    else
+        (void)snprintf(count, sizeof count, "expected number of inputs between %u and %u", needed, d->inputs_len);
+    err_set(
+        err, ERR_INVALID,
+        "%s but got %u inputs for model '%s'. Got input(s) [%s], but missing required input(s) [%s]. Please provide "
+        "all required input(s).",
+        count, given, info->name, got, wanted);
     return err_remedy(err, "the model's inputs are %s; GET /v2/models/%s shows their types and shapes", names,
-                      served_info(i->model)->name);
+                      info->name);
 }
 
 static bool shape_fits(const struct tensor_spec *spec, const struct infer_tensor *t)
@@ -44,7 +76,7 @@ static enum err_code check_input(const struct infer *i, uint32_t k, struct err *
     const struct tensor_spec *spec = &info->desc->inputs[k];
     const struct infer_tensor *t = &i->in[k];
     if (!t->given)
-        return spec->is_optional ? ERR_OK : missing(i, spec, err);
+        return spec->is_optional ? ERR_OK : missing(i, err);
     if (t->dtype != (enum dtype)spec->dtype)
         return err_set(err, ERR_INVALID, "inference input '%s' data-type is '%s', but model '%s' expects '%s'",
                        spec->name, dtype_name(t->dtype), info->name, dtype_name((enum dtype)spec->dtype));

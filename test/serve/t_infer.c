@@ -328,7 +328,9 @@ TEST(missing_input_text)
     req_make(&r, &q, 1, 3, 0);
     q.i->in[0].given = false;
     req_submit(&q);
-    EXPECT_ERR(q, ERR_INVALID, "expected 1 inputs but got 0 inputs for model 'm'. Missing required input 'x'. ");
+    EXPECT_ERR(q, ERR_INVALID,
+               "expected 1 inputs but got 0 inputs for model 'm'. Got input(s) [], but missing required input(s) "
+               "['x']. Please provide all required input(s).");
     EXPECT(str_contains(str_c(q.remedy), STR("GET /v2/models/m")));
     rig_done(&r);
 }
