@@ -13,7 +13,7 @@ struct arg_option {
     const char *value;    /* what the value is called ("HOST:PORT"); NULL: a flag */
     const char *key;      /* the setting that it sets (config_set), whose help it borrows when it has none; or NULL */
     const char *help;     /* sentences */
-    const char *complete; /* "FILE", "DIR", or the possible words; NULL: nothing to offer */
+    const char *complete; /* "FILE", "DIR", "COMMAND", or the possible words; NULL: nothing to offer */
     char letter;          /* short form, or 0 */
     bool is_repeatable;
 };

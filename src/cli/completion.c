@@ -2,17 +2,35 @@
 
 #include "cli/commands.h"
 
-/* "FILE" and "DIR" are kinds; anything else is the list of words. */
+static void put_commands(struct buf *out)
+{
+    for (const struct command *c = cli_commands; c->name; c++)
+        if (!c->is_hidden)
+            buf_printf(out, "%s ", c->name);
+}
+
+static void put_words(struct buf *out, const char *complete)
+{
+    if (strcmp(complete, "COMMAND") == 0)
+        put_commands(out);
+    else
+        buf_c(out, complete);
+}
+
+/* "FILE", "DIR" and "COMMAND" are kinds; anything else is the list of words. */
 static void bash_reply(struct buf *out, const char *complete)
 {
-    if (!complete)
+    if (!complete) {
         buf_c(out, "COMPREPLY=()");
-    else if (strcmp(complete, "FILE") == 0)
+    } else if (strcmp(complete, "FILE") == 0) {
         buf_c(out, "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")");
-    else if (strcmp(complete, "DIR") == 0)
+    } else if (strcmp(complete, "DIR") == 0) {
         buf_c(out, "mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")");
-    else
-        buf_printf(out, "mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\")", complete);
+    } else {
+        buf_c(out, "mapfile -t COMPREPLY < <(compgen -W '");
+        put_words(out, complete);
+        buf_c(out, "' -- \"$cur\")");
+    }
 }
 
 static void bash_options(struct buf *out, const struct command *c)
@@ -42,9 +60,7 @@ static void bash(struct buf *out)
     buf_c(out, "# bash completion of quern. Use: source <(quern completion bash)\n"
                "_quern() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
                "    if ((COMP_CWORD == 1)); then\n        mapfile -t COMPREPLY < <(compgen -W '");
-    for (const struct command *c = cli_commands; c->name; c++)
-        if (!c->is_hidden)
-            buf_printf(out, "%s ", c->name);
+    put_commands(out);
     buf_c(out, "--help --version' -- \"$cur\")\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
     for (const struct command *c = cli_commands; c->name; c++)
         if (!c->is_hidden)
@@ -64,12 +80,15 @@ static void fish_text(struct buf *out, const char *text)
 static void fish_complete(struct buf *out, const char *complete)
 {
     bool is_path = complete && (strcmp(complete, "FILE") == 0 || strcmp(complete, "DIR") == 0);
-    if (is_path)
+    if (is_path) {
         buf_c(out, " -F");
-    else if (complete)
-        buf_printf(out, " -f -a '%s'", complete);
-    else
+    } else if (complete) {
+        buf_c(out, " -f -a '");
+        put_words(out, complete);
+        buf_char(out, '\'');
+    } else {
         buf_c(out, " -f");
+    }
 }
 
 static void fish(struct buf *out)
