@@ -49,7 +49,7 @@ const Tensors = ({ list }) => (
 );
 
 function batching(model, rates) {
-  if (!model.may_share) return 'Each request runs alone';
+  if (!model.may_share || model.max_batch === 1) return 'Each request runs alone';
   const size = rates.runs > 0 ? `, now ${(rates.rows / rates.runs).toFixed(1)} rows per run` : '';
   return `Shared runs of up to ${plural(model.max_batch, 'row')}${size}`;
 }
