@@ -16,7 +16,7 @@
 #define V1_SHARE_UNIT 1024 /* cpu.shares of a share of 100 */
 #define NICE_MAX      19
 
-struct cgroup_calls cgroup_calls = {.make = mkdir, .remove = rmdir};
+struct cgroup_calls cgroup_calls = {.make = mkdir, .remove = rmdir, .controller = "cpu"};
 
 static bool write_file(const char *folder, const char *name, const char *text)
 {
@@ -82,8 +82,101 @@ static bool has_word(struct str list, struct str word)
     return false;
 }
 
-/* v2: the cpu controller must be handed down to our groups. A group that holds processes may not hand down (but the root may), so this works
- * where quern was given a group of its own, or is root of the tree. */
+/* ---- v2: the controller must be handed down to our groups ---- */
+
+/* sign: '+' or '-'. */
+static bool hand_down(const char *group, char sign)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "%c%s", sign, cgroup_calls.controller);
+    return write_file(group, "cgroup.subtree_control", text);
+}
+
+/* We, or a child of ours. */
+static bool is_ours(int64_t pid)
+{
+    char path[64], text[512];
+    int64_t parent = 0;
+    if (pid == (int64_t)getpid())
+        return true;
+    (void)snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    struct str stat =
+        cgroup_read(path, text, sizeof text); /* "PID (name) state parent ...", the name may hold anything */
+    size_t at = stat.n;
+    while (at > 0 && stat.p[at - 1] != ')')
+        at--;
+    stat = str_sub(stat, at + sizeof " S " - 1, stat.n);
+    return str_to_i64(str_cut(stat, ' ', &stat), &parent) && parent == (int64_t)getpid();
+}
+
+/* Each process of a group into another; only_ours: none, if one is another's. */
+static bool move_all(const char *from, const char *to, bool only_ours)
+{
+    char path[1100], text[8192], line[24];
+    (void)snprintf(path, sizeof path, "%s/cgroup.procs", from);
+    struct str all = cgroup_read(path, text, sizeof text);
+    int64_t pid;
+    if (all.n >= sizeof text - 1) /* so many are not ours alone */
+        return false;
+    for (struct str rest = all; only_ours && rest.n > 0;)
+        if (!str_to_i64(str_cut(rest, '\n', &rest), &pid) || !is_ours(pid))
+            return false;
+    while (all.n > 0) {
+        struct str one = str_cut(all, '\n', &all);
+        (void)str_copy(line, sizeof line, one);
+        if (!write_file(to, "cgroup.procs", line) && errno != ESRCH)
+            return false;
+    }
+    return true;
+}
+
+static void own_folder(const struct cgroup *g, char *out, size_t out_size)
+{
+    (void)snprintf(out, out_size, "%s/own", g->base);
+}
+
+static void step_back(struct cgroup *g)
+{
+    char own[900], parent[768];
+    (void)str_copy(parent, sizeof parent, str_c(g->base));
+    *strrchr(parent, '/') = '\0';
+    own_folder(g, own, sizeof own);
+    (void)hand_down(g->base, '-');
+    (void)hand_down(parent, '-');
+    (void)move_all(own, parent, false);
+    g->is_aside = false;
+}
+
+/* Makes room in our group, where nobody else is in it. */
+static bool step_aside(struct cgroup *g, const char *parent)
+{
+    char own[900];
+    if (!make_base(g, parent))
+        return false;
+    own_folder(g, own, sizeof own);
+    g->is_aside = (cgroup_calls.make(own, 0755) == 0 || errno == EEXIST) && move_all(parent, own, true);
+    if (g->is_aside && hand_down(parent, '+'))
+        return true;
+    if (g->is_aside)
+        step_back(g);
+    (void)cgroup_calls.remove(own);
+    (void)cgroup_calls.remove(g->base);
+    return false;
+}
+
+static bool open_in(struct cgroup *g, const char *parent)
+{
+    char own[900];
+    if (!hand_down(parent, '+') && !step_aside(g, parent))
+        return false;
+    if (!make_base(g, parent) || !hand_down(g->base, '+'))
+        return false;
+    own_folder(g, own, sizeof own);
+    if (g->is_aside) /* who reads and answers comes before every model, as without groups; a controller of tests has no weight */
+        (void)write_file(own, "cpu.weight", "10000");
+    return true;
+}
+
 static bool open_v2(struct cgroup *g, const char *root, struct str self)
 {
     char own[256], parent[600], path[700], text[512];
@@ -94,10 +187,7 @@ static bool open_v2(struct cgroup *g, const char *root, struct str self)
         (void)snprintf(parent, sizeof parent, "%s%s%s", root, places[i], own);
         (void)snprintf(path, sizeof path, "%s/cgroup.controllers", parent);
         struct str have = cgroup_read(path, text, sizeof text);
-        if (!has_word(have, STR("cpu")))
-            continue;
-        if (write_file(parent, "cgroup.subtree_control", "+cpu") && make_base(g, parent) &&
-            write_file(g->base, "cgroup.subtree_control", "+cpu"))
+        if (has_word(have, str_c(cgroup_calls.controller)) && open_in(g, parent))
             return true;
     }
     return false;
@@ -186,6 +276,8 @@ void cgroup_close(struct cgroup *g)
     char path[1100];
     if (g->kind == CGROUP_NICE || g->base[0] == '\0')
         return;
+    if (g->is_aside)
+        step_back(g);
     DIR *d = opendir(g->base);
     struct dirent *e;
     while (d && (e = readdir(d)) != NULL) {

@@ -3,6 +3,9 @@
  *
  *   <root>[/cpu]/<our own group>/quern-<pid>/<class>
  *
+ * With v2 a group that holds processes hands nothing down. Where ours holds us and our children alone, as a unit of systemd with Delegate=yes does, they
+ * move to quern-<pid>/own until the end.
+ *
  * Groups of masters that were killed are removed at the next open. */
 #ifndef SYS_CGROUP_H
 #define SYS_CGROUP_H
@@ -14,6 +17,7 @@ enum cgroup_kind { CGROUP_V2, CGROUP_V1, CGROUP_NICE };
 struct cgroup {
     enum cgroup_kind kind;
     char base[768]; /* folder of quern-<pid> */
+    bool is_aside;  /* we and our children are in base/own */
     int share_max;  /* the largest share: nice values count from it */
     char why[1024]; /* for people: what is used and why not something better */
 };

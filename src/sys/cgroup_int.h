@@ -15,6 +15,7 @@
 struct cgroup_calls {
     int (*make)(const char *path, mode_t mode);
     int (*remove)(const char *path);
+    const char *controller; /* of v2: "cpu", or one that the kernel of the tests has to hand down */
 };
 extern struct cgroup_calls cgroup_calls;
 

@@ -92,7 +92,7 @@ static void begin(const char *groups)
     (void)snprintf(root, sizeof root, "%s", t_tmpdir());
     (void)snprintf(self, sizeof self, "%s/self", t_tmpdir());
     put(self, groups);
-    cgroup_calls = (struct cgroup_calls){.make = make_group, .remove = remove_group};
+    cgroup_calls = (struct cgroup_calls){.make = make_group, .remove = remove_group, .controller = "cpu"};
 }
 
 /* A v2 tree whose group /a/b is ours, with the cpu controller to hand down or without. */
@@ -498,4 +498,135 @@ TEST(cgroup_of_the_kernel_takes_a_process_and_goes)
     EXPECT_EQ(waitpid(pid, &status, 0), pid);
     cgroup_close(&g);
     EXPECT(access(g.base, F_OK) < 0);
+}
+
+/* ---- v2 of this kernel, with whatever controller it can hand down ---- */
+
+static char v2_root[64], controller[32], group[300];
+static bool was_down;
+
+static bool find_v2(void)
+{
+    static const char *const places[] = {CGROUP_ROOT, CGROUP_ROOT "/unified"};
+    char path[100], text[300];
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        (void)snprintf(path, sizeof path, "%s/cgroup.controllers", places[i]);
+        struct str all = cgroup_read(path, text, sizeof text), first = str_cut(all, ' ', &all);
+        if (first.n == 0 || !str_copy(controller, sizeof controller, first))
+            continue;
+        (void)str_copy(v2_root, sizeof v2_root, str_c(places[i]));
+        return true;
+    }
+    return false;
+}
+
+static bool tell(const char *folder_path, const char *name, const char *text)
+{
+    char path[500];
+    (void)snprintf(path, sizeof path, "%s/%s", folder_path, name);
+    int fd = open(path, O_WRONLY);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
+static void join(const char *path, int pid)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%d", pid);
+    EXPECT(tell(path, "cgroup.procs", text));
+}
+
+static void begin_real(void)
+{
+    char text[300], path[100];
+    if (!find_v2())
+        SKIP("this kernel's cgroup v2 has no controller to hand down");
+    (void)snprintf(group, sizeof group, "%s/quern-test-%d", v2_root, (int)getpid());
+    (void)snprintf(path, sizeof path, "%s/cgroup.subtree_control", v2_root);
+    was_down = str_contains(cgroup_read(path, text, sizeof text), str_c(controller));
+    (void)snprintf(text, sizeof text, "+%s", controller);
+    if (mkdir(group, 0755) < 0)
+        SKIP("no group may be made in %s", v2_root);
+    if (!tell(v2_root, "cgroup.subtree_control", text)) {
+        (void)rmdir(group);
+        SKIP("%s hands nothing down", v2_root);
+    }
+    cgroup_calls.controller = controller;
+    (void)snprintf(self, sizeof self, "%s/self", t_tmpdir());
+    (void)snprintf(text, sizeof text, "0::/quern-test-%d\n", (int)getpid());
+    put(self, text);
+    join(group, getpid());
+}
+
+static void end_real(void)
+{
+    char text[40];
+    join(v2_root, getpid());
+    EXPECT_EQ(rmdir(group), 0);
+    (void)snprintf(text, sizeof text, "-%s", controller);
+    if (!was_down)
+        (void)tell(v2_root, "cgroup.subtree_control", text);
+}
+
+static bool is_in_group(int pid, const char *below)
+{
+    char path[64], text[4096], own[300], want[300];
+    (void)snprintf(path, sizeof path, "/proc/%d/cgroup", pid);
+    (void)snprintf(want, sizeof want, "/%s%s", strrchr(group, '/') + 1, below);
+    return cgroup_own(cgroup_read(path, text, sizeof text), STR(""), own, sizeof own) && strcmp(own, want) == 0;
+}
+
+static pid_t child(int ends[2])
+{
+    char c;
+    EXPECT_EQ(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    (void)close(ends[1]);
+    _exit(read(ends[0], &c, 1) == 0 ? 0 : 1);
+}
+
+/* As a unit of systemd with Delegate=yes: the group is ours, and we are in it. */
+TEST(cgroup_v2_of_the_kernel_hands_down_beside_its_processes)
+{
+    char below[64];
+    int ends[2], status;
+    begin_real();
+    pid_t pid = child(ends);
+    cgroup_open_at(&g, v2_root, self, 60);
+    EXPECT_EQ(g.kind, CGROUP_V2);
+    EXPECT(g.is_aside);
+    (void)snprintf(below, sizeof below, "/quern-%d/own", (int)getpid());
+    EXPECT(is_in_group(getpid(), below));
+    EXPECT(is_in_group(pid, below));
+    EXPECT(str_contains(str_c(got(in_base("cgroup.subtree_control"))), str_c(controller)));
+    (void)close(ends[1]);
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    cgroup_close(&g);
+    EXPECT(access(g.base, F_OK) < 0);
+    EXPECT(is_in_group(getpid(), ""));
+    end_real();
+}
+
+/* As a terminal's: whoever else is in the group is not moved, and nobody is. */
+TEST(cgroup_v2_of_the_kernel_moves_nobody_elses_processes)
+{
+    int ends[2], status;
+    begin_real();
+    pid_t other = child(ends);
+    pid_t pid = fork();
+    if (pid == 0) { /* its sibling and its parent are not its own */
+        cgroup_open_at(&g, v2_root, self, 60);
+        _exit(g.kind != CGROUP_V2 && !g.is_aside && is_in_group(getpid(), "") ? 0 : 1);
+    }
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT_EQ(status, 0);
+    EXPECT(is_in_group(other, ""));
+    EXPECT(is_in_group(getpid(), ""));
+    (void)close(ends[1]);
+    EXPECT_EQ(waitpid(other, &status, 0), other);
+    end_real();
 }
