@@ -15,4 +15,8 @@ struct sample_style {
 /* n elements of any type but BYTES. */
 void sample_fill(enum dtype t, size_t n, const struct sample_style *style, void *out);
 
+/* A small PNG file, for inputs that take pictures. Returns its size. */
+#define SAMPLE_PICTURE_MAX 256
+size_t sample_picture(uint64_t seed, unsigned char out[SAMPLE_PICTURE_MAX]);
+
 #endif

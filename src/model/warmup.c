@@ -238,7 +238,7 @@ static enum err_code plan_input(struct maker *m, uint32_t k)
     if (!tensor_count(t->dims, t->ndim, &count) || count > WARMUP_BYTES_MAX / dtype_size(t->dtype))
         return fail(m, k, "its shape is too large");
     t->bytes = (size_t)count * dtype_size(t->dtype);
-    m->heap[k] = t->dtype == DT_BYTES ? 1 : 0;
+    m->heap[k] = t->dtype != DT_BYTES ? 0 : s->is_picture ? SAMPLE_PICTURE_MAX : 1;
     if (in && in->fill == WARMUP_FILE && t->dtype == DT_BYTES && file_size(m, k, &m->heap[k]))
         return m->err->code;
     return ERR_OK;
@@ -319,9 +319,13 @@ static enum err_code fill_strings(struct maker *m, uint32_t k, enum warmup_fill 
     unsigned char *text = (unsigned char *)t->data + t->bytes;
     if (fill == WARMUP_FILE)
         return read_file(m, k, text, m->heap[k]) ? m->err->code : refer_to_file(m, k, text, m->heap[k]);
-    *text = (unsigned char)('a' + (m->seed + k) % 26);
+    size_t len = fill == WARMUP_ZERO ? 0 : 1;
+    if (m->d->inputs[k].is_picture) /* nothing else would run */
+        len = sample_picture(m->seed * 1000 + k + 1, text);
+    else
+        *text = (unsigned char)('a' + (m->seed + k) % 26);
     for (size_t i = 0; i < t->bytes / sizeof *refs; i++)
-        refs[i] = (struct bytes_ref){.off = (uint32_t)(text - m->out->base), .len = fill == WARMUP_ZERO ? 0 : 1};
+        refs[i] = (struct bytes_ref){.off = (uint32_t)(text - m->out->base), .len = (uint32_t)len};
     return ERR_OK;
 }
 

@@ -49,6 +49,14 @@ def test_a_warm_up_that_fails_is_a_model_that_fails(serve, tmp_path, isolation):
     wait_until(lambda: s.get("/v2/models/m/ready").status == 200, 10, "the model that runs with other data")
 
 
+def test_made_up_rows_of_a_model_that_takes_pictures_are_pictures(serve):
+    s = serve(config="""
+models:
+  look: {backend: image, parameters: {width: 4, height: 4}, warm_up: {one: {}, some: {batch_size: 3, inputs: {IMAGE: zero}}}}
+""")
+    assert s.model("look")["state"] == "ready"
+
+
 def test_a_warm_up_that_crashes_is_given_up(serve):
     model = "path: 'builtin:crash', parameters: {dims: '2', datatype: INT32, on: '0', how: abort}"
     s = serve(config=f"models: {{m: {{{model}, warm_up: {{bad: {{inputs: {{INPUT0: zero}}}}}}}}}}", wait=False)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/image/image.h"
 #include "sys/fd.h"
 #include "t.h"
 
@@ -151,6 +152,32 @@ TEST(warmup_fills)
     inputs[0].file = "x.bin";
     warmup.folder = NULL;
     refused("a plain name");
+}
+
+TEST(warmup_pictures_are_pictures_and_differ)
+{
+    const struct image_limits limits = {.side_max = 100, .pixels_max = 1000};
+    unsigned char first[64 * IMAGE_CHANNELS];
+    begin();
+    tensor(0, "x", DT_BYTES, 2, -1, 1);
+    desc.inputs[0].is_picture = 1;
+    sample.batch_size = 2;
+    for (int i = 0; i < 4; i++) {
+        struct image m;
+        inputs[0].fill = i % 2 ? WARMUP_ZERO : WARMUP_RANDOM;
+        EXPECT_EQ(warmup_make(&warmup, &sample, &desc, 1, (uint64_t)i / 2, &made, &err), ERR_OK);
+        const struct bytes_ref *r = made.in[0].data;
+        EXPECT(r[1].off == r[0].off && r[0].off + r[0].len <= made.bytes);
+        if (image_decode((struct str){(char *)made.base + r[0].off, r[0].len}, &limits, &m, &err))
+            FAIL("%s", err.text);
+        EXPECT(m.width == 8 && m.height == 8);
+        if (i == 0)
+            memcpy(first, m.pixels, sizeof first);
+        EXPECT_EQ(memcmp(first, m.pixels, sizeof first) == 0, i < 2);
+        image_done(&m);
+        warmup_free(&made);
+    }
+    desc.inputs[0].is_picture = 0;
 }
 
 TEST(warmup_strings_come_from_files_as_they_are_sent)
