@@ -197,6 +197,7 @@ static void dispatch(struct http_conn *c, bool has_more)
     s->has_dispatched = true;
     STAT_ADD(s, requests, 1);
     c->expects_large = x->body.len >= DEFERRED_BYTES_MIN;
+    c->looks_first = x->req.body_away > 0;
     deferred_begin(c, x);
     s->handler(&x->req, s->arg);
     deferred_end(c);
@@ -236,6 +237,8 @@ static bool begin_request(struct http_conn *c)
 
 static void act(struct http_conn *c, enum message_result r, bool has_more)
 {
+    if (r != MESSAGE_MORE && !(c->in.x && c->in.x->req.body_away > 0))
+        deferred_leave(c);
     switch (r) {
     case MESSAGE_MORE:
         break;
@@ -273,6 +276,7 @@ static void take_input(struct http_conn *c, struct str in)
     }
     if (in.n == 0 && may_read_on(c) && !c->is_decoding && deferred_is_possible(c))
         act(c, message_defer(&c->in), false);
+    deferred_leave(c);
     c->linger_bytes += in.n; /* behind the last request */
     c->is_in_event = c->has_more = false;
     settle(c);
@@ -310,6 +314,10 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
     if (c->is_drained) { /* libuv reads on after a full buffer; what may have come meanwhile is the next iteration's */
         c->is_drained = false;
         *buf = uv_buf_init(NULL, 0);
+        return;
+    }
+    if (c->looks_first && !c->in.x && may_read_on(c) && deferred_look(c)) {
+        *buf = uv_buf_init(NULL, 0); /* nothing is left for libuv to read: on_read goes on */
         return;
     }
     if (may_read_on(c))
@@ -352,10 +360,13 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct http_conn *c = stream->data;
     struct server *s = c->server;
-    if (n == 0 || n == UV_ENOBUFS)
+    bool was_seen = n == UV_ENOBUFS && c->seen_bytes > 0;
+    if ((n == 0 || n == UV_ENOBUFS) && !was_seen)
         return; /* EAGAIN; or we want no more now */
     s->now_ns = clock_now_ns();
-    if (n == UV_EOF) {
+    if (was_seen) {
+        take_input(c, (struct str){s->read_buf, c->seen_bytes});
+    } else if (n == UV_EOF) {
         on_eof(c);
     } else if (n < 0) {
         conn_close(c);

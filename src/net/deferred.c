@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "base/check.h"
 
@@ -38,28 +39,47 @@ bool deferred_is_possible(struct http_conn *c)
         return false;
     size_t left = message_room(&c->in, &at);
     return left >= DEFERRED_BYTES_MIN && c->server->may_defer(&c->in.x->req) &&
-           ioctl(fd_of(c), FIONREAD, &there) == 0 && there > 0 && (size_t)there >= left;
+           ioctl(fd_of(c), FIONREAD, &there) == 0 && there > 0 && (size_t)there >= c->seen_bytes + left;
 }
 
-/* n bytes that the kernel has. It has them no longer when the client has reset the connection. */
+/* n bytes that the kernel has, behind those that were seen. It has them no longer when the client has reset the connection. */
 static bool take(struct http_conn *c, char *to, size_t n)
 {
+    char seen[HEAD_READ_BYTES];
     int fd = fd_of(c);
-    STAT_ADD(c->server, bytes_in, n);
-    while (n > 0) {
-        ssize_t got = recv(fd, to, n, MSG_DONTWAIT);
+    STAT_ADD(c->server, bytes_in, c->seen_bytes + n);
+    while (c->seen_bytes + n > 0) {
+        struct iovec parts[] = {{seen, c->seen_bytes}, {to, n}};
+        ssize_t got = readv(fd, parts, 2); /* does not block: nor does anything on a socket of libuv */
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
             memset(to, 0, n);
+            c->seen_bytes = 0;
             c->is_broken = true;
             server_mark_dirty(c);
             return false;
         }
-        to += got;
-        n -= (size_t)got;
+        size_t again = (size_t)got < c->seen_bytes ? (size_t)got : c->seen_bytes;
+        c->seen_bytes -= again;
+        to += (size_t)got - again;
+        n -= (size_t)got - again;
     }
     return true;
+}
+
+bool deferred_look(struct http_conn *c)
+{
+    ssize_t n = recv(fd_of(c), c->server->read_buf, HEAD_READ_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    c->seen_bytes = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
+void deferred_leave(struct http_conn *c)
+{
+    char none;
+    if (c->seen_bytes > 0)
+        (void)take(c, &none, 0);
 }
 
 static char *first_away(const struct exchange *x)

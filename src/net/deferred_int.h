@@ -9,6 +9,10 @@
 /* Less is not worth a look into the socket. */
 #define DEFERRED_BYTES_MIN ((size_t)16 << 10)
 
+/* Copies the beginning of what the socket has into the server's read buffer and leaves it there, so that one read brings it and the body behind it:
+ * c->seen_bytes. False: nothing is there, or an end. Who takes it as input without deferring calls leave before anything is answered. */
+bool deferred_look(struct http_conn *c);
+void deferred_leave(struct http_conn *c);
 /* The connection's request lacks nothing but bytes of its body that the kernel has. */
 bool deferred_is_possible(struct http_conn *c);
 /* Around the handler's call. */

@@ -55,12 +55,14 @@ struct http_conn {
     bool is_eof;         /* the client has shut its write side */
     bool is_fresh;       /* no byte came yet */
     bool expects_large;  /* as its last body was: the next head is read alone, its body where it belongs */
+    bool looks_first;    /* its last body was deferred: of the next request's beginning too a copy will do at first */
     bool is_drained;     /* the read that filled its buffer has taken all that is due in this event */
     bool wants_continue; /* 100 Continue is due as soon as earlier answers are out */
 
     struct message in;
     struct exchange *deferred; /* whose handler is running, with bytes of its body away */
     size_t skip_bytes;         /* away when it was answered */
+    size_t seen_bytes;         /* taken as input, and still in the socket before what is away */
     struct buf rest;           /* input that must wait because the pipeline is full */
     uint64_t body_progress_at; /* bytes of the body at the last restart of its time limit */
 

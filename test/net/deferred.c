@@ -134,6 +134,83 @@ TEST(body_that_is_not_there_yet_is_not_deferred)
     rig_stop(&r);
 }
 
+/* After a body that was deferred the beginning of the next request is only looked at, and must be taken where its body does not stay behind. */
+static int start_looking(struct rig *r, bool is_unix)
+{
+    int fd = start(r, is_unix);
+    send_request(fd, "/copy");
+    EXPECT(rig_expect(r, fd, body + BODY_BYTES - 20, 1, 1000));
+    EXPECT(r->away > 0);
+    return fd;
+}
+
+#define LAST "GET /hello HTTP/1.1" CRLF "Host: a" CRLF "Connection: close" CRLF CRLF
+
+TEST(request_after_a_deferred_body_is_taken_once)
+{
+    static char long_head[6000];
+    (void)snprintf(long_head, sizeof long_head, "GET /hello HTTP/1.1" CRLF "Host: a" CRLF "X: %05000d" CRLF CRLF LAST,
+                   0);
+    const struct {
+        const char *text;
+        int ok, bad; /* answers */
+    } cases[] = {
+        {LAST, 1, 0},
+        {"GET /hello HTTP/1.1" CRLF "Host: a" CRLF CRLF LAST, 2, 0},
+        {"POST /echo HTTP/1.1" CRLF "Host: a" CRLF "Content-Length: 3" CRLF CRLF "abc" LAST, 2, 0},
+        {long_head, 2, 0},
+        {LAST "GET /hello HTTP/1.1" CRLF CRLF, 1, 0}, /* what is behind the last one must not reset the connection */
+        {"nonsense" CRLF CRLF, 0, 1},
+        {"POST /echo HTTP/1.1" CRLF "Host: a" CRLF "Content-Length: x" CRLF CRLF "abc", 0, 1},
+    };
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        struct rig r;
+        int fd = start_looking(&r, i % 2 == 1);
+        const char *text = cases[i / 2].text;
+        uint64_t before = server_stats(r.server)->bytes_in;
+        EXPECT_EQ(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+        EXPECT(rig_read_all(&r, fd, 5000));
+        EXPECT_EQ(rig_count(&r, "HTTP/1.1 200 "), cases[i / 2].ok);
+        EXPECT_EQ(rig_count(&r, "HTTP/1.1 400 "), cases[i / 2].bad);
+        EXPECT_EQ(server_stats(r.server)->bytes_in - before, strlen(text));
+        (void)close(fd);
+        rig_stop(&r);
+    }
+}
+
+TEST(body_after_a_deferred_body_may_come_in_pieces)
+{
+    static const size_t cuts[] = {0, 1, 500, 30000, BODY_BYTES - 1};
+    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+        struct rig r;
+        char head[200];
+        int fd = start_looking(&r, false);
+        (void)snprintf(head, sizeof head, "POST /echo HTTP/1.1" CRLF "Host: a" CRLF "Content-Length: %u" CRLF CRLF,
+                       BODY_BYTES);
+        rig_send(&r, fd, head);
+        rig_write(&r, fd, (struct str){body, cuts[i]});
+        rig_turn(&r, 5);
+        EXPECT_EQ(r.requests, 2);
+        rig_write(&r, fd, (struct str){body + cuts[i], BODY_BYTES - cuts[i]});
+        EXPECT(rig_expect(&r, fd, body + BODY_BYTES - 20, 1, 1000));
+        EXPECT(got_body(&r));
+        EXPECT_EQ(server_stats(r.server)->bad_requests, 0);
+        (void)close(fd);
+        rig_stop(&r);
+    }
+}
+
+TEST(end_after_a_deferred_body_closes)
+{
+    struct rig r;
+    int fd = start_looking(&r, false);
+    EXPECT_EQ(shutdown(fd, SHUT_WR), 0);
+    EXPECT(rig_read_all(&r, fd, 1000));
+    EXPECT_EQ(r.in.len, 0);
+    (void)close(fd);
+    rig_stop(&r);
+}
+
 /* The kernel keeps what had arrived. */
 TEST(deferred_body_of_a_client_that_resets_the_connection)
 {
