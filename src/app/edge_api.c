@@ -32,6 +32,11 @@ static void write_tensors(struct json_writer *w, const char *key, const struct t
         for (int d = 0; d < t[k].ndim; d++)
             jw_i64(w, t[k].dims[d]);
         jw_array_end(w);
+        if (tensor_is_scaled(&t[k])) {
+            jw_key(w, "scale");
+            jw_f32(w, t[k].scale);
+            jw_kv_i64(w, "zero_point", t[k].zero);
+        }
         jw_object_end(w);
     }
     jw_array_end(w);

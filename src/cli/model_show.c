@@ -138,7 +138,12 @@ static void show_tensors(struct show *s, const char *which)
         int dims = (int)leaf_number_at(s->f, "status.%s.%d.shape.#", which, i);
         for (int d = 0; d < dims; d++)
             buf_printf(s->out, "%s%s", d ? ", " : "", leaf_text_at(s->f, "status.%s.%d.shape.%d", which, i, d));
-        buf_c(s->out, "]\n");
+        buf_c(s->out, "]");
+        if (leaf_number_at(s->f, "status.%s.%d.scale", which, i) > 0)
+            buf_printf(s->out, ", a value means (value - %s) * %s",
+                       leaf_text_at(s->f, "status.%s.%d.zero_point", which, i),
+                       leaf_text_at(s->f, "status.%s.%d.scale", which, i));
+        buf_c(s->out, "\n");
     }
 }
 

@@ -49,6 +49,8 @@ models:
     means = s.get("/v2/models/raw").json()["inputs"][0]
     assert means["parameters"] == {"scale": 0.5, "zero_point": 10}
     assert "parameters" not in s.get("/v2/models/real").json()["inputs"][0]
+    shown = quern.cli("model", "show", "raw", "--data", s.data).stdout
+    assert "x INT8 [-1, 2], a value means (value - 10) * 0.5" in shown
     raw = json.dumps(infer_body([[12, 20]], "x", "INT8")).encode()
     assert s.post("/v2/models/raw/infer", raw).json()["outputs"][0]["data"] == [-1, 7]
     assert s.predict("real", [1, 5]).json()["data"]["prediction"] == [2, 10]
