@@ -37,6 +37,12 @@ enum err_code config_take_warm_up(const struct triton_config *t, struct model_co
 enum err_code config_check_warm_up(const struct config *c, const struct model_config *m, struct err *err);
 /* May it name a model, or a class? */
 bool config_is_name(const char *name);
+/* What was wrong with a model that was found in a repository, and that the configuration does not name, is that model's alone: it gets a
+ * `problem`, the others are served. Otherwise err stays. */
+enum err_code config_spare(struct config *c, struct model_config *m, struct err *err);
+/* An error of meaning at a model's setting, "batching.delay", in quern.yaml or, where that does not say it, in its config.pbtxt. */
+enum err_code config_fail_model(const struct config *c, struct err *err, const struct model_config *m, const char *key,
+                                const char *text);
 /* An error of meaning at a setting: the place in the file, the path, the text. */
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
     ATTR_PRINTF(4, 5);

@@ -1,18 +1,25 @@
 /* Model folders: which versions are served, and what Triton's config.pbtxt says of them. quern.yaml goes before config.pbtxt. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/config_int.h"
 #include "cli/config_override.h"
+#include "model/backend.h"
 #include "model/declared.h"
 #include "model/repo/repo.h"
 
 #define SCRATCH_MAX        ((size_t)64 << 20)
 #define PARAMETERS_MAX     64
-#define NOTES_MAX          24
+#define NOTES_MAX          128
 #define INSTANCES_MAX      64
 #define PRIORITY_MAX       10
 #define ENSEMBLE_STEPS_MAX 32
+/* As in config_table.c. */
+#define MAX_BATCH_MAX  65536
+#define QUEUE_MAX      1000000
+#define TIMEOUT_US_MAX (24LL * 3600 * 1000000)
+#define DELAY_US_MAX   (60LL * 1000000)
 
 /* One folder while it is read; what stays is copied into the configuration's arena. */
 struct folder {
@@ -61,10 +68,22 @@ static bool may_take(struct folder *f, const char *key, const char *field, bool 
     return !given;
 }
 
+/* What quern.yaml could not say either counts as the most that it can. */
+static int64_t at_most(struct folder *f, const char *field, int64_t v, int64_t most)
+{
+    if (v <= most)
+        return v;
+    note(f, arena_printf(&f->scratch, "%s above %lld", field, (long long)most).p);
+    return most;
+}
+
 static void take_numbers(struct folder *f)
 {
-    const struct triton_config *t = &f->triton;
+    struct triton_config *t = &f->triton;
     struct model_config *m = f->m;
+    t->max_batch_size = at_most(f, "max_batch_size", t->max_batch_size, MAX_BATCH_MAX);
+    t->max_queue_size = at_most(f, "max_queue_size", t->max_queue_size, QUEUE_MAX);
+    t->default_timeout_us = at_most(f, "default_timeout_microseconds", t->default_timeout_us, TIMEOUT_US_MAX);
     uint64_t timeout_ns = (uint64_t)t->default_timeout_us * 1000;
     /* Without dynamic_batching it only bounds a request: how many rows share a run is then left to the measurement, which finds those that lose. */
     bool is_chosen = t->has_dynamic_batching || t->max_batch_size == 1;
@@ -83,34 +102,78 @@ static void take_numbers(struct folder *f)
         m->timeout_ns = timeout_ns;
 }
 
+/* What will run it; the file decides where nobody says so. */
+static const struct backend *backend_of(const struct folder *f)
+{
+    const char *file = f->versions_len > 0 ? f->versions[0].file : f->m->path;
+    if (f->m->backend)
+        return backend_by_name(str_c(f->m->backend));
+    return file ? backend_by_path(str_c(file)) : NULL;
+}
+
+static bool knows(const struct backend *b, const char *parameter)
+{
+    for (size_t i = 0; b && b->params && b->params[i]; i++)
+        if (strcmp(b->params[i], parameter) == 0)
+            return true;
+    return b && !b->params;
+}
+
+/* Triton's backends ignore parameters that they do not know, and models come with some that are for others. */
 static enum err_code take_parameters(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
+    const struct backend *b = backend_of(f);
     if (t->parameters_len == 0 || !may_take(f, "parameters", "parameters", false))
         return ERR_OK;
-    if (t->parameters_len > PARAMETERS_MAX)
-        return err_set(f->err, ERR_TOO_LARGE, "more than %d parameters", PARAMETERS_MAX);
     struct setting_text_pair *p = arena_array(&f->c->arena, struct setting_text_pair, t->parameters_len);
-    for (size_t i = 0; i < t->parameters_len; i++)
-        p[i] = (struct setting_text_pair){keep(f, t->parameters[i].key), keep(f, t->parameters[i].value)};
-    f->m->parameters = (struct setting_list){p, t->parameters_len};
+    size_t n = 0;
+    for (size_t i = 0; i < t->parameters_len; i++) {
+        const struct triton_pair *one = &t->parameters[i];
+        if (knows(b, one->key))
+            p[n++] = (struct setting_text_pair){keep(f, one->key), keep(f, one->value)};
+        else
+            note(f, arena_printf(&f->scratch, "parameters: %.200s (line %u)", one->key, one->line).p);
+    }
+    if (n > PARAMETERS_MAX)
+        return err_set(f->err, ERR_TOO_LARGE, "%s: more than %d parameters", f->m->pbtxt, PARAMETERS_MAX);
+    f->m->parameters = (struct setting_list){p, n};
     return ERR_OK;
 }
 
+static int compare_sizes(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Triton takes them in any order. */
 static void take_preferred(struct folder *f)
 {
     const struct triton_config *t = &f->triton;
-    size_t n = t->preferred_len < BATCHING_SIZES_MAX ? t->preferred_len : BATCHING_SIZES_MAX;
-    const char **texts = arena_array(&f->c->arena, const char *, n);
-    for (size_t i = 0; i < n; i++)
-        texts[i] = arena_printf(&f->c->arena, "%lld", (long long)t->preferred[i]).p;
+    int64_t most = f->m->max_batch > 0 ? f->m->max_batch : MAX_BATCH_MAX, before = 0;
+    const char **texts = arena_array(&f->c->arena, const char *, BATCHING_SIZES_MAX);
+    size_t n = 0;
+    qsort(t->preferred, t->preferred_len, sizeof *t->preferred, compare_sizes);
+    for (size_t i = 0; i < t->preferred_len; before = t->preferred[i++]) {
+        if (t->preferred[i] == before)
+            continue;
+        if (t->preferred[i] > most || n == BATCHING_SIZES_MAX) {
+            note(f, arena_printf(&f->scratch, "preferred_batch_size: %lld, and what is greater",
+                                 (long long)t->preferred[i])
+                        .p);
+            break;
+        }
+        texts[n++] = arena_printf(&f->c->arena, "%lld", (long long)t->preferred[i]).p;
+    }
     f->m->batching.preferred = (struct setting_list){texts, n};
 }
 
 static void take_batching(struct folder *f)
 {
-    const struct triton_config *t = &f->triton;
+    struct triton_config *t = &f->triton;
     struct batching_config *b = &f->m->batching;
+    t->max_queue_delay_us = at_most(f, "max_queue_delay_microseconds", t->max_queue_delay_us, DELAY_US_MAX);
     uint64_t delay_ns = (uint64_t)t->max_queue_delay_us * 1000;
     int64_t level = t->default_priority_level < PRIORITY_MAX ? t->default_priority_level : PRIORITY_MAX;
     if (!t->has_dynamic_batching)
@@ -226,18 +289,15 @@ static enum err_code read_triton(struct folder *f)
     struct triton_config *t = &f->triton;
     if (!repo_is_file(file))
         return ERR_OK;
+    f->m->pbtxt = keep(f, file);
     if (triton_read(file, &f->scratch, t, f->err))
         return f->err->code;
     if (t->name && strcmp(t->name, f->m->name) != 0 && t->name[0] && !f->c->file)
         return err_set(f->err, ERR_INVALID, "%s: name: \"%.100s\" is not the folder's name", file, t->name);
     if (t->name && t->name[0] && strcmp(t->name, f->m->name) != 0)
         note(f, "name (it is the configuration that names the model)");
-    if (t->steps_len || t->ensemble_line || (t->backend && strcmp(t->backend, "ensemble") == 0)) {
-        if (take_ensemble(f, file))
-            return f->err->code;
-        take_notes(f);
-        return ERR_OK;
-    }
+    if (t->steps_len || t->ensemble_line || (t->backend && strcmp(t->backend, "ensemble") == 0))
+        return take_ensemble(f, file);
     if (f->m->backend && t->backend && strcmp(f->m->backend, t->backend) != 0)
         note(f, "platform (quern.yaml says otherwise)");
     if (!f->m->backend)
@@ -250,9 +310,6 @@ static enum err_code read_triton(struct folder *f)
         return err_wrap(f->err, "%s", file);
     if (t->has_policy && f->m->versions.len)
         note(f, "version_policy (quern.yaml says otherwise)");
-    if (take_parameters(f))
-        return f->err->code;
-    take_notes(f);
     return ERR_OK;
 }
 
@@ -312,7 +369,9 @@ static enum err_code read_versions(struct folder *f)
                        file ? file : "model.onnx");
     if (f->m->version && repo_choose(&f->policy, f->versions, f->versions_len, &f->versions_len, f->err))
         return err_set(f->err, ERR_NOT_FOUND, "the folder %s has no %s/model.onnx", f->m->origin, f->m->version);
-    return f->m->version ? ERR_OK : repo_choose(&f->policy, f->versions, f->versions_len, &f->versions_len, f->err);
+    if (f->m->version || !repo_choose(&f->policy, f->versions, f->versions_len, &f->versions_len, f->err))
+        return ERR_OK;
+    return f->m->versions.len ? f->err->code : err_wrap(f->err, "%s: version_policy", f->m->pbtxt);
 }
 
 static enum err_code put(struct config *c, const struct model_config *m, struct model_config *out, size_t *len,
@@ -344,29 +403,62 @@ static void hide_upload(const struct model_config *m, char *text)
         memmove(at, at + n, strlen(at + n) + 1);
 }
 
+static void set_problem(struct config *c, struct model_config *m, struct err *why)
+{
+    if (m->override_config) {
+        hide_upload(m, why->text);
+        hide_upload(m, why->remedy);
+    }
+    m->path = NULL;
+    m->ensemble = (struct ensemble_config){0};
+    m->problem = arena_printf(&c->arena, "%s%s%s", why->text, why->remedy[0] ? "; " : "", why->remedy).p;
+}
+
+static bool is_named(const struct config *c, const struct model_config *m)
+{
+    char path[400];
+    (void)snprintf(path, sizeof path, "models.%.200s", m->name);
+    const struct setting_place *at = settings_place(&c->places, path);
+    return at && str_eq_c(at->path, path) && !m->override_config;
+}
+
 /* A folder that the configuration names is the configuration's error. One that was found in a repository is that model's alone: the others
- * are served. */
+ * are served. So is the config.pbtxt of any model in a repository: who copies files there does not write quern.yaml. */
 static enum err_code folder_failed(struct config *c, struct model_config *m, struct model_config *out, size_t *len,
                                    struct err *err)
 {
     char path[400];
     struct err why = *err;
-    (void)snprintf(path, sizeof path, "models.%.200s", m->name);
-    const struct setting_place *at = settings_place(&c->places, path);
-    if (at && str_eq_c(at->path, path) && !m->override_config) {
+    bool is_of_file = m->in_repository && m->pbtxt && strncmp(why.text, m->pbtxt, strlen(m->pbtxt)) == 0;
+    if (is_named(c, m) && !is_of_file) {
         (void)snprintf(path, sizeof path, "models.%.200s.path", m->name);
         (void)config_fail(c, err, path, "%s", why.text);
         return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
     }
-    if (m->override_config) {
-        hide_upload(m, why.text);
-        hide_upload(m, why.remedy);
-    }
     struct model_config bad = *m;
-    bad.path = NULL;
-    bad.ensemble = (struct ensemble_config){0};
-    bad.problem = arena_printf(&c->arena, "%s%s%s", why.text, why.remedy[0] ? "; " : "", why.remedy).p;
+    set_problem(c, &bad, &why);
     return put(c, &bad, out, len, err);
+}
+
+/* Does its file lie in a folder of models, where others come and go, too? */
+static bool is_among_others(const struct config *c, const struct model_config *m)
+{
+    const char *const *paths = c->repository.paths.items;
+    for (size_t i = 0; m->in_repository && m->origin && i < c->repository.paths.len; i++)
+        if (strncmp(m->origin, paths[i], strlen(paths[i])) == 0)
+            return true;
+    return false;
+}
+
+enum err_code config_spare(struct config *c, struct model_config *m, struct err *err)
+{
+    bool is_of_file = m->in_repository && m->pbtxt && strncmp(err->text, m->pbtxt, strlen(m->pbtxt)) == 0;
+    bool is_alone = m->override_config || m->pbtxt || is_among_others(c, m);
+    if (!is_alone || (is_named(c, m) && !is_of_file))
+        return err->code;
+    set_problem(c, m, err);
+    *err = (struct err){0};
+    return ERR_OK;
 }
 
 /* One file adds a few MiB at most, but there may be a thousand of them. */
@@ -388,10 +480,11 @@ enum err_code config_expand(struct config *c, struct model_config *m, struct mod
     struct folder f = {.c = c, .m = m, .err = &why};
     enum err_code code;
     arena_init(&f.scratch, 65536, SCRATCH_MAX);
-    if (has_room(&f) || read_triton(&f) || (is_folder && read_versions(&f))) {
+    if (has_room(&f) || read_triton(&f) || (is_folder && read_versions(&f)) || take_parameters(&f)) {
         *err = why;
         code = folder_failed(c, m, out, len, err);
     } else {
+        take_notes(&f);
         code = is_folder ? put_versions(&f, out, len) : put(c, m, out, len, &why);
         if (code)
             *err = why;

@@ -67,12 +67,12 @@ enum err_code config_take_warm_up(const struct triton_config *t, struct model_co
 /* ---- checks ---- */
 
 static enum err_code fail(const struct config *c, const struct model_config *m, const struct warm_up_config *w,
-                          const struct warm_up_input_config *in, const char *key, const char *text, struct err *err)
+                          const struct warm_up_input_config *in, const char *what, const char *text, struct err *err)
 {
-    char path[900];
-    (void)snprintf(path, sizeof path, "models.%.130s.warm_up%s%.200s%s%.200s%s%s", m->name, w ? "." : "",
-                   w ? w->name : "", in ? ".inputs." : "", in ? in->name : "", key[0] ? "." : "", key);
-    return config_fail(c, err, path, "%s", text);
+    char key[700];
+    (void)snprintf(key, sizeof key, "warm_up%s%.200s%s%.200s%s%s", w ? "." : "", w ? w->name : "", in ? ".inputs." : "",
+                   in ? in->name : "", what[0] ? "." : "", what);
+    return config_fail_model(c, err, m, key, text);
 }
 
 static enum err_code check_input(const struct config *c, const struct model_config *m, const struct warm_up_config *w,

@@ -59,6 +59,7 @@ ATTR_MUST_USE bool backend_out_bytes(struct backend_run *r, struct str s, struct
 struct backend {
     const char *name;              /* as in configuration */
     const char *const *extensions; /* file name endings, NULL-terminated: ".onnx"; empty for built-ins */
+    const char *const *params;     /* that it knows, NULL-terminated; NULL: ask load */
     bool may_have_file;            /* a built-in that a path may be given to all the same */
     const char *engine;            /* that it runs models with (engine.h); NULL: none */
     enum err_code (*engine_open)(const struct backend_load *opt, struct err *err); /* may be NULL */

@@ -343,3 +343,15 @@ TEST(triton_errors_name_field_and_place)
             FAIL("%s: %s", bad[i].text, err.text);
     }
 }
+
+TEST(triton_numbers_are_read_as_protobuf_reads_them)
+{
+    static const struct {
+        const char *text;
+        int64_t rows;
+    } cases[] = {{"max_batch_size: 010", 8}, {"max_batch_size: 0x10", 16}, {"max_batch_size: 0", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        EXPECT_EQ(config(cases[i].text).max_batch_size, cases[i].rows);
+        arena_done(&arena);
+    }
+}

@@ -319,6 +319,8 @@ enum err_code pbtxt_parse(const char *file, struct str text, struct arena *a, st
         return err_set(err, ERR_TOO_LARGE, "%s: more than %zu bytes", file, PBTXT_BYTES_MAX);
     if (memchr(text.p, '\0', text.n))
         return err_set(err, ERR_INVALID, "%s: not a text: it has zero bytes", file);
+    if (text.n >= 3 && memcmp(text.p, "\xEF\xBB\xBF", 3) == 0) /* some editors mark UTF-8 so */
+        p.at = p.line_start = text.p + 3;
     skip_space(&p);
     while (p.depth > 1 || p.at < p.end || p.levels[0].is_list)
         if (step(&p))

@@ -38,9 +38,19 @@ enum err_code reader_text(struct reader *r, const struct pbtxt *f, const char **
 static bool to_number(struct str s, int64_t *out)
 {
     bool is_hex = s.n > 2 && s.p[0] == '0' && (s.p[1] == 'x' || s.p[1] == 'X');
+    bool is_octal = !is_hex && s.n > 1 && s.p[0] == '0'; /* as protobuf reads it: 010 is 8 */
+    int64_t v = 0;
+    if (is_octal) {
+        for (size_t i = 1; i < s.n; i++) {
+            if (s.p[i] < '0' || s.p[i] > '7' || v > INT64_MAX >> 3)
+                return false;
+            v = v << 3 | (s.p[i] - '0');
+        }
+        *out = v;
+        return true;
+    }
     if (!is_hex)
         return str_to_i64(s, out);
-    int64_t v = 0;
     if (s.n > 17)
         return false;
     for (size_t i = 2; i < s.n; i++) {
@@ -55,11 +65,20 @@ static bool to_number(struct str s, int64_t *out)
     return true;
 }
 
+/* Digits, but more than any number has. */
+static bool is_large(const struct pbtxt *f)
+{
+    size_t n = 0;
+    while (n < f->value.n && f->value.p[n] >= '0' && f->value.p[n] <= '9')
+        n++;
+    return f->kind == PBTXT_WORD && n == f->value.n && n > 18;
+}
+
 enum err_code reader_number(struct reader *r, const struct pbtxt *f, int64_t least, int64_t *out)
 {
     int64_t v;
     if (f->kind != PBTXT_WORD || !to_number(f->value, &v))
-        return reader_fail(r, f, "expected a whole number");
+        return reader_fail(r, f, is_large(f) ? "is too large" : "expected a whole number");
     if (v < least)
         return reader_fail(r, f, least == 0 ? "must not be negative" : "is too small");
     *out = v;
@@ -136,6 +155,8 @@ static enum err_code version_policy(struct reader *r, const struct pbtxt *in)
             if (code)
                 return code;
         }
+        if (c->policy == TRITON_SPECIFIC && c->versions_len == 0)
+            return reader_fail(r, f, "names no version");
     }
     return ERR_OK;
 }
@@ -202,13 +223,13 @@ static enum err_code instance_group(struct reader *r, const struct pbtxt *in)
     for (const struct pbtxt *f = in->first; f && !code; f = f->next) {
         bool is_cpu = is_word(f, "kind", "KIND_CPU") || is_word(f, "kind", "KIND_AUTO");
         if (reader_is(f, "count"))
-            code = reader_number(r, f, 1, &n);
+            code = reader_number(r, f, 0, &n);
         else if (!is_cpu && !reader_is(f, "name"))
             reader_unused(r, "instance_group", f);
     }
     if (!code && n > 1000)
         return reader_fail(r, in, "too many instances");
-    r->c->instances += n;
+    r->c->instances += n > 0 ? n : 1; /* 0 is what was not said */
     return code;
 }
 
@@ -308,6 +329,7 @@ enum err_code reader_add_pair(struct reader *r, const struct pbtxt *in, const st
         *list = arena_array(r->a, struct triton_pair, reader_count(in, f->name));
     struct triton_pair *p = &(*list)[(*len)++];
     p->value = "";
+    p->line = f->line;
     return pair(r, arena_cstr(r->a, f->name), f, p);
 }
 
@@ -439,6 +461,9 @@ enum err_code triton_parse(const char *file, struct str content, struct arena *a
         if (top_field(&r, &top, f))
             return err->code;
     const char *model_file = out->default_model_filename;
+    if (model_file && !model_file[0])
+        out->default_model_filename = model_file =
+            NULL; /* what Triton's own configurations say when nothing was said */
     if (model_file && (strchr(model_file, '/') || model_file[0] == '.'))
         return err_set(err, ERR_INVALID, "%s: default_model_filename: a plain name of a file in the version's folder",
                        file);

@@ -11,6 +11,7 @@
 
 struct triton_pair {
     const char *key, *value;
+    uint32_t line;
 };
 
 struct triton_step { /* of an ensemble */

@@ -371,9 +371,12 @@ static uint64_t memory(void *instance)
     return ((struct onnx_model *)instance)->info.initializer_bytes;
 }
 
+static const char *const params[] = {"arena", "compile", NULL}; /* as read_params */
+
 const struct backend backend_onnx = {
     .name = "onnx",
     .extensions = extensions,
+    .params = params,
     .engine = "onnxruntime",
     .engine_open = open_engine,
     .engine_warm = warm_engine,

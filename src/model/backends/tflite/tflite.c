@@ -211,9 +211,12 @@ static uint64_t memory(void *instance)
     return m->bytes_len + packed;
 }
 
+static const char *const params[] = {"signature", "quantized_io", NULL}; /* as read_params */
+
 const struct backend backend_tflite = {
     .name = "tflite",
     .extensions = extensions,
+    .params = params,
     .engine = "litert",
     .engine_open = open_engine,
     .load = load,
