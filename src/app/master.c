@@ -93,7 +93,7 @@ static enum err_code raise_files(struct err *err)
             FILES_MIN);
     return err_remedy(
         err,
-        "allow more (ulimit -n; LimitNOFILE= of a systemd unit): some ten for each model, and one for each connection");
+        "allow more (ulimit -n; LimitNOFILE= of a systemd unit): three for each instance, one for each connection");
 }
 
 static enum err_code start(struct master *m, struct err *err)
