@@ -42,7 +42,7 @@ def test_version_and_features():
     assert "onnxruntime" in [e["name"] for e in f["engines"]]
 
 
-@pytest.mark.parametrize("command", ["serve", "up", "check", "status", "engine", "version", "completion"])
+@pytest.mark.parametrize("command", ["serve", "up", "check", "status", "reload", "engine", "model", "request", "version", "completion"])
 def test_every_command_has_help(command):
     r = cli(command, "--help")
     assert r.returncode == EXIT_FINE and f"quern {command}" in r.stdout
