@@ -257,6 +257,26 @@ static enum err_code put_inputs(struct inputs *in, const struct subject_options 
     return code;
 }
 
+/* A server's refusal: its own words, if it says {"error": ...}, else the beginning of what it sent. */
+static enum err_code refused(const struct subject *t, struct fetch_response *r, struct arena *a, struct err *err)
+{
+    struct json_reader j;
+    struct str key, text = {0};
+    buf_pad(&r->body);
+    json_init(&j, buf_view(&r->body), 8);
+    json_object(&j);
+    while (json_key(&j, &key)) {
+        if (str_eq_c(key, "error"))
+            json_string(&j, a, &text);
+        else
+            json_skip(&j, NULL);
+    }
+    if (json_end(&j) != ERR_OK || text.n == 0)
+        text = buf_view(&r->body);
+    return err_set(err, ERR_NOT_FOUND, "%s: the server answers %d: %.*s", t->base, r->status,
+                   text.n < 200 ? (int)text.n : 200, text.p ? text.p : "");
+}
+
 static enum err_code ask_model(struct subject *t, struct arena *a, struct inputs *out, struct err *err)
 {
     struct fetch_response r;
@@ -271,8 +291,7 @@ static enum err_code ask_model(struct subject *t, struct arena *a, struct inputs
     if (r.status == 200)
         code = read_description(arena_str_dup(a, buf_view(&r.body)), a, out, err);
     else
-        code = err_set(err, ERR_NOT_FOUND, "%s: the server answers %d: %.*s", t->base, r.status,
-                       r.body.len < 200 ? (int)r.body.len : 200, r.body.p ? r.body.p : "");
+        code = refused(t, &r, a, err);
     fetch_done(&r);
     if (code == ERR_OK && out->len == 0)
         code = err_set(err, ERR_UNSUPPORTED, "the server names no inputs of %s", t->model);

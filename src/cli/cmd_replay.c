@@ -97,7 +97,9 @@ static enum err_code take_exchanges(struct replay *r, const char *path)
     struct recording_reader reader;
     struct recording_frame f;
     size_t cap = 0;
-    if (read_file(r, path) != ERR_OK || recording_open(buf_view(&r->file), &reader, &r->err) != ERR_OK)
+    if (read_file(r, path) != ERR_OK)
+        return r->err.code;
+    if (recording_open(buf_view(&r->file), &reader, &r->err) != ERR_OK)
         return err_wrap(&r->err, "%s", path);
     while (recording_next(&reader, &f, &r->err)) {
         if (f.kind == RECORDING_ABOUT)
