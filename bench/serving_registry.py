@@ -11,7 +11,7 @@ import time
 from measure import BUILD, LOAD_CORE, ROOT, SERVER_CORE, WORK, Server, free_port, pss_kib, record, table
 
 COUNTS = (1, 100, 1000, 4000)
-TURNS, REQUESTS, IDLE_SECONDS = 7, 800, 3
+TURNS, REQUESTS, IDLE_SECONDS = 5, 800, 3
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "INT32", "data": [1, 2, 3, 4]}]})
 
 

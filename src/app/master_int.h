@@ -242,6 +242,7 @@ void life_drained(struct master *m, uint32_t segment); /* the edge has no reques
 void lives_tell_edge(struct master *m);                /* a new edge knows nothing */
 void lives_sweep(struct master *m);                    /* frees retired lives without processes */
 struct life *life_by_segment(struct master *m, uint32_t segment);
+void model_log_notes(const struct model_config *c); /* what its config.pbtxt says in vain */
 enum err_code life_start(struct master *m, struct snapshot *s, const struct model_config *c, bool replaces,
                          struct err *err);
 void life_withdraw(struct master *m, struct life *l); /* the edge is to forget it */
@@ -288,6 +289,7 @@ bool watch_holds(const struct master *m, const struct model_config *c); /* not t
 bool loads_want(struct master *m, const struct config *c, const char *name); /* false: not loaded, in mode explicit */
 void loads_on_message(struct master *m, enum channel_type type, struct str payload);
 void loads_after_reload(struct master *m);
+bool loads_asks_for(const struct master *m, const char *name); /* the reload in work is for a load of it by request */
 void loads_settle(struct master *m, const char *name, const char *reason); /* reason NULL: a life is ready */
 
 /* master_known.c: tells the edge which models the repository has */

@@ -17,6 +17,7 @@ struct loads {
     bool is_along[NAMES_MAX]; /* it came as member of an ensemble */
     size_t names_len;
     char bringing[MODEL_NAME_MAX]; /* being loaded: its members come along */
+    const char *asked;             /* during the reload of a load by request: its model */
     bool is_begun;
     struct {
         uint64_t id;
@@ -248,7 +249,9 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, const
     (void)str_copy(l->bringing, sizeof l->bringing, str_c(name));
     l->waiters[l->waiters_len].id = id;
     (void)str_copy(l->waiters[l->waiters_len++].name, MODEL_NAME_MAX, str_c(name));
+    l->asked = name;
     enum err_code code = master_reload(m, err); /* a model that fails at once, or is not there, is answered in it */
+    l->asked = NULL;
     if (!code) {
         wants_by_request(m, name);
         loads_settle(m, name, NULL);
@@ -261,6 +264,11 @@ static enum err_code load(struct master *m, uint64_t id, const char *name, const
         if (l->waiters[i].id == id)
             l->waiters[i--] = l->waiters[--l->waiters_len];
     return code;
+}
+
+bool loads_asks_for(const struct master *m, const char *name)
+{
+    return m->loads && m->loads->asked && strcmp(m->loads->asked, name) == 0;
 }
 
 /* Models on demand can be loaded before they are asked for, and unloaded, in every mode. */

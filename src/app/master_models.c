@@ -57,8 +57,7 @@ static struct hash128 file_identity(const struct model_config *c)
     return repo_fingerprint(has_folder ? dirname(path) : path);
 }
 
-/* Once for each version that starts: what its config.pbtxt says in vain. */
-static void log_notes(const struct model_config *c)
+void model_log_notes(const struct model_config *c)
 {
     const char *const *notes = c->notes.items;
     for (size_t i = 0; i < c->notes.len; i++)
@@ -83,7 +82,7 @@ enum err_code life_start(struct master *m, struct snapshot *s, const struct mode
     l->file_id = file_identity(c);
     l->next = m->lives;
     m->lives = l;
-    log_notes(c);
+    model_log_notes(c);
     if (is_process) {
         scale_begin(m, l);
         budget_enter(m, l);

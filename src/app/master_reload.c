@@ -121,10 +121,21 @@ static bool same_labels(const struct setting_list *a, const struct setting_list 
     return true;
 }
 
-/* What needs no new process: the life goes on with the new configuration. */
+static bool same_notes(const struct setting_list *a, const struct setting_list *b)
+{
+    const char *const *pa = a->items, *const *pb = b->items;
+    bool same = a->len == b->len;
+    for (size_t i = 0; same && i < a->len; i++)
+        same = strcmp(pa[i], pb[i]) == 0;
+    return same;
+}
+
+/* What needs no new process: the life goes on with the new configuration. Whoever brought that hears what of it is in vain. */
 static void go_on(struct master *m, struct life *l, struct snapshot *s, const struct model_config *c)
 {
     bool differs = !same_labels(&l->config->labels, &c->labels);
+    if (loads_asks_for(m, c->name) || !same_notes(&l->config->notes, &c->notes))
+        model_log_notes(c);
     s->refs++;
     snapshot_unref(l->snapshot);
     l->snapshot = s;

@@ -243,6 +243,27 @@ def load_model(server, name, verb="load", body=b""):
 
 
 @pytest.mark.onnx
+def test_each_load_names_what_has_no_effect_also_when_nothing_changes(serve, tmp_path):
+    put(tmp_path / "m", 1)
+    pbtxt = tmp_path / "m/config.pbtxt"
+    pbtxt.write_text("optimization { graph { level: 1 } }\n")
+    s = serve(config=f"repository: {{path: {tmp_path}, mode: explicit, load: m}}")
+    (worker,) = s.pids("worker", "m")
+
+    def said(words):
+        return s.output()[1].count(f'field="{words}"')
+
+    assert said("optimization (line 1)") == 1, s.output()[1]
+    assert load_model(s, "m").status == 200 and load_model(s, "m").status == 200
+    assert said("optimization (line 1)") == 3, "by each load"
+    pbtxt.write_text("\noptimization { graph { level: 1 } }\n")
+    s.reload()
+    s.reload()
+    assert said("optimization (line 2)") == 1, "by a reload when it is new"
+    assert s.pids("worker", "m") == [worker], "nothing has started for it"
+
+
+@pytest.mark.onnx
 def test_explicit_models_come_and_go_by_request(serve, tmp_path):
     repo = tmp_path / "models"
     put(repo / "m", 1)
