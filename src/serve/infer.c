@@ -110,8 +110,12 @@ static void learn_lag(struct served *m, const struct infer *i)
 {
     bool is_late = i->err.code == ERR_TIMEOUT;
     uint64_t end = i->err.code == ERR_OK ? i->t_ran_ns : is_late ? i->deadline_ns : 0;
-    if (i->expected_ns > 0 && end > i->t_submit_ns && !i->part_of)
-        lag_learn(&m->schedule.lag[i->priority - 1], i->expected_ns, (end - i->t_submit_ns) * (is_late ? 2 : 1), end);
+    if (i->expected_ns == 0 || end <= i->t_submit_ns || i->part_of)
+        return;
+    /* That others join the run of one of the first of a burst is no lag. */
+    uint64_t run_ns = is_late ? 0 : (uint64_t)cost_run_ns(&m->schedule.cost, i->batch_rows);
+    uint64_t expected_ns = i->expected_ns > run_ns ? i->expected_ns : run_ns;
+    lag_learn(&m->schedule.lag[i->priority - 1], expected_ns, (end - i->t_submit_ns) * (is_late ? 2 : 1), end);
 }
 
 void infer_end(struct infer *i)

@@ -300,3 +300,60 @@ TEST_SLOW(the_urgent_keep_their_runs_where_rows_cost_what_they_take, 60)
     EXPECT(k[0].longest_ns < 30 * NS_PER_MS);
     EXPECT(k[2].longest_ns < LOW_BOUND_NS);
 }
+
+/* ---- Retry-After ---- */
+
+static void work_until(uint64_t end_ns)
+{
+    while (rig_now_ns < end_ns) {
+        serve_flush(r.serve);
+        if (rig_work(&r))
+            (void)serve_collect(r.serve);
+        else
+            pass_until(rig_now_ns + NS_PER_MS / 10);
+    }
+}
+
+static struct req *probe(uint64_t given_ms)
+{
+    static struct req q;
+    req_make(&r, &q, 1, 1, 0);
+    q.i->client = 1; /* another client would come before the crowd */
+    q.i->deadline_ns = rig_now_ns + given_ms * NS_PER_MS;
+    req_submit(&q);
+    return &q;
+}
+
+/* Who is refused and comes again after the time that he was told is let in, and in time; who comes after half of it is refused again. */
+TEST_SLOW(retry_after_is_when_there_is_room, 60)
+{
+    run_time = by_rows;
+    kinds_len = 0;
+    rig_init(&r, &(struct rig_opt){.max_batch = BATCH, .queue_max = 1000});
+    rand_seed(11);
+    begun_ns = tick_ns = read_ns = rig_now_ns;
+    read_every_ns = NS_PER_MS;
+    r.state.twist = run;
+    for (int i = 0; i < 40; i++)
+        cost_learn(&r.model->schedule.cost, 1 + (uint32_t)i % BATCH, by_rows(0, 1 + (uint32_t)i % BATCH));
+    struct kind crowd = {.client = 1, .given_ns = 20 * NS_PER_S, .priority = 1};
+    int early = 0, let_in = 0, trials = 0;
+    for (int trial = 0; trial < 40; trial++) {
+        for (uint64_t n = 700 + rand_below(200); n > 0; n--)
+            submit(&crowd, rig_now_ns);
+        struct req *q = probe(600);
+        EXPECT_EQ(q->code, ERR_BUSY);
+        uint64_t told_ns = q->retry_after_ms * NS_PER_MS;
+        bool is_early = trial % 2 == 0;
+        work_until(rig_now_ns + (is_early ? told_ns / 2 : told_ns));
+        q = probe(600);
+        trials += !is_early;
+        early += is_early && q->done;
+        work_until(rig_now_ns + 3 * NS_PER_S);
+        let_in += !is_early && q->done == 1 && q->code == ERR_OK;
+    }
+    printf("  let in %d of %d, refused early %d of 20\n", let_in, trials, early);
+    EXPECT(let_in >= trials * 95 / 100);
+    EXPECT(early >= 18);
+    rig_done(&r);
+}

@@ -380,6 +380,28 @@ TEST(v2_bytes_in_the_socket_are_copied_into_the_batch)
     fake_free();
 }
 
+#define IRIS_WITH(parameters)                                                                                          \
+    "{\"parameters\":{" parameters "},\"inputs\":[{\"name\":\"X\",\"shape\":[1,4],\"datatype\":\"FP32\","              \
+    "\"data\":[5.5,3.5,1.5,0.25]}]}"
+
+TEST(v2_timeouts_and_priorities_that_make_no_sense)
+{
+    static const char *const as_none[] = {IRIS_WITH("\"timeout\":0"), IRIS_WITH("\"timeout\":18446744073709551615"),
+                                          IRIS_WITH("\"priority\":0"), IRIS_WITH("\"priority\":18446744073709551615"),
+                                          IRIS_WITH("\"priority\":4294967296")};
+    static const char *const wrong[] = {IRIS_WITH("\"timeout\":-1"), IRIS_WITH("\"timeout\":1.5"),
+                                        IRIS_WITH("\"timeout\":18446744073709551616"), IRIS_WITH("\"priority\":-1"),
+                                        IRIS_WITH("\"priority\":\"high\"")};
+    for (size_t i = 0; i < ARRAY_LEN(as_none); i++)
+        expect(IRIS, as_none[i], iris_answer);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        const struct fake_answer *got = fake_post(IRIS, wrong[i]);
+        if (got->status != 400)
+            FAIL("%s: %d %s", wrong[i], got->status, got->body);
+    }
+    fake_free();
+}
+
 TEST(v2_timeout_and_cancel)
 {
     expect(IRIS,
