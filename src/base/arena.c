@@ -37,6 +37,7 @@
 #define ALIGN           16u
 #define CHUNK_BYTES_MAX ((size_t)1 << 20) /* doubling stops here: a large arena then wastes at most one such chunk */
 #define KEEP_BYTES_MAX  ((size_t)64 << 10)
+#define LARGE_BYTES     ((size_t)64 << 10)
 
 struct arena_chunk {
     _Alignas(ALIGN) struct arena_chunk *next;
@@ -84,14 +85,14 @@ void arena_reset(struct arena *a)
     POISON(keep->data, keep->bytes);
 }
 
-static bool add_chunk(struct arena *a, size_t need_bytes)
+static bool add_chunk(struct arena *a, size_t need_bytes, bool zeroed)
 {
     size_t bytes = a->chunk_bytes;
     if (a->head != NULL)
         bytes = a->head->bytes >= CHUNK_BYTES_MAX / 2 ? CHUNK_BYTES_MAX : a->head->bytes * 2;
     if (bytes < need_bytes)
         bytes = need_bytes;
-    struct arena_chunk *chunk = malloc(sizeof *chunk + bytes);
+    struct arena_chunk *chunk = zeroed ? calloc(1, sizeof *chunk + bytes) : malloc(sizeof *chunk + bytes);
     if (chunk == NULL)
         return false;
     chunk->next = a->head;
@@ -103,20 +104,30 @@ static bool add_chunk(struct arena *a, size_t need_bytes)
     return true;
 }
 
-void *arena_try_alloc(struct arena *a, size_t n)
+/* What is large and to be zeroed, as a list with room for all that may come, is taken as the system gives it: pages that nobody touches take no memory. */
+static void *take(struct arena *a, size_t n, bool zeroed)
 {
+    bool is_fresh = false;
     if (n > SIZE_MAX / 2)
         return NULL;
     size_t bytes = n == 0 ? ALIGN : ROUND_UP(n, (size_t)ALIGN);
     if (a->used_bytes > a->max_bytes || bytes > a->max_bytes - a->used_bytes)
         return NULL;
-    if ((size_t)(a->end - a->at) < bytes + GAP && !add_chunk(a, bytes + GAP))
-        return NULL;
+    if ((size_t)(a->end - a->at) < bytes + GAP) {
+        is_fresh = zeroed && n >= LARGE_BYTES;
+        if (!add_chunk(a, bytes + GAP, is_fresh))
+            return NULL;
+    }
     char *p = a->at;
     a->at += bytes + GAP;
     a->used_bytes += bytes;
     UNPOISON(p, n);
-    return p;
+    return zeroed && !is_fresh ? memset(p, 0, n) : p;
+}
+
+void *arena_try_alloc(struct arena *a, size_t n)
+{
+    return take(a, n, false);
 }
 
 void *arena_alloc(struct arena *a, size_t n)
@@ -128,7 +139,9 @@ void *arena_alloc(struct arena *a, size_t n)
 
 void *arena_zalloc(struct arena *a, size_t n)
 {
-    return memset(arena_alloc(a, n), 0, n);
+    void *p = take(a, n, true);
+    CHECK(p != NULL);
+    return p;
 }
 
 void *arena_array_(struct arena *a, size_t size, size_t n)

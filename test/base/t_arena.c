@@ -115,3 +115,24 @@ TEST(arena_overrun_is_seen_by_the_sanitizer)
     arena_done(&a);
 }
 #endif
+
+/* Small ones are zeroed by us, large ones may come zeroed from the system: also where others have written before. */
+TEST(zeroed_memory_is_zero_whatever_was_there)
+{
+    static const size_t sizes[] = {100, 60000, 70000, 300000, 2000000};
+    struct arena a;
+    arena_init(&a, 4096, 64u << 20);
+    for (int turn = 0; turn < 4; turn++) {
+        for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+            unsigned char *dirty = arena_alloc(&a, sizes[i]);
+            memset(dirty, 0xff, sizes[i]);
+            const unsigned char *p = arena_zalloc(&a, sizes[i]);
+            size_t n = 0;
+            while (n < sizes[i] && p[n] == 0)
+                n++;
+            EXPECT_EQ(n, sizes[i]);
+        }
+        arena_reset(&a);
+    }
+    arena_done(&a);
+}
