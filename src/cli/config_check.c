@@ -160,16 +160,26 @@ enum err_code config_fail_model(const struct config *c, struct err *err, const s
     return config_fail(c, err, path, "%s", text);
 }
 
+/* With a repository, one whose folder somebody has removed: ERR_NOT_FOUND, which config_spare knows. */
+static enum err_code fail_without_path(const struct config *c, const struct model_config *m, struct err *err)
+{
+    if (c->repository.paths.len == 0) {
+        (void)config_fail_model(c, err, m, "", "a model needs a path or a built-in backend");
+        return err_remedy(err, "add path: FILE");
+    }
+    (void)config_fail_model(c, err, m, "", "no folder of repository.path has a model of this name");
+    err->code = ERR_NOT_FOUND;
+    return err_remedy(err, "put it there, or add path: FILE");
+}
+
 static enum err_code check_backend(const struct config *c, const struct model_config *m, struct err *err)
 {
     char text[200];
     bool is_begun = m->ensemble.inputs.len || m->ensemble.outputs.len || m->ensemble.steps.len;
     if ((is_begun && !m->path) || m->ensemble.steps.len || (m->backend && strcmp(m->backend, "ensemble") == 0))
         return config_check_ensemble(c, m, err);
-    if (!m->backend && !m->path) {
-        (void)config_fail_model(c, err, m, "", "a model needs a path or a built-in backend");
-        return err_remedy(err, "add path: FILE");
-    }
+    if (!m->backend && !m->path)
+        return fail_without_path(c, m, err);
     if (!m->backend) {
         (void)snprintf(text, sizeof text, "no backend reads files like \"%.120s\"", strrchr(m->path, '/') + 1);
         (void)config_fail_model(c, err, m, "path", text);

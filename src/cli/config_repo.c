@@ -454,7 +454,8 @@ enum err_code config_spare(struct config *c, struct model_config *m, struct err 
 {
     bool is_of_file = m->in_repository && m->pbtxt && strncmp(err->text, m->pbtxt, strlen(m->pbtxt)) == 0;
     bool is_alone = m->override_config || m->pbtxt || is_among_others(c, m);
-    if (!is_alone || (is_named(c, m) && !is_of_file))
+    bool is_away = err->code == ERR_NOT_FOUND && !m->path; /* its folder was removed: others go on coming and going */
+    if (!is_away && (!is_alone || (is_named(c, m) && !is_of_file)))
         return err->code;
     set_problem(c, m, err);
     *err = (struct err){0};

@@ -116,6 +116,24 @@ TEST(what_config_pbtxt_contradicts_is_the_error_of_its_model_alone)
     }
 }
 
+TEST(a_model_of_a_repository_that_was_removed_keeps_no_other_from_being_taken)
+{
+    struct config c;
+    const struct model_config *m = among_others(&c, "", "models: {good: {instances: 1}}\n");
+    EXPECT(m->problem == NULL);
+    config_done(&c);
+    struct err err;
+    EXPECT(unlink("m/config.pbtxt") == 0 && unlink("m/1/model.onnx") == 0 && rmdir("m/1") == 0 && rmdir("m") == 0);
+    put_file(".", "quern.yaml", "repository: {path: .}\nmodels: {m: {instances: 1}}\n");
+    EXPECT_EQ(config_load(&c, "quern.yaml", &err), ERR_OK);
+    m = c.models.items;
+    EXPECT_EQ(c.models.len, 2);
+    EXPECT_CSTR(m[0].name, "m");
+    EXPECT(m[0].problem && strstr(m[0].problem, "quern.yaml:2:10: models.m: no folder of repository.path has a model"));
+    EXPECT(m[1].problem == NULL);
+    config_done(&c);
+}
+
 TEST(what_quern_yaml_says_of_a_model_of_a_repository_is_its_own_error)
 {
     struct config c;
