@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "proc/report.h"
 
-#define UNRUNG_PART   8 /* results of one run wait for the next for each so many blocks that are open */
-#define UNRUNG_NS_MAX (4 * NS_PER_MS)
+#define UNRUNG_PART   4 /* results of one run wait for the next for each so many blocks that are open */
+#define UNRUNG_NS_MAX (8 * NS_PER_MS)
 
 static struct block_shm *block_of(const struct exec *x, const struct exec_block *b)
 {
@@ -147,6 +147,7 @@ bool exec_run(struct exec *x, const struct exec_block *where)
     }
     b->done_ns = clock_now_ns();
     x->run_ns = b->done_ns - start_ns;
+    x->expires_ns = b->expires_ns;
     if (is_wanted)
         count(x, b, start_ns);
     report_requests(NULL, 0);
@@ -161,7 +162,8 @@ bool exec_may_ring_later(struct exec *x, uint32_t lane)
     int open = __builtin_popcountll(atomic_load_explicit(&x->segment->shm->lane[lane].open, memory_order_relaxed));
     uint64_t since = x->unrung_runs[lane] > 0 ? x->unrung_ns[lane] : now;
     bool is_deep = (uint32_t)open / UNRUNG_PART > x->unrung_runs[lane];
-    if (!is_deep || now + x->run_ns > since + UNRUNG_NS_MAX) {
+    bool is_urgent = now + UNRUNG_NS_MAX >= x->expires_ns;
+    if (!is_deep || is_urgent || now + x->run_ns > since + UNRUNG_NS_MAX) {
         x->unrung_runs[lane] = 0;
         return false;
     }

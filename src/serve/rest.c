@@ -4,7 +4,7 @@
 #include "serve/internal_int.h"
 
 #define REST_PART   4 /* of the time that the queue lasts */
-#define REST_NS_MAX (4 * NS_PER_MS)
+#define REST_NS_MAX (8 * NS_PER_MS)
 #define REST_NS_MIN (100 * NS_PER_US) /* less is not worth falling asleep */
 /* Requests of another model or priority, which may have reason to hurry, count as traffic for so long. */
 #define MIXED_NS (1 * NS_PER_S)

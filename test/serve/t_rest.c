@@ -53,7 +53,7 @@ TEST(thread_rests_for_a_part_of_what_is_queued)
     static const struct {
         int blocks;
         uint64_t us; /* for all but the one that runs, 1 ms each */
-    } cases[] = {{1, 0}, {2, 250}, {10, 2250}, {20, 4000}};
+    } cases[] = {{1, 0}, {2, 250}, {10, 2250}, {20, 4750}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct rig r;
         start(&r, (struct rig_opt){.queue_max = 30});
@@ -140,7 +140,7 @@ TEST(worker_rings_after_several_runs_while_much_is_open)
     start(&r, (struct rig_opt){.queue_max = 30});
     submit(&r, REQS_MAX);
     bells(&r, got);
-    EXPECT_CSTR(got, "..r..r..r.r.r.r.rrrrrrrr");
+    EXPECT_CSTR(got, "....r...r...r..r.r.rrrrr");
     finish(&r, NULL, REQS_MAX);
 }
 
@@ -151,15 +151,15 @@ TEST(results_do_not_wait_for_long_runs)
     start(&r, (struct rig_opt){.queue_max = 30});
     submit(&r, REQS_MAX);
     EXPECT(rig_work(&r));
-    r.worker.run_ns = 5 * NS_PER_MS; /* so long will the next one take */
+    r.worker.run_ns = 9 * NS_PER_MS; /* so long will the next one take */
     EXPECT(!exec_may_ring_later(&r.worker, 0));
     EXPECT(rig_work(&r));
-    r.worker.run_ns = 3 * NS_PER_MS;
+    r.worker.run_ns = 5 * NS_PER_MS;
     EXPECT(exec_may_ring_later(&r.worker, 0));
-    rig_pass_ms(3);
+    rig_pass_ms(5);
     EXPECT(exec_claim(&r.worker, &b));
     EXPECT(exec_run(&r.worker, &b));
-    r.worker.run_ns = 3 * NS_PER_MS; /* 6 would be too late for the first */
+    r.worker.run_ns = 5 * NS_PER_MS; /* 10 would be too late for the first */
     EXPECT(!exec_may_ring_later(&r.worker, 0));
     finish(&r, NULL, REQS_MAX);
 }
@@ -172,5 +172,20 @@ TEST(lanes_are_rung_by_their_own_depth)
     EXPECT(rig_work(&r));
     EXPECT(!exec_may_ring_later(&r.worker, 1));
     EXPECT(exec_may_ring_later(&r.worker, 0));
+    finish(&r, NULL, REQS_MAX);
+}
+
+TEST(results_whose_deadline_is_near_do_not_wait)
+{
+    struct rig r;
+    start(&r, (struct rig_opt){.queue_max = 30});
+    submit(&r, REQS_MAX);
+    rig_pass_ms(RIG_TIMEOUT_MS - 20);
+    EXPECT(rig_work(&r));
+    EXPECT(exec_may_ring_later(&r.worker, 0));
+    r.worker.unrung_runs[0] = 0; /* a bell */
+    rig_pass_ms(12);
+    EXPECT(rig_work(&r));
+    EXPECT(!exec_may_ring_later(&r.worker, 0));
     finish(&r, NULL, REQS_MAX);
 }
