@@ -9,7 +9,7 @@ import time
 import pytest
 
 import quern
-from quern import wait_until
+from quern import wait_until, within
 
 CYCLES = 50
 SLACK_KIB = 2048  # of resident memory: allocators keep a page here and there; one leaked segment or model is more
@@ -35,7 +35,7 @@ def check_cycles(s, cycle):
     family = [s.master_pid, *s.pids("edge")]
     for _ in range(5):
         cycle()
-    wait_until(lambda: not s.processes("worker"), 5, "the last worker's end")
+    within(lambda: not s.processes("worker"), 10, "the last worker's end")
     before, rss = holdings(s), [rss_kib(p) for p in family]
     for _ in range(CYCLES):
         cycle()
@@ -71,7 +71,7 @@ def test_models_that_come_and_go_by_request_leave_nothing(serve, tmp_path):
         assert s.post("/v2/repository/models/m/load", b"").status == 200
         assert s.predict("m", [5.1, 3.5, 1.4, 0.2]).status == 200
         assert s.post("/v2/repository/models/m/unload", b"").status == 200
-        wait_until(lambda: not s.processes("worker"), 10, "the worker's end")
+        within(lambda: not s.processes("worker"), 10, "the worker's end")
 
     check_cycles(s, cycle)
 
@@ -187,8 +187,38 @@ def test_runs_find_the_memory_of_those_before_until_the_worker_is_idle(serve, tm
         assert s.predict("m", [7]).status == 200
     assert minor_faults(worker) - before < columns * 4 // 4096, "fewer in all of them than one needs for its memory"
     assert rss_kib(worker) > at_rest + (30 << 10)
-    wait_until(lambda: rss_kib(worker) < at_rest + SLACK_KIB, 20, "the memory given back after ten seconds")
+    within(lambda: rss_kib(worker) < at_rest + SLACK_KIB, 20, "the memory given back after ten seconds")
     assert s.predict("m", [7]).status == 200
+
+
+def heap_in_huge_pages(pid):
+    """Of the C library's heap: KiB for which huge pages were asked, KiB that lie in some."""
+    asked = given = size = huge = 0
+    is_heap = False
+    for row in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        key, _, value = row.partition(":")
+        if " " in key:  # the first line of a mapping
+            is_heap = row.endswith("[heap]")
+        elif key == "Size":
+            size = int(value.split()[0])
+        elif key == "AnonHugePages":
+            huge = int(value.split()[0])
+        elif key == "VmFlags" and is_heap and "hg" in value.split():
+            asked, given = asked + size, given + huge
+    return asked, given
+
+
+@pytest.mark.onnx
+@pytest.mark.skipif(quern.IS_SANITIZED, reason="memory is the sanitizer's there")
+def test_an_engine_opens_into_huge_pages(serve):
+    choice = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not choice.exists() or "[never]" in choice.read_text():
+        pytest.skip("the kernel gives no huge pages")
+    s = serve(config=f"models: {{m: {{path: {quern.DATA / 'iris.onnx'}, instances: 1, threads: 1}}, plain: {{path: 'builtin:identity', instances: 1}}}}")
+    asked, given = heap_in_huge_pages(s.pids("worker", "m")[0])
+    assert 8 << 10 < asked < 12 << 10, "what the engine takes while it opens, and not the whole heap"
+    assert given >= 4 << 10, "some of its pieces of 2 MiB"
+    assert heap_in_huge_pages(s.pids("worker", "plain")[0]) == (0, 0), "a worker without an engine asks for none"
 
 
 @pytest.mark.onnx
