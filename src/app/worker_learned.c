@@ -11,7 +11,7 @@
 
 #define KIND          "batching"
 #define KIND_GAIN     "gain"
-#define LAYOUT        3                 /* greater with each change of how sizes are measured or chosen */
+#define LAYOUT        4                 /* greater with each change of how sizes are measured or chosen */
 #define PROBE_NS      (20 * NS_PER_MS)  /* most time that looking for batching may cost at load */
 #define PROBE_KEPT_NS (200 * NS_PER_MS) /* the same where the next start need not look again */
 #define MEASURE_NS    (20 * NS_PER_MS)  /* and measuring what batches gain */

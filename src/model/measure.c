@@ -17,7 +17,7 @@
 #define GAIN        1.05            /* less more throughput is not worth the longer run */
 #define GAIN_SHORT  1.02            /* ... but where nobody notices how long it is */
 #define SHORT_NS    (1 * NS_PER_MS) /* such a run */
-#define OVERHEAD_NS 20000.0         /* what a run costs beside the model: to claim, wake, hand back */
+#define OVERHEAD_NS 50000.0         /* what a run costs beside the model: to wake, claim, hand back, with cold caches */
 #define ROWS_MAX    2048
 #define IN_BYTES    ((size_t)64 << 20) /* inputs of the largest run that is tried */
 #define REPEATS     2                  /* runs of each size at least, since the first one may make room, or compile */
