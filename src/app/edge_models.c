@@ -24,7 +24,7 @@
 struct model_news {
     struct str scale; /* JSON */
     uint32_t segment;
-    struct str name, version, path, root, class_name, backend, engine_dir, reason, labels;
+    struct str name, version, path, root, class_name, backend, engine_dir, reason, labels, labels_file;
     bool is_inline, announce, is_on_demand;
     struct edge_memory memory;
     enum served_state state;
@@ -81,9 +81,11 @@ static struct str *text_field(struct model_news *n, struct str key)
     const struct {
         const char *key;
         struct str *at;
-    } fields[] = {{"name", &n->name},     {"version", &n->version},       {"path", &n->path},
-                  {"root", &n->root},     {"class", &n->class_name},      {"backend", &n->backend},
-                  {"reason", &n->reason}, {"engine_dir", &n->engine_dir}, {"labels", &n->labels}};
+    } fields[] = {{"name", &n->name},        {"version", &n->version},
+                  {"path", &n->path},        {"root", &n->root},
+                  {"class", &n->class_name}, {"backend", &n->backend},
+                  {"reason", &n->reason},    {"engine_dir", &n->engine_dir},
+                  {"labels", &n->labels},    {"labels_file", &n->labels_file}};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (str_eq_c(key, fields[i].key))
             return fields[i].at;
@@ -248,6 +250,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
     (void)str_copy(sh->version, sizeof sh->version, n->version);
     (void)str_copy(sh->path, sizeof sh->path, n->path);
     (void)str_copy(sh->class_name, sizeof sh->class_name, n->class_name);
+    (void)str_copy(sh->labels_file, sizeof sh->labels_file, n->labels_file);
     edge_stats_adopt(e, sh);
     edge_metrics_model(e, sh);
     history_watch(e->history, sh);

@@ -186,6 +186,8 @@ static void write_model(const struct master *m, const struct life *l, enum detai
     jw_kv_bool(&w, "inline", l->config->isolation == ISOLATION_INLINE);
     if (l->config->isolation == ISOLATION_INLINE)
         write_declared(l->config, &w);
+    if (l->config->labels_file)
+        jw_kv_c(&w, "labels_file", l->config->labels_file);
     jw_kv_c(&w, "state", state_name(l));
     const char *trouble = l->state == LIFE_READY ? trouble_of(l) : NULL;
     jw_kv_c(&w, "reason", trouble ? trouble : l->reason);

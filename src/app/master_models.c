@@ -393,5 +393,6 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            same_batching(&old->batching, &c->batching) && master_same_ensemble(&old->ensemble, &c->ensemble) &&
            old->timeout_ns == c->timeout_ns && old->load_timeout_ns == c->load_timeout_ns &&
            old->memory_bytes == c->memory_bytes && old->cache_bytes == c->cache_bytes &&
-           same_text(old->declared, c->declared) && same_parameters(&old->parameters, &c->parameters);
+           same_text(old->declared, c->declared) && same_text(old->labels_file, c->labels_file) &&
+           same_parameters(&old->parameters, &c->parameters);
 }

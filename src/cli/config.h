@@ -102,6 +102,7 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     struct setting_list notes;   /* const char *: what its config.pbtxt says without effect here */
     const char *warm_up_folder;  /* files of warm_up lie in it */
     const char *pbtxt;           /* the config.pbtxt that was read; NULL: none */
+    const char *labels_file;     /* its config.pbtxt's label_filename, a name in the model's folder; NULL: none */
     const char *declared;        /* JSON for model/declared.h: tensors that its config.pbtxt names; NULL: none */
     const char *override_config; /* a config.pbtxt that stands over quern.yaml, see config_override.h; NULL: none */
 };

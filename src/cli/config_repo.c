@@ -207,6 +207,7 @@ static void take_notes(struct folder *f)
 static void take_tensors(struct folder *f, const char *file)
 {
     struct buf text;
+    f->m->labels_file = f->triton.labels_file ? keep(f, f->triton.labels_file) : NULL;
     buf_init(&text, DECLARED_TEXT_MAX + 1);
     if (declared_write(file, &f->triton, &text))
         f->m->declared = arena_cstr(&f->c->arena, buf_view(&text));

@@ -26,8 +26,10 @@ static bool is_digits(struct str s)
     return str_to_u64(s, &v);
 }
 
-/* Where labels may lie, by the model's file; the empty string when there is no such place. */
-static void places(struct str path, char out[3][600])
+#define PLACES 5
+
+/* Where labels may lie, by the model's file and the name that its config.pbtxt gives; the empty string when there is no such place. */
+static void places(struct str path, const char *named, char out[PLACES][700])
 {
     struct str folder = str_sub(path, 0, (size_t)(str_rchr(path, '/') + 1));
     struct str file = str_sub(path, folder.n, path.n);
@@ -36,12 +38,18 @@ static void places(struct str path, char out[3][600])
     struct str above = folder.n > 0 ? str_sub(folder, 0, folder.n - 1) : folder;
     struct str version = str_sub(above, (size_t)(str_rchr(above, '/') + 1), above.n);
     bool is_versioned = is_digits(version);
-    (void)snprintf(out[0], 600, "%.*s%.*s.labels.txt", STR_F(folder), STR_F(stem));
-    out[1][0] = out[2][0] = '\0'; /* a folder of many models has no labels of one */
+    int n = 0;
+    memset(out, 0, PLACES * sizeof out[0]);
+    struct str model = is_versioned ? str_sub(above, 0, above.n - version.n) : folder;
+    if (named[0]) {
+        (void)snprintf(out[n++], sizeof out[0], "%.*s%s", STR_F(model), named);
+        (void)snprintf(out[n++], sizeof out[0], "%.*s%s", STR_F(folder), named);
+    }
+    (void)snprintf(out[n++], sizeof out[0], "%.*s%.*s.labels.txt", STR_F(folder), STR_F(stem));
     if (!is_versioned)
-        return;
-    (void)snprintf(out[1], 600, "%.*slabels.txt", STR_F(folder));
-    (void)snprintf(out[2], 600, "%.*slabels.txt", (int)(above.n - version.n), above.p);
+        return; /* a folder of many models has no labels of one */
+    (void)snprintf(out[n++], sizeof out[0], "%.*slabels.txt", STR_F(folder));
+    (void)snprintf(out[n++], sizeof out[0], "%.*slabels.txt", STR_F(model));
 }
 
 static void split_lines(struct labels *l, struct str text)
@@ -55,14 +63,14 @@ static void split_lines(struct labels *l, struct str text)
     }
 }
 
-static struct labels *labels_read(const char *path)
+static struct labels *labels_read(const char *path, const char *named)
 {
-    char files[3][600];
+    char files[PLACES][700];
     struct labels *l = calloc(1, sizeof *l);
     CHECK(l);
     arena_init(&l->arena, 4096, 2 * LABELS_BYTES_MAX + LABELS_MAX * sizeof(struct str));
-    places(str_c(path), files);
-    for (int i = 0; i < 3; i++) {
+    places(str_c(path), named, files);
+    for (int i = 0; i < PLACES; i++) {
         struct str text;
         struct err err;
         if (!files[i][0] || file_read(files[i], LABELS_BYTES_MAX, &l->arena, &text, &err))
@@ -86,7 +94,7 @@ const struct labels *labels_of(struct model_shared *m)
     struct labels *l = atomic_load_explicit(&m->labels, memory_order_acquire);
     if (l)
         return l;
-    struct labels *mine = labels_read(m->path);
+    struct labels *mine = labels_read(m->path, m->labels_file);
     if (atomic_compare_exchange_strong(&m->labels, &l, mine))
         return mine;
     (void)labels_drop(mine); /* another thread was faster */

@@ -9,7 +9,7 @@
 struct model_shared;
 struct labels;
 
-/* The lines of the model's labels file, read when first asked for: `labels.txt` in the folder of its version or of the model, or beside the file
+/* The lines of the model's labels file, read when first asked for: labels_file in the folder of the model or of its version, `labels.txt` there, or beside the file
  * NAME.onnx `NAME.labels.txt`. Never NULL; without a file it is empty. */
 const struct labels *labels_of(struct model_shared *m);
 struct str labels_get(const struct labels *l, uint32_t index); /* n == 0: none */

@@ -41,6 +41,7 @@ struct model_shared {
     _Atomic int refs;
     uint32_t id; /* of the segment, unique in the master's life */
     char name[MODEL_NAME_MAX], version[32], path[512], class_name[64];
+    char labels_file[128]; /* a name in the model's folder; "": those of proto_classes.h alone */
     bool is_inline;
     struct model_limits limits;
     struct segment_map map;        /* process isolation */

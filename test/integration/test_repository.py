@@ -61,6 +61,19 @@ def test_versions_are_served_side_by_side_and_the_greatest_answers(serve, tmp_pa
 
 
 @pytest.mark.onnx
+@pytest.mark.parametrize("isolation", ["process", "inline"])
+def test_labels_come_from_the_file_that_config_pbtxt_names(serve, tmp_path, isolation):
+    put(tmp_path / "m", 1)
+    (tmp_path / "m/labels.txt").write_text("wrong\n" * 3)
+    (tmp_path / "m/flowers.txt").write_text("setosa\nversicolor\nvirginica\n")
+    (tmp_path / "m/config.pbtxt").write_text('output { name: "output_probability" label_filename: "flowers.txt" }\n')
+    s = serve(config=f'models: {{m: {{path: "{tmp_path}/m", isolation: {isolation}}}}}')
+    body = json.loads(infer_body()) | {"outputs": [{"name": "output_probability", "parameters": {"classification": 1}}]}
+    best = s.post("/v2/models/m/infer", json.dumps(body)).json()["outputs"][0]["data"]
+    assert best[0].split(":")[1:] == ["0", "setosa"]
+
+
+@pytest.mark.onnx
 def test_a_label_moves_without_a_new_process(serve, tmp_path):
     put(tmp_path / "m", 1)
     put(tmp_path / "m", 2, "iris_names.onnx")

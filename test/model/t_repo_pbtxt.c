@@ -135,7 +135,7 @@ TEST(triton_config_is_read_whole)
     EXPECT_EQ(c.max_batch_size, 16);
     EXPECT_EQ(c.inputs_len, 1);
     EXPECT_EQ(c.inputs[0].dims[1], -1);
-    EXPECT_CSTR(c.outputs[0].label_filename, "l.txt");
+    EXPECT_CSTR(c.labels_file, "l.txt");
     EXPECT_EQ(c.policy, TRITON_SPECIFIC);
     EXPECT(c.versions_len == 2 && c.versions[1] == 3);
     EXPECT(c.preferred_len == 2 && c.preferred[1] == 8);
@@ -147,11 +147,10 @@ TEST(triton_config_is_read_whole)
     EXPECT_EQ(c.threads, 4);
     EXPECT_EQ(c.parameters_len, 1);
     EXPECT_CSTR(c.parameters[0].value, "v");
-    EXPECT_EQ(c.unused_len, 5);
-    EXPECT_CSTR(c.unused[0], "output.label_filename (line 3)");
-    EXPECT_CSTR(c.unused[1], "instance_group.kind (line 7)");
-    EXPECT_CSTR(c.unused[3], "optimization (line 11)");
-    EXPECT_CSTR(c.unused[4], "sequence_batching (line 12)");
+    EXPECT_EQ(c.unused_len, 4);
+    EXPECT_CSTR(c.unused[0], "instance_group.kind (line 7)");
+    EXPECT_CSTR(c.unused[2], "optimization (line 11)");
+    EXPECT_CSTR(c.unused[3], "sequence_batching (line 12)");
 }
 
 /* Every field of Triton's ModelConfig and of the messages that we look into: one line each, the marked ones without effect here. */
@@ -174,6 +173,7 @@ static const struct {
     {"input { name: \"b\" is_non_linear_format_io: true }", "input.is_non_linear_format_io"},
     {"output { name: \"y\" data_type: TYPE_STRING dims: 2 label_filename: \"labels.txt\" }", NULL},
     {"output { name: \"z\" label_filename: \"classes.txt\" }", "output.label_filename"},
+    {"output { name: \"z\" label_filename: \"../classes.txt\" }", "output.label_filename"},
     {"output { name: \"z\" reshape { shape: [] } }", "output.reshape"},
     {"output { name: \"z\" is_shape_tensor: false }", "output.is_shape_tensor"},
     {"output { name: \"z\" is_non_linear_format_io: false }", "output.is_non_linear_format_io"},

@@ -153,6 +153,13 @@ TEST(labels_lie_beside_the_file_or_in_the_versions_folder)
     put_file(path, "wolf\n");
     (void)snprintf(n->path, sizeof n->path, "%s/12/model.onnx", dir);
     EXPECT_STR(labels_get(labels_of(n), 0), "wolf");
+    (void)snprintf(path, sizeof path, "%s/animals.txt", dir);
+    put_file(path, "lynx\n");
+    struct model_shared *named = model_shared_new(LANE_THREADS_MAX);
+    (void)snprintf(named->path, sizeof named->path, "%s/12/model.onnx", dir);
+    (void)snprintf(named->labels_file, sizeof named->labels_file, "animals.txt");
+    EXPECT_STR(labels_get(labels_of(named), 0), "lynx");
+    (void)model_shared_unref(named);
     (void)model_shared_unref(m);
     (void)model_shared_unref(n);
     m = model_shared_new(LANE_THREADS_MAX);

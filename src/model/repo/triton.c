@@ -233,12 +233,16 @@ static enum err_code instance_group(struct reader *r, const struct pbtxt *in)
     return code;
 }
 
-/* Labels are read from labels.txt in the model's or the version's folder (serve/proto_classes.c). */
-static enum err_code label_filename(struct reader *r, const char *section, const struct pbtxt *f, const char **out)
+/* One file of labels for all outputs (serve/proto_classes.c): the first that is named. */
+static enum err_code label_filename(struct reader *r, const char *section, const struct pbtxt *f)
 {
-    if (reader_text(r, f, out))
+    const char *name;
+    if (reader_text(r, f, &name))
         return r->err->code;
-    if (strcmp(*out, "labels.txt") != 0)
+    bool is_ours = name[0] != '\0' && strlen(name) < TRITON_LABELS_FILE_MAX && strchr(name, '/') == NULL;
+    if (is_ours && !r->c->labels_file)
+        r->c->labels_file = name;
+    else if (!is_ours || strcmp(name, r->c->labels_file) != 0)
         reader_unused(r, section, f);
     return ERR_OK;
 }
@@ -294,7 +298,7 @@ static enum err_code tensor(struct reader *r, const char *section, const struct 
         else if (reader_is(f, "dims"))
             code = reader_add_number(r, in, f, -1, &out->dims, &out->dims_len);
         else if (reader_is(f, "label_filename"))
-            code = label_filename(r, section, f, &out->label_filename);
+            code = label_filename(r, section, f);
         else if (reader_is(f, "reshape"))
             code = once(r, in, f) ? r->err->code : reshape(r, section, f, out);
         else if (reader_is(f, "is_shape_tensor") || reader_is(f, "allow_ragged_batch"))

@@ -7,7 +7,8 @@
 #include "base/err.h"
 #include "model/tensor.h"
 
-#define TRITON_UNUSED_MAX 256
+#define TRITON_UNUSED_MAX      256
+#define TRITON_LABELS_FILE_MAX 128 /* bytes with the NUL */
 
 struct triton_pair {
     const char *key, *value;
@@ -42,7 +43,7 @@ struct triton_warmup { /* one of model_warmup */
 enum triton_policy { TRITON_LATEST, TRITON_ALL, TRITON_SPECIFIC };
 
 struct triton_tensor {
-    const char *name, *label_filename;
+    const char *name;
     enum dtype datatype; /* DT_NONE: not said */
     int64_t *dims, *reshape;
     size_t dims_len, reshape_len;
@@ -70,6 +71,7 @@ struct triton_config { /* texts are NULL and numbers 0 where the file is silent 
     size_t parameters_len;
     struct triton_tensor *inputs, *outputs;
     size_t inputs_len, outputs_len;
+    const char *labels_file; /* the first label_filename: a name in the model's folder */
     struct triton_step *steps;
     size_t steps_len;
     uint32_t ensemble_line; /* where the steps stand; 0: there are none */
