@@ -198,8 +198,12 @@ static enum err_code unknown_key(struct bind *b, const struct setting *table, co
     (void)place_error(b, n->key_line, n->key_column);
     if (near)
         return err_remedy(b->err, "did you mean \"%s\"?", near);
-    for (size_t i = 0, at = 0; i < len && at < sizeof known; i++)
-        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", names[i]);
+    for (size_t i = 0, at = 0; i < len; i++) {
+        bool is_room = at + strlen(names[i]) + sizeof "known here: , , ..." < sizeof known;
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", is_room ? names[i] : "...");
+        if (!is_room)
+            break;
+    }
     return err_remedy(b->err, "known here: %s", known);
 }
 

@@ -118,6 +118,8 @@ static bool take(void *arg, struct str bytes)
         (void)err_set(&r->err, ERR_BACKEND, "the server sent something else than a recording");
         return false;
     }
+    if (!r->has_head && !args_has(r->args, "json"))
+        (void)fprintf(stderr, "recording %s; Ctrl-C ends it\n", args_get(r->args, "model"));
     r->has_head = true;
     n += head;
     if (n == 0)
@@ -204,8 +206,6 @@ static int record(struct recording *r)
         .stop = &stopped,
     };
     watch_signals();
-    if (!args_has(r->args, "json"))
-        (void)fprintf(stderr, "recording %s; Ctrl-C ends it\n", args_get(r->args, "model"));
     enum err_code code = fetch(&q, &response, &r->err);
     int status = code == ERR_OK ? response.status : 200;
     if (code == ERR_OK && status != 200)

@@ -1,5 +1,6 @@
 #include "cli/tune_int.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -61,8 +62,9 @@ enum err_code tune_server_start(struct tune *x, const struct trial *t)
     if (code != ERR_OK)
         return code;
     const char *const argv[] = {"quern", "up", "-c", file, "--data", x->dir, NULL};
-    AUTO_FD out = dup(STDOUT_FILENO); /* what the server prints is news for people, not part of our result */
-    (void)dup2(STDERR_FILENO, STDOUT_FILENO);
+    AUTO_FD out = dup(STDOUT_FILENO); /* where the server listens concerns nobody; what goes wrong it logs */
+    AUTO_FD nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    (void)dup2(nowhere, STDOUT_FILENO);
     code = spawn_child(&(struct spawn){.exe = "/proc/self/exe", .argv = argv}, &x->pid, &x->err);
     (void)dup2(out, STDOUT_FILENO);
     return code;

@@ -507,3 +507,24 @@ TEST(settings_nearest_finds_typos_and_nothing_else)
     memset(word, 'a', sizeof word);
     EXPECT(settings_nearest((struct str){word, sizeof word}, names, ARRAY_LEN(names)) == NULL);
 }
+
+/* A remedy has room for so many names; it ends between two of them. */
+TEST(a_long_list_of_known_keys_ends_with_dots)
+{
+    static char names[40][24];
+    static struct setting many[41];
+    struct cfg c;
+    struct arena a;
+    for (size_t i = 0; i < 40; i++) {
+        (void)snprintf(names[i], sizeof names[i], "a-rather-long-name-%02zu", i);
+        many[i] = (struct setting)SETTING_INT(names[i], struct cfg, count, .def = "1", .max = 9);
+    }
+    arena_init(&a, 4096, 1 << 20);
+    EXPECT(settings_parse("q.yaml", STR("zzzzzz: 1\n"), many, &c, sizeof c, &a, &err) != ERR_OK);
+    size_t n = strlen(err.remedy);
+    EXPECT(n < sizeof err.remedy - 1 && n > sizeof err.remedy - 48);
+    EXPECT(str_starts(str_c(err.remedy), STR("known here: a-rather-long-name-00, a-rather-long-name-01, ")));
+    EXPECT_CSTR(err.remedy + n - 5, ", ...");
+    EXPECT(err.remedy[n - 6] >= '0' && err.remedy[n - 6] <= '9');
+    arena_done(&a);
+}
