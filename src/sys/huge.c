@@ -6,7 +6,8 @@
 #include <sys/single_threaded.h>
 #include <unistd.h>
 
-#define PART ((size_t)96 << 10) /* below the size from which malloc maps memory of its own */
+#define PART   ((size_t)96 << 10)   /* below the size from which malloc maps memory of its own */
+#define HEADER (2 * sizeof(size_t)) /* before each piece: malloc's sizes of it and of the one before */
 
 struct part {
     struct part *next;
@@ -30,7 +31,7 @@ void huge_ahead(size_t bytes)
         p->next = parts;
         parts = p;
     }
-    uintptr_t to = (uintptr_t)sbrk(0) & ~(page - 1), last = (uintptr_t)parts & ~(page - 1);
+    uintptr_t to = (uintptr_t)sbrk(0) & ~(page - 1), last = ((uintptr_t)parts - HEADER) & ~(page - 1);
     from = (from + page - 1) & ~(page - 1);
     for (struct part *p = parts ? parts->next : NULL, *next; p; p = next) {
         next = p->next;
