@@ -156,11 +156,25 @@ static void remove_others(const struct onnx_cache *c)
     }
 }
 
+/* After a power failure a folder can have its new name while its files have not their content: weights of zeros would be served. */
+static bool sync_files(const char *folder)
+{
+    static const char *const names[] = {"model.onnx", "weights"}; /* a model may have no weights to keep aside */
+    char path[1300];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        path_in(folder, names[i], path, sizeof path);
+        AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 ? errno != ENOENT : fdatasync(fd) < 0)
+            return false;
+    }
+    return true;
+}
+
 bool onnx_cache_keep(struct onnx_cache *c)
 {
     if (!c->is_used)
         return false;
-    bool is_there = rename(c->fresh, c->entry) == 0;
+    bool is_there = sync_files(c->fresh) && rename(c->fresh, c->entry) == 0;
     if (!is_there) {
         is_there = errno == ENOTEMPTY || errno == EEXIST; /* another instance was faster */
         remove_folder(c->fresh);
