@@ -72,7 +72,8 @@ static bool has_other(const struct master *m, const struct life *l)
 {
     for (const struct life *old = m->lives; old; old = old->next)
         if (old != l && !old->is_canary && has_name(old, l->config->name) &&
-            (old->state == LIFE_READY || old->state == LIFE_LOADING || old->state == LIFE_ASLEEP))
+            ((old->state == LIFE_READY && !life_trouble(old)) || old->state == LIFE_LOADING ||
+             old->state == LIFE_ASLEEP))
             return true;
     return false;
 }

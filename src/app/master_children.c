@@ -295,7 +295,7 @@ static void on_failed(struct master *m, struct child *c, const struct told *t)
     }
     if (c->restart.was_ready) { /* it ends by itself, and is started again */
         (void)str_copy(c->kill_reason, sizeof c->kill_reason, str_c(text));
-        c->has_told_why = c->is_in_trouble = true;
+        c->has_told_why = true;
         return;
     }
     (void)str_copy(c->reason, sizeof c->reason, str_c(text));
@@ -462,6 +462,7 @@ static void record_death(struct master *m, struct child *c, int pid, int wait_st
     char before[sizeof c->reason];
     (void)str_copy(before, sizeof before, str_c(c->reason));
     child_describe_death(c, wait_status);
+    c->is_in_trouble |= c->has_told_why; /* with its reason, of which the edge hears next */
     if (c->has_told_why && strcmp(before, c->reason) == 0)
         return;
     if (!c->has_told_why)

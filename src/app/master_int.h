@@ -237,6 +237,8 @@ enum err_code lives_start(struct master *m, struct err *err);
 void life_changed(struct master *m, struct life *l); /* tell the edge */
 void life_child_ready(struct master *m, struct life *l);
 void life_child_failed(struct master *m, struct life *l, const char *reason);
+/* Why a model that is ready has nobody who serves it, where that was told. NULL: one serves, or will in a moment. */
+const char *life_trouble(const struct life *l);
 void life_inline_result(struct master *m, uint32_t segment, const char *error);
 void life_drained(struct master *m, uint32_t segment); /* the edge has no request of it any more */
 void lives_tell_edge(struct master *m);                /* a new edge knows nothing */

@@ -88,9 +88,8 @@ void master_worker_launch(const struct master *m, const struct child *c, struct 
     jw_object_end(&w);
 }
 
-/* Why a model that is ready has nobody who serves it, where that was told: requests are better refused than kept until their time is over. NULL: one serves, or will
- * in a moment. */
-static const char *trouble_of(const struct life *l)
+/* Requests are better refused than kept until their time is over. */
+const char *life_trouble(const struct life *l)
 {
     const char *why = NULL;
     for (int i = 0; i < l->children_len; i++) {
@@ -104,7 +103,7 @@ static const char *trouble_of(const struct life *l)
 
 static const char *state_name(const struct life *l)
 {
-    return l->state == LIFE_READY    ? trouble_of(l) ? "loading" : "ready"
+    return l->state == LIFE_READY    ? life_trouble(l) ? "loading" : "ready"
            : l->state == LIFE_FAILED ? "failed"
            : l->state == LIFE_ASLEEP ? "unloaded"
                                      : "loading";
@@ -189,7 +188,7 @@ static void write_model(const struct master *m, const struct life *l, enum detai
     if (l->config->labels_file)
         jw_kv_c(&w, "labels_file", l->config->labels_file);
     jw_kv_c(&w, "state", state_name(l));
-    const char *trouble = l->state == LIFE_READY ? trouble_of(l) : NULL;
+    const char *trouble = l->state == LIFE_READY ? life_trouble(l) : NULL;
     jw_kv_c(&w, "reason", trouble ? trouble : l->reason);
     jw_kv_i64(&w, "instances", l->children_len > 0 ? l->scaling.instances : 0);
     jw_kv_i64(&w, "instances_ready", ready_count(l));

@@ -31,7 +31,7 @@ void life_keep(struct master *m, struct life *l, const struct life *by)
     for (struct life *k = m->lives; k; k = k->next)
         if (k->state == LIFE_KEPT && has_name(k, l->config->name) && k->replaced_by != by->segment)
             life_retire(m, k);
-    if (keep_ns == 0 || l->state != LIFE_READY || l->segment_fd < 0 || m->stopping) {
+    if (keep_ns == 0 || l->state != LIFE_READY || life_trouble(l) || l->segment_fd < 0 || m->stopping) {
         life_retire(m, l);
         return;
     }

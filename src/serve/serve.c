@@ -280,7 +280,7 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
         m = add(s, shared);
     if (m->is_retired)
         return ERR_OK;
-    enum served_state now = state->state;
+    enum served_state now = state->state, before = m->info.state;
     bool was_canary = m->rollout.is_canary;
     (void)str_copy(m->reason, sizeof m->reason, str_c(state->reason));
     m->rollout = state->rollout ? *state->rollout : (struct rollout_policy){0};
@@ -300,7 +300,8 @@ enum err_code serve_update(struct serve *s, struct model_shared *shared, const s
         retire_older(s, m);
     if (was_canary || m->rollout.is_canary)
         count_canaries(s);
-    if (now == SERVED_FAILED)
+    bool is_lost = before == SERVED_READY && now == SERVED_LOADING && m->reason[0]; /* its workers cannot start again */
+    if (now == SERVED_FAILED || is_lost)
         fail_all(m); /* the next step of an ensemble may look for its model meanwhile: the table is in order */
     return now == state->state ? ERR_OK : err->code;
 }
