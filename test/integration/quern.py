@@ -399,7 +399,7 @@ class Server:
 class Load:
     """Keep-alive clients in threads that send one request after the other and check each answer.
 
-        with Load(server, [(path, body, check)], connections=4) as load: ...
+        with Load(server, [(path, body, check), (path, body, check, headers)], connections=4) as load: ...
         load.ok, load.failures, load.latencies
 
     check(response) returns None when it is right, else what is wrong. A connection that the server closed between two answers is opened
@@ -429,9 +429,9 @@ class Load:
             assert not t.is_alive(), "a client hangs"
 
     def _one(self, client, request):
-        path, body, check = request
+        path, body, check, *headers = request
         began = time.perf_counter()
-        response = client.request("POST", path, body)
+        response = client.request("POST", path, body, *headers)
         took = time.perf_counter() - began
         wrong = check(response)
         with self.lock:

@@ -55,6 +55,10 @@ def builtin(max_batch, more, **parameters):
     return {"path": "builtin:delay", "instances": 1, "max_batch": max_batch, "parameters": {k: str(v) for k, v in {"dims": 2, **parameters}.items()}, **more}
 
 
+# Many callers: one alone stands on one side of a canary, by chance.
+CALLS = [("/predict", predict_body("m", ROW), expect_prediction(ROW), {"x-canary": f"caller {k}"}) for k in range(12)]
+
+
 def both(is_there, takes, old_ms=1, new_ms=1, load_ms=0, **more):
     old = builtin(OLD_MAX, more, execute_delay_ms=old_ms)
     return Step(old, builtin(NEW_MAX, more, execute_delay_ms=new_ms, load_delay_ms=load_ms), is_there, takes)
@@ -99,7 +103,7 @@ def test_kill_9_of_a_child(serve, step, who):
     at = STEPS[step]
     s = serve(config=text_of(at.old))
     before = s.pids("worker")
-    with Load(s, [("/predict", predict_body("m", ROW), expect_prediction(ROW))], connections=3, reconnect=who == "edge", enough=10) as load:
+    with Load(s, CALLS, connections=3, reconnect=who == "edge", enough=10) as load:
         wait_until(lambda: s.model("m")["in_flight"] > 0, 5, "requests")
         s.write_config(text_of(at.new))
         s.reload()
@@ -119,7 +123,7 @@ def test_kill_9_of_the_master(serve, step, tmp_path):
     at, data = STEPS[step], tmp_path / "data"
     s = serve(config=text_of(at.old), data=data)
     before = s.pids("worker")
-    with Load(s, [("/predict", predict_body("m", ROW), expect_prediction(ROW))], connections=3, reconnect=True, enough=-1):
+    with Load(s, CALLS, connections=3, reconnect=True, enough=-1):
         wait_until(lambda: s.model("m")["in_flight"] > 0, 5, "requests")
         s.write_config(text_of(at.new))
         s.reload()
