@@ -163,14 +163,20 @@ struct edge {
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
 };
 
-/* edge_models.c: news of models from the master, and inline loading */
+/* edge_models.c: news of models from the master. First thread. */
 void edge_on_model(struct edge *e, struct channel_msg *m);
 void edge_on_model_gone(struct edge *e, struct str payload);
 void edge_on_died(struct edge *e, struct str payload);
 void edge_broadcast(struct edge *e, const struct edge_news *news);
 void edge_settle(struct edge *e);
 struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
-/* A model without processes: its state, for everybody and for the master. */
+void edge_model_publish(struct edge *e, struct edge_model *m); /* to all threads, what the book says of it now */
+void edge_model_set_failed(struct edge_model *m, const char *reason, const char *remedy); /* under models_lock */
+
+/* edge_inline.c: models without processes */
+/* payload: the news of it, copied. What comes of it is published and told. */
+void edge_inline_start(struct edge *e, struct edge_model *m, struct str payload);
+/* Its state, for everybody and for the master. */
 void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state, const struct err *err);
 
 /* edge_ensembles.c */

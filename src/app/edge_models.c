@@ -1,200 +1,15 @@
-/* The first thread's book of models: news from the master, descriptions from workers, loading of inline models. */
+/* The first thread's book of models: what the master says of them, and what their workers say of themselves. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/edge_int.h"
+#include "app/edge_model_news.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "model/declared.h"
-#include "model/repo/fingerprint.h"
-#include "model/warmup.h"
 #include "serve/ensemble.h"
 #include "serve/proto.h"
-#include "sys/cpu.h"
-#include "sys/fd.h"
-
-#define PROBE_NS   (20 * NS_PER_MS)
-#define MEASURE_NS (20 * NS_PER_MS)
-#define PARAMS_MAX 64
-
-/* What the master says of a model. */
-struct model_news {
-    struct str scale; /* JSON */
-    uint32_t segment;
-    struct str name, version, path, root, class_name, backend, engine_dir, reason, labels, labels_file;
-    bool is_inline, announce, is_on_demand;
-    struct edge_memory memory;
-    enum served_state state;
-    int64_t instances, instances_ready, threads, max_batch;
-    uint64_t timeout_ns, queue_max, cache_bytes;
-    int64_t priority, keep_requests;
-    struct str compare, warm_up; /* JSON, see edge_compare.c */
-    struct batch_policy batch;
-    struct backend_param params[PARAMS_MAX];
-    size_t params_len;
-    struct warmup warmup;
-    struct declared declared;
-    struct ensemble *ensemble; /* on the heap; add_model takes it */
-    struct edge_rollout rollout;
-    struct str explain; /* JSON, see cli/config_explain.h */
-};
-
-/* Loading an inline model takes long: a thread of its own does it. */
-struct inline_load {
-    struct edge *edge;
-    struct model_shared *shared;
-    struct model_news news;
-    struct arena arena;
-    struct model_desc *desc; /* until it is loaded */
-    struct err err;
-    uv_async_t done;
-};
-
-static void read_state(struct json_reader *r, struct arena *a, enum served_state *out)
-{
-    struct str s = STR("");
-    json_string(r, a, &s);
-    *out = str_eq_c(s, "ready")      ? SERVED_READY
-           : str_eq_c(s, "failed")   ? SERVED_FAILED
-           : str_eq_c(s, "unloaded") ? SERVED_UNLOADED
-                                     : SERVED_LOADING;
-}
-
-static void read_params(struct json_reader *r, struct arena *a, struct model_news *n)
-{
-    struct str key, value;
-    json_object(r);
-    while (json_key(r, &key)) {
-        value = STR("");
-        json_string(r, a, &value);
-        if (n->params_len < PARAMS_MAX)
-            n->params[n->params_len++] = (struct backend_param){arena_cstr(a, key), arena_cstr(a, value)};
-    }
-}
-
-/* Texts by name, so that the reader below stays a table. */
-static struct str *text_field(struct model_news *n, struct str key)
-{
-    const struct {
-        const char *key;
-        struct str *at;
-    } fields[] = {{"name", &n->name},        {"version", &n->version},
-                  {"path", &n->path},        {"root", &n->root},
-                  {"class", &n->class_name}, {"backend", &n->backend},
-                  {"reason", &n->reason},    {"engine_dir", &n->engine_dir},
-                  {"labels", &n->labels},    {"labels_file", &n->labels_file}};
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (str_eq_c(key, fields[i].key))
-            return fields[i].at;
-    return NULL;
-}
-
-static int64_t *number_field(struct model_news *n, struct str key)
-{
-    const struct {
-        const char *key;
-        int64_t *at;
-    } fields[] = {{"instances", &n->instances}, {"instances_ready", &n->instances_ready}, {"threads", &n->threads},
-                  {"max_batch", &n->max_batch}, {"keep_requests", &n->keep_requests},     {"priority", &n->priority}};
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (str_eq_c(key, fields[i].key))
-            return fields[i].at;
-    return NULL;
-}
-
-static void read_sizes(struct json_reader *r, uint32_t out[BATCH_SIZES_MAX])
-{
-    uint64_t v;
-    json_array(r);
-    for (int i = 0; json_item(r); i++)
-        if (json_u64(r, &v) && i < BATCH_SIZES_MAX)
-            out[i] = (uint32_t)v;
-}
-
-/* False: the key is not one of the policy's. */
-static bool read_batching(struct json_reader *r, struct str key, struct batch_policy *p)
-{
-    if (str_eq_c(key, "delay_ns"))
-        json_u64(r, &p->delay_ns);
-    else if (str_eq_c(key, "preferred"))
-        read_sizes(r, p->preferred);
-    else if (str_eq_c(key, "sizes"))
-        read_sizes(r, p->sizes);
-    else if (str_eq_c(key, "ordered"))
-        json_bool(r, &p->is_ordered);
-    else
-        return false;
-    return true;
-}
-
-/* Read twice: by who loads the model, and by who compares it. */
-static void read_warm_up(struct json_reader *r, struct arena *a, struct model_news *n)
-{
-    struct json_reader again = *r;
-    json_skip(r, &n->warm_up);
-    warmup_read(&again, a, &n->warmup);
-    if (again.failed)
-        json_fail(r, again.err.code, "%s", again.err.text);
-}
-
-static bool read_news(struct str text, struct arena *a, struct model_news *n)
-{
-    struct json_reader r;
-    struct str key;
-    uint64_t v;
-    json_init(&r, text, 8);
-    json_object(&r);
-    while (json_key(&r, &key)) {
-        struct str *s = text_field(n, key);
-        int64_t *i = number_field(n, key);
-        if (s && json_string(&r, a, s))
-            *s = arena_str_dup(a, *s);
-        else if (i)
-            json_i64(&r, i);
-        else if (str_eq_c(key, "segment") && json_u64(&r, &v))
-            n->segment = (uint32_t)v;
-        else if (str_eq_c(key, "inline"))
-            json_bool(&r, &n->is_inline);
-        else if (str_eq_c(key, "on_demand"))
-            json_bool(&r, &n->is_on_demand);
-        else if (str_eq_c(key, "memory"))
-            edge_memory_read(&r, a, &n->memory);
-        else if (str_eq_c(key, "announce"))
-            json_bool(&r, &n->announce);
-        else if (str_eq_c(key, "state"))
-            read_state(&r, a, &n->state);
-        else if (str_eq_c(key, "timeout_ns"))
-            json_u64(&r, &n->timeout_ns);
-        else if (str_eq_c(key, "queue_max"))
-            json_u64(&r, &n->queue_max);
-        else if (str_eq_c(key, "cache_bytes"))
-            json_u64(&r, &n->cache_bytes);
-        else if (str_eq_c(key, "explain"))
-            json_skip(&r, &n->explain);
-        else if (str_eq_c(key, "canary"))
-            edge_rollout_read(&r, a, &n->rollout);
-        else if (str_eq_c(key, "compare"))
-            json_skip(&r, &n->compare);
-        else if (str_eq_c(key, "scale"))
-            json_skip(&r, &n->scale);
-        else if (str_eq_c(key, "parameters"))
-            read_params(&r, a, n);
-        else if (str_eq_c(key, "warm_up"))
-            read_warm_up(&r, a, n);
-        else if (str_eq_c(key, "declared"))
-            declared_read(&r, a, &n->declared);
-        else if (str_eq_c(key, "ensemble") && !n->ensemble)
-            n->ensemble = ensemble_read(&r);
-        else if (!read_batching(&r, key, &n->batch))
-            json_skip(&r, NULL);
-    }
-    if (json_end(&r))
-        LOG_ERROR("malformed news of a model", LOG_S("error", r.err.text));
-    return !r.failed && n->name.n > 0;
-}
 
 static struct str key_of(const uint32_t *id)
 {
@@ -316,7 +131,7 @@ static void announce(struct edge *e, struct edge_model *m)
     buf_done(&out);
 }
 
-static void publish(struct edge *e, struct edge_model *m)
+void edge_model_publish(struct edge *e, struct edge_model *m)
 {
     struct edge_news news = {.kind = EDGE_NEWS_MODEL,
                              .shared = m->shared,
@@ -332,134 +147,10 @@ static void publish(struct edge *e, struct edge_model *m)
     edge_settle(e);
 }
 
-static void set_failed(struct edge_model *m, const char *reason, const char *remedy)
+void edge_model_set_failed(struct edge_model *m, const char *reason, const char *remedy)
 {
     m->state = SERVED_FAILED;
     (void)snprintf(m->reason, sizeof m->reason, "%s%s%s", reason, remedy[0] ? "; " : "", remedy);
-}
-
-/* ---- inline models ---- */
-
-static void tell_inline(struct edge *e, uint32_t segment, const struct err *err)
-{
-    struct buf text;
-    buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    channel_write_err(&text, segment, err);
-    edge_tell(e, err->code ? CHANNEL_FAILED : CHANNEL_READY, buf_view(&text));
-    buf_done(&text);
-}
-
-static enum err_code load_instances(struct inline_load *l, struct err *err)
-{
-    struct model_shared *sh = l->shared;
-    struct model_desc *d = l->desc;
-    const struct model_news *n = &l->news;
-    struct backend_load opt = {
-        .name = sh->name,
-        .path = n->path.n ? n->path.p : NULL,
-        .root = n->root.n ? n->root.p : NULL,
-        .engine_dir = n->engine_dir.n ? n->engine_dir.p : NULL,
-        .params = n->params,
-        .params_len = n->params_len,
-        .threads = (int)n->threads,
-        .max_batch = n->max_batch,
-    };
-    uint64_t start_ns = clock_now_ns();
-    sh->backend = backend_by_name(n->backend);
-    if (!sh->backend)
-        return err_set(err, ERR_INVALID, "unknown backend '%.*s'", STR_F(n->backend));
-    if (sh->backend->engine_open && sh->backend->engine_open(&opt, err))
-        return err->code;
-    if (opt.path && repo_verify(opt.path, err))
-        return err->code;
-    for (int i = 0; i < l->edge->threads_len; i++)
-        if (sh->backend->load(&opt, &sh->instances[i], err))
-            return err->code;
-    if (sh->backend->describe(sh->instances[0], d, err) || declared_check(&n->declared, d, err))
-        return err->code;
-    backend_probe_batching(sh->backend, sh->instances[0], d, PROBE_NS);
-    backend_measure_batching(sh->backend, sh->instances[0], d, n->max_batch > 0, MEASURE_NS);
-    for (int i = 0; i < l->edge->threads_len; i++)
-        if (warmup_run(&n->warmup, sh->backend, sh->instances[i], d, err))
-            return err->code;
-    d->load_ns = clock_now_ns() - start_ns;
-    return model_desc_check(d, err);
-}
-
-void edge_model_is(struct edge *e, struct edge_model *m, enum served_state state, const struct err *err)
-{
-    pthread_mutex_lock(&e->models_lock);
-    m->state = state;
-    m->reason[0] = '\0';
-    m->instances = m->instances_ready = 0;
-    if (state == SERVED_FAILED)
-        set_failed(m, err->text, err->remedy);
-    if (state == SERVED_READY && m->ready_at_ms == 0)
-        m->ready_at_ms = clock_wall_ms();
-    pthread_mutex_unlock(&e->models_lock);
-    publish(e, m);
-    if (state != SERVED_LOADING)
-        tell_inline(e, m->shared->id, err);
-}
-
-static void on_inline_closed(uv_handle_t *h)
-{
-    struct inline_load *l = h->data;
-    (void)model_shared_unref(l->shared);
-    model_desc_free(l->desc);
-    arena_done(&l->arena);
-    free(l);
-}
-
-static void on_inline_loaded(uv_async_t *h)
-{
-    struct inline_load *l = h->data;
-    struct edge_model *m = edge_model_by_id(l->edge, l->shared->id);
-    pthread_mutex_lock(&l->edge->models_lock);
-    if (m && l->err.code) {
-        set_failed(m, l->err.text, l->err.remedy);
-    } else if (m) {
-        l->shared->desc = model_desc_copy(l->desc);
-        m->state = SERVED_READY;
-        m->instances = m->instances_ready = l->edge->threads_len;
-        m->ready_at_ms = clock_wall_ms();
-    }
-    pthread_mutex_unlock(&l->edge->models_lock);
-    if (m) {
-        publish(l->edge, m);
-        tell_inline(l->edge, l->shared->id, &l->err);
-        edge_ensembles_update(l->edge);
-    }
-    uv_close((uv_handle_t *)h, on_inline_closed);
-}
-
-static void *inline_thread(void *arg)
-{
-    struct inline_load *l = arg;
-    (void)load_instances(l, &l->err); /* the code is in err */
-    (void)uv_async_send(&l->done);
-    return NULL;
-}
-
-static void start_inline(struct edge *e, struct edge_model *m, struct str payload)
-{
-    struct inline_load *l = calloc(1, sizeof *l);
-    pthread_t thread;
-    CHECK(l);
-    l->edge = e;
-    l->shared = model_shared_ref(m->shared);
-    l->desc = model_desc_new();
-    arena_init(&l->arena, 4096, 1 << 20);
-    struct buf copy; /* the message is gone before the thread reads it */
-    buf_init(&copy, CHANNEL_PAYLOAD_MAX);
-    buf_str(&copy, payload);
-    buf_pad(&copy);
-    (void)read_news(buf_view(&copy), &l->arena, &l->news); /* was read once already */
-    buf_done(&copy);
-    l->done.data = l;
-    CHECK(uv_async_init(&e->threads[0].loop, &l->done, on_inline_loaded) == 0);
-    CHECK(pthread_create(&thread, NULL, inline_thread, l) == 0);
-    (void)pthread_detach(thread);
 }
 
 /* ---- news ---- */
@@ -482,7 +173,7 @@ static void take_process_state(struct edge *e, struct edge_model *m, const struc
     edge_memory_take(e, m, &n->memory);
     (void)str_copy(m->reason, sizeof m->reason, n->reason);
     if (n->state == SERVED_READY && take_description(m->shared, &err))
-        set_failed(m, err.text, err.remedy);
+        edge_model_set_failed(m, err.text, err.remedy);
     if (m->state == SERVED_READY && m->ready_at_ms == 0)
         m->ready_at_ms = clock_wall_ms();
     if (m->state == SERVED_READY) {
@@ -495,44 +186,64 @@ static void take_process_state(struct edge *e, struct edge_model *m, const struc
         edge_describe_recall(e, m);
 }
 
+static void take_rollout(struct edge_model *m, const struct model_news *n)
+{
+    struct edge_rollout r = n->rollout;
+    r.is_comparing = n->compare.n > 0;
+    bool goes_on = m->rollout.policy.is_canary && r.policy.is_canary && m->rollout.is_comparing == r.is_comparing;
+    if (!goes_on)
+        m->rollout = r;
+}
+
+static bool take_segment(struct edge_model *m, const struct channel_msg *msg)
+{
+    struct err err = {0};
+    if (msg->fds_len == 1 && segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err) == ERR_OK)
+        return true;
+    edge_model_set_failed(m, err.code ? err.text : "no shared memory came with the model", "");
+    return false;
+}
+
+/* NULL: there is no room for it. */
+static struct edge_model *take_news(struct edge *e, struct model_news *n, const struct channel_msg *msg,
+                                    bool *out_loads_here)
+{
+    struct edge_model *m = edge_model_by_id(e, n->segment);
+    bool is_new = m == NULL;
+    bool is_hopeless = is_new && n->state == SERVED_FAILED && msg->fds_len == 0; /* never had processes */
+    bool is_inline = n->is_inline && !is_hopeless;
+    if (is_new)
+        m = add_model(e, n);
+    if (!m)
+        return NULL;
+    (void)str_copy(m->labels, sizeof m->labels, n->labels);
+    take_rollout(m, n);
+    m->announced = m->announced || !n->announce;
+    if (!is_inline && (!is_new || is_hopeless || take_segment(m, msg)))
+        take_process_state(e, m, n);
+    *out_loads_here = is_new && is_inline && !m->shared->ensemble;
+    return m;
+}
+
 void edge_on_model(struct edge *e, struct channel_msg *msg)
 {
     struct model_news n = {.state = SERVED_LOADING};
     struct arena a;
-    struct err err = {0};
+    bool loads_here = false;
     arena_init(&a, 4096, 1 << 20);
-    if (!read_news(msg->payload, &a, &n)) {
-        arena_done(&a);
-        return;
-    }
-    pthread_mutex_lock(&e->models_lock);
-    struct edge_model *m = edge_model_by_id(e, n.segment);
-    bool is_new = m == NULL;
-    if (is_new)
-        m = add_model(e, &n);
-    bool is_hopeless = is_new && n.state == SERVED_FAILED && msg->fds_len == 0; /* never had processes */
-    if (m)
-        (void)str_copy(m->labels, sizeof m->labels, n.labels);
-    n.rollout.is_comparing = n.compare.n > 0;
-    if (m && !(m->rollout.policy.is_canary && n.rollout.policy.is_canary && /* it goes on being tried */
-               m->rollout.is_comparing == n.rollout.is_comparing))
-        m->rollout = n.rollout;
-    if (m && is_new && !n.is_inline && !is_hopeless &&
-        (msg->fds_len != 1 || segment_open(msg->fds[0], SEGMENT_EDGE, &m->shared->map, &err)))
-        set_failed(m, err.code ? err.text : "no shared memory came with the model", "");
-    else if (m && (!n.is_inline || is_hopeless))
-        take_process_state(e, m, &n);
-    if (m)
-        m->announced = m->announced || !n.announce;
-    pthread_mutex_unlock(&e->models_lock);
-    if (m) {
-        publish(e, m);
-        edge_compare_update(e, m, n.compare, n.warm_up);
-        if (is_new && n.is_inline && !is_hopeless && !m->shared->ensemble)
-            start_inline(e, m, msg->payload);
+    if (model_news_read(msg->payload, &a, &n)) {
+        pthread_mutex_lock(&e->models_lock);
+        struct edge_model *m = take_news(e, &n, msg, &loads_here);
+        pthread_mutex_unlock(&e->models_lock);
+        if (m) {
+            edge_model_publish(e, m);
+            edge_compare_update(e, m, n.compare, n.warm_up);
+        }
+        if (loads_here)
+            edge_inline_start(e, m, msg->payload);
+        edge_ensembles_update(e);
     }
     (void)ensemble_free(n.ensemble);
-    edge_ensembles_update(e);
     arena_done(&a);
 }
 
