@@ -310,6 +310,16 @@ static void on_failed(struct master *m, struct child *c, const struct told *t)
     }
 }
 
+/* What it ran when it told so is run again by another one, as after any kill from outside. */
+static void on_damaged(struct child *c, const struct told *t)
+{
+    char reason[sizeof c->kill_reason];
+    (void)snprintf(reason, sizeof reason, "ended by the master: %.*s", STR_F(t->text));
+    LOG_ERROR("a compiled model was damaged on the disk: it is made anew", LOG_S("model", c->life->config->name),
+              LOG_I("instance", c->index), LOG_STR("error", t->text), LOG_STR("remedy", t->remedy));
+    child_kill(c, reason, false);
+}
+
 /* Those that start later are told at launch. */
 static void tell_workers_log(struct master *m)
 {
@@ -385,6 +395,8 @@ static void on_message(struct master *m, struct child *c)
         on_ready(m, c, &t);
     else if (m->msg.type == CHANNEL_FAILED)
         on_failed(m, c, &t);
+    else if (m->msg.type == CHANNEL_DAMAGED && c->life)
+        on_damaged(c, &t);
     else if (is_edge(c))
         on_edge_asks(m, m->msg.type, &t, m->msg.payload);
     arena_done(&a);

@@ -15,6 +15,7 @@
 
 #include "app/log_share.h"
 #include "app/roles.h"
+#include "app/worker_check.h"
 #include "app/worker_learned.h"
 #include "app/worker_scale.h"
 #include "base/check.h"
@@ -66,6 +67,7 @@ struct worker {
     uint64_t idle_since_ns;             /* 0: what runs took is given back */
     _Atomic uint32_t draining, leaving; /* leaving: others do what waits */
     struct current_run current;
+    struct worker_check check;
 };
 
 /* ---- launch message ---- */
@@ -433,27 +435,43 @@ static void on_abort(struct worker *w, struct str payload)
     (void)current_run_abort(&w->current, &b, w->backend, w->instance);
 }
 
+/* Its outputs may be wrong: it begins nothing more. The master ends it, so that even the run in progress is done again, by one that loads anew. */
+static void report_damage(struct worker *w)
+{
+    struct buf text;
+    atomic_store(&w->leaving, 1);
+    buf_init(&text, CHANNEL_PAYLOAD_MAX);
+    channel_write_err(&text, 0, &w->check.err);
+    tell(CHANNEL_DAMAGED, buf_view(&text));
+    buf_done(&text);
+}
+
 /* Until drained, or the master is gone. */
 static void lifecycle(struct worker *w, pthread_t runner)
 {
     for (;;) {
-        struct pollfd p = {.fd = CHANNEL_FD, .events = POLLIN};
-        (void)poll(&p, 1, -1);
+        struct pollfd p[2] = {{.fd = CHANNEL_FD, .events = POLLIN}, {.fd = w->check.bell, .events = POLLIN}};
+        (void)poll(p, 2, -1);
+        if (p[1].revents != 0 && worker_check_end(&w->check))
+            report_damage(w);
         enum channel_result got = channel_recv(CHANNEL_FD, &w->msg);
         if (got == CHANNEL_CLOSED)
             _exit(EXIT_MASTER_GONE); /* a run in progress has nobody to answer to */
         if (got == CHANNEL_EMPTY)
             continue;
         channel_msg_close(&w->msg);
-        if (w->msg.type == CHANNEL_PING)
+        if (w->msg.type == CHANNEL_PING) {
             tell(CHANNEL_PONG, STR("{}"));
+            worker_check_tick(&w->check);
+        }
         if (w->msg.type == CHANNEL_LOG)
             log_share_take_text(w->msg.payload);
         if (w->msg.type == CHANNEL_ABORT)
             on_abort(w, w->msg.payload);
         if (w->msg.type != CHANNEL_DRAIN)
             continue;
-        atomic_store(&w->leaving, str_contains(w->msg.payload, STR("\"leave\":true")));
+        if (str_contains(w->msg.payload, STR("\"leave\":true")))
+            atomic_store(&w->leaving, 1);
         atomic_store(&w->draining, 1);
         atomic_fetch_add(&w->segment.shm->work, 1);
         futex_wake(&w->segment.shm->work, INT_MAX);
@@ -506,6 +524,7 @@ static int work(int parent)
                            .pid = (uint32_t)getpid(),
                            .index = (int)w.index};
     describe(&w);
+    worker_check_init(&w.check, w.backend, w.instance);
     slice_set(SLICE_DEFAULT);
     int errnum = pthread_create(&runner, NULL, run_loop, &w);
     if (errnum != 0) { /* what it lacks may be there at the next try: the master plans that */

@@ -56,6 +56,30 @@ void *backend_out_alloc(struct backend_run *r, size_t bytes);
 /* Copies one string into the out area; false when full. */
 ATTR_MUST_USE bool backend_out_bytes(struct backend_run *r, struct str s, struct bytes_ref *ref);
 
+/* What an instance has mapped of its cache_dir can be spoiled: by a disk, or by somebody who writes there. */
+enum backend_state {
+    BACKEND_WHOLE,
+    BACKEND_DAMAGED, /* it is not what was written: the instance's outputs may be wrong. err says what it is */
+    BACKEND_UNREAD   /* not known: it could not be read, or the check was stopped (ERR_CANCELLED) */
+};
+
+#define BACKEND_READING_BYTES ((size_t)256 << 10)
+
+struct backend_reading {
+    void *room;               /* BACKEND_READING_BYTES */
+    bool (*go_on)(void *arg); /* before each piece: may sleep; false stops. NULL: to the end at once */
+    void *arg;
+};
+
+/* Any thread, one call at a time, beside runs. */
+struct backend_kept {
+    bool (*is_used)(const void *instance); /* false: it has nothing of cache_dir, and never will */
+    bool (*is_due)(const void *instance);  /* quick */
+    /* Takes no memory and no lock that a run may want, so that it may be done at the lowest priority. */
+    enum backend_state (*check)(void *instance, const struct backend_reading *reading, struct err *err);
+    void (*discard)(void *instance); /* it is damaged: what is loaded from now on makes it anew */
+};
+
 struct backend {
     const char *name;              /* as in configuration */
     const char *const *extensions; /* file name endings, NULL-terminated: ".onnx"; empty for built-ins */
@@ -71,6 +95,7 @@ struct backend {
     void (*unload)(void *instance);
     uint64_t (*memory)(void *instance);  /* bytes that it knows of, 0 = unknown; may be NULL */
     const char *(*engine_version)(void); /* after engine_open; may be NULL */
+    const struct backend_kept *kept;     /* NULL: instances have nothing of cache_dir once they are loaded */
 };
 
 const struct backend *backend_by_name(struct str name); /* NULL: none; backend_names lists them for error texts */

@@ -44,6 +44,7 @@ enum channel_type {
     CHANNEL_FORKED,     /* stem: answer to CHANNEL_FORK {pid}; 0: could not */
     CHANNEL_DRAINED,    /* nothing is in flight any more */
     CHANNEL_SCALED,     /* prober: what instances and threads are worth {rows, tries}; it ends */
+    CHANNEL_DAMAGED,    /* worker: what it has loaded is damaged on the disk {text, remedy}; it runs nothing more */
     CHANNEL_PONG,
     CHANNEL_WANT,    /* edge: requests wait for {segment}, which is not loaded; what is used of the others: {used} */
     CHANNEL_UNWANT,  /* edge: none waits any more */

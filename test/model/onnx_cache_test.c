@@ -208,49 +208,6 @@ TEST(without_a_folder_to_write_the_model_loads_all_the_same)
 
 #define SIDE ((size_t)2900) /* a matrix of 34 MB */
 
-static size_t put_varint(unsigned char *out, size_t at, uint64_t v)
-{
-    for (; v > 127; v >>= 7)
-        out[at++] = (unsigned char)(v | 128);
-    out[at++] = (unsigned char)v;
-    return at;
-}
-
-/* y = x * w, x of any number of rows; w[i][j] = ((i + 3 j) mod 7 - 3) / 64. */
-static void write_big(const char *path)
-{
-    static const unsigned char head[] = {0x08, 8, 0x42, 2, 0x10, 13, 0x3a}; /* version, operator set, graph */
-    static const unsigned char node[] = {0x0a, 17, 0x0a, 1,   'x', 0x0a, 1,   'w', 0x12, 1, 'y',
-                                         0x22, 6,  'M',  'a', 't', 'M',  'u', 'l', 0x12, 1, 'g'};
-    static const unsigned char ends[] = {
-        0x5a, 25,  0x0a, 1,   'x',  0x12, 20,   0x0a, 18,  0x08, 1,   0x12, 14,  0x0a, 7,    0x12, 5,    'b',
-        'a',  't', 'c',  'h', 0x0a, 3,    0x08, 0xd4, 22,  0x62, 25,  0x0a, 1,   'y',  0x12, 20,   0x0a, 18,
-        0x08, 1,   0x12, 14,  0x0a, 7,    0x12, 5,    'b', 'a',  't', 'c',  'h', 0x0a, 3,    0x08, 0xd4, 22};
-    static unsigned char tensor[64];
-    static float w[SIDE * SIDE];
-    size_t t = 0, bytes = sizeof w;
-    for (size_t i = 0; i < SIDE; i++)
-        for (size_t j = 0; j < SIDE; j++)
-            w[i * SIDE + j] = (float)((int)((i + 3 * j) % 7) - 3) / 64;
-    for (int k = 0; k < 2; k++) {
-        tensor[t++] = 0x08;
-        t = put_varint(tensor, t, SIDE);
-    }
-    static const unsigned char rest[] = {0x10, 1, 0x42, 1, 'w', 0x4a}; /* float, name, bytes */
-    memcpy(tensor + t, rest, sizeof rest);
-    t = put_varint(tensor, t + sizeof rest, bytes);
-    unsigned char graph_len[10], init[11] = {0x2a};
-    size_t init_len = put_varint(init, 1, t + bytes);
-    size_t graph = sizeof node + init_len + t + bytes + sizeof ends, graph_len_len = put_varint(graph_len, 0, graph);
-    FILE *f = fopen(path, "wb");
-    EXPECT(f != NULL);
-    EXPECT_EQ(fwrite(head, 1, sizeof head, f) + fwrite(graph_len, 1, graph_len_len, f), sizeof head + graph_len_len);
-    EXPECT_EQ(fwrite(node, 1, sizeof node, f) + fwrite(init, 1, init_len, f), sizeof node + init_len);
-    EXPECT_EQ(fwrite(tensor, 1, t, f) + fwrite(w, 1, bytes, f) + fwrite(ends, 1, sizeof ends, f),
-              t + bytes + sizeof ends);
-    EXPECT_EQ(fclose(f), 0);
-}
-
 /* One run; whether each column is what it ought to be. */
 static void check_big(struct rig *r)
 {
@@ -276,7 +233,7 @@ TEST_SLOW(when_somebody_waits_weights_are_packed_afterwards, 60)
     const char *cache = t_tmpdir();
     (void)snprintf(file, sizeof file, "%s/big.onnx", t_tmpdir());
     rig_need_engine();
-    write_big(file);
+    rig_write_matrix(file, SIDE);
     EXPECT_EQ(rig_load_cached(&r, file, cache), ERR_OK);
     check_big(&r);
     rig_free(&r);

@@ -1,5 +1,7 @@
 #include "onnx_rig.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/engine.h"
@@ -50,6 +52,13 @@ enum err_code rig_load_urgent(struct rig *r, const char *path, const char *cache
                                           .is_urgent = true});
 }
 
+enum err_code rig_load_checked(struct rig *r, const char *path, const char *cache_dir)
+{
+    static const struct backend_param params[] = {{"compile", "always"}, {"check", "first"}};
+    return load(r, &(struct backend_load){
+                       .name = "test", .path = path, .cache_dir = cache_dir, .params = params, .params_len = 2});
+}
+
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims)
 {
     struct backend_tensor *in = &r->in[r->run.in_len++];
@@ -84,4 +93,51 @@ struct str rig_text(const struct rig *r, int output, size_t i)
 {
     const struct bytes_ref *refs = r->out[output].data;
     return (struct str){(const char *)out_area + refs[i].off, refs[i].len};
+}
+
+static size_t put_varint(unsigned char *out, size_t at, uint64_t v)
+{
+    for (; v > 127; v >>= 7)
+        out[at++] = (unsigned char)(v | 128);
+    out[at++] = (unsigned char)v;
+    return at;
+}
+
+void rig_write_matrix(const char *path, size_t side)
+{
+    EXPECT(side >= 128 && side < 16384); /* two bytes of the encoding */
+    const unsigned char low = (unsigned char)(side | 128), high = (unsigned char)(side >> 7);
+    static const unsigned char head[] = {0x08, 8, 0x42, 2, 0x10, 13, 0x3a}; /* version, operator set, graph */
+    static const unsigned char node[] = {0x0a, 17, 0x0a, 1,   'x', 0x0a, 1,   'w', 0x12, 1, 'y',
+                                         0x22, 6,  'M',  'a', 't', 'M',  'u', 'l', 0x12, 1, 'g'};
+    const unsigned char ends[] = {0x5a, 25,   0x0a, 1,   'x',  0x12, 20,   0x0a, 18,   0x08, 1,    0x12, 14,   0x0a,
+                                  7,    0x12, 5,    'b', 'a',  't',  'c',  'h',  0x0a, 3,    0x08, low,  high, 0x62,
+                                  25,   0x0a, 1,    'y', 0x12, 20,   0x0a, 18,   0x08, 1,    0x12, 14,   0x0a, 7,
+                                  0x12, 5,    'b',  'a', 't',  'c',  'h',  0x0a, 3,    0x08, low,  high};
+    static unsigned char tensor[64];
+    size_t count = side * side, bytes = count * sizeof(float);
+    float *w = malloc(bytes);
+    size_t t = 0;
+    EXPECT(w != NULL);
+    for (size_t i = 0; i < side; i++)
+        for (size_t j = 0; j < side; j++)
+            w[i * side + j] = (float)((int)((i + 3 * j) % 7) - 3) / 64;
+    for (int k = 0; k < 2; k++) {
+        tensor[t++] = 0x08;
+        t = put_varint(tensor, t, side);
+    }
+    static const unsigned char rest[] = {0x10, 1, 0x42, 1, 'w', 0x4a}; /* float, name, bytes */
+    memcpy(tensor + t, rest, sizeof rest);
+    t = put_varint(tensor, t + sizeof rest, bytes);
+    unsigned char graph_len[10], init[11] = {0x2a};
+    size_t init_len = put_varint(init, 1, t + bytes);
+    size_t graph = sizeof node + init_len + t + bytes + sizeof ends, graph_len_len = put_varint(graph_len, 0, graph);
+    FILE *f = fopen(path, "wb");
+    EXPECT(f != NULL);
+    EXPECT_EQ(fwrite(head, 1, sizeof head, f) + fwrite(graph_len, 1, graph_len_len, f), sizeof head + graph_len_len);
+    EXPECT_EQ(fwrite(node, 1, sizeof node, f) + fwrite(init, 1, init_len, f), sizeof node + init_len);
+    EXPECT_EQ(fwrite(tensor, 1, t, f) + fwrite(w, 1, bytes, f) + fwrite(ends, 1, sizeof ends, f),
+              t + bytes + sizeof ends);
+    EXPECT_EQ(fclose(f), 0);
+    free(w);
 }

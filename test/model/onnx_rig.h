@@ -22,10 +22,14 @@ enum err_code rig_load(struct rig *r, const char *path, const char *root);
 enum err_code rig_load_cached(struct rig *r, const char *path, const char *cache_dir);
 /* The same for one that somebody waits for. */
 enum err_code rig_load_urgent(struct rig *r, const char *path, const char *cache_dir);
+/* The same, checked before it is used. */
+enum err_code rig_load_checked(struct rig *r, const char *path, const char *cache_dir);
 /* Data of one input; the next call is for the next one. */
 void rig_in(struct rig *r, enum dtype t, const void *data, size_t bytes, int ndim, const int64_t *dims);
 enum err_code rig_run(struct rig *r);
 void rig_free(struct rig *r);
+/* A model of one matrix: y = x * w, x of any number of rows; w[i][j] = ((i + 3 j) mod 7 - 3) / 64. side: 128 to 16383. */
+void rig_write_matrix(const char *path, size_t side);
 struct str rig_text(const struct rig *r, int output, size_t i);
 
 #endif

@@ -40,6 +40,7 @@ static void unload(void *instance)
         api->ReleaseSession(m->session);
     if (m->memory != NULL)
         api->ReleaseMemoryInfo(m->memory);
+    onnx_held_close(&m->held);
     free(m->cache_entry);
     free(m->root);
     free(m);
@@ -173,12 +174,27 @@ static void drop_session(struct onnx_model *m)
     pieces_give_back(); /* what packing the weights took is not needed again */
 }
 
+/* Before the engine meets it: sizes, and all of it where that is asked for, or where damage that is found later could not be removed. */
+static enum err_code look_at_entry(struct onnx_model *m, const struct onnx_cache *cache, struct err *err)
+{
+    if (!onnx_held_open(&m->held, cache->entry))
+        return err_set(err, ERR_INVALID, "its files are missing, or not as long as they were");
+    if ((m->checks_first || !onnx_cache_may_drop(cache)) && onnx_held_check_now(&m->held, err) != BACKEND_WHOLE)
+        return err->code;
+    return ERR_OK;
+}
+
 /* False: it does not load, and is gone. */
 static bool use_entry(struct onnx_model *m, struct onnx_cache *cache)
 {
     struct err trouble = {0};
     bool is_packed = !m->is_urgent || m->info.initializer_bytes < PACK_LATER_BYTES;
-    if (onnx_open_entry(m, cache->entry, is_packed, &m->session, &trouble) == ERR_OK) {
+    if (look_at_entry(m, cache, &trouble) == ERR_OK &&
+        onnx_open_entry(m, cache->entry, is_packed, &m->session, &trouble) == ERR_OK) {
+        if (!onnx_held_is_named(&m->held, cache->entry)) { /* made anew meanwhile: which has the engine? */
+            drop_session(m);
+            return false;
+        }
         onnx_cache_used(cache);
         m->cache_entry = strdup(cache->entry);
         CHECK(m->cache_entry != NULL);
@@ -186,9 +202,13 @@ static bool use_entry(struct onnx_model *m, struct onnx_cache *cache)
             onnx_pack_later(m);
         return true;
     }
-    LOG_WARN("a compiled model does not load and is removed", LOG_S("error", trouble.text));
     drop_session(m);
+    onnx_held_close(&m->held);
     onnx_cache_drop(cache);
+    m->shuns_entry = onnx_cache_has(cache);
+    LOG_WARN(m->shuns_entry ? "a compiled model does not load and cannot be removed: the model is loaded without"
+                            : "a compiled model does not load and is removed",
+             LOG_S("error", trouble.text), LOG_S("folder", cache->entry));
     return false;
 }
 
@@ -216,11 +236,11 @@ static enum err_code open_session(struct onnx_model *m, const char *cache_dir, s
 {
     struct onnx_cache cache;
     onnx_cache_open(&cache, m, cache_dir, bytes);
-    if (!cache.is_used)
+    if (!cache.is_used || m->shuns_entry)
         return make_session(m, bytes, NULL, err);
     if (onnx_cache_has(&cache) && use_entry(m, &cache))
         return ERR_OK;
-    if (make_entry(m, &cache, bytes) && use_entry(m, &cache)) {
+    if (!m->shuns_entry && make_entry(m, &cache, bytes) && use_entry(m, &cache)) {
         pieces_give_back(); /* what making it took is not needed again */
         return ERR_OK;
     }
@@ -298,6 +318,14 @@ static enum err_code read_compile(struct onnx_model *m, const char *value, struc
     return err_set(err, ERR_INVALID, "parameter compile is '%s'; auto, always or never is expected", value);
 }
 
+static enum err_code read_check(struct onnx_model *m, const char *value, struct err *err)
+{
+    m->checks_first = strcmp(value, "first") == 0;
+    if (!m->checks_first && strcmp(value, "later") != 0)
+        return err_set(err, ERR_INVALID, "parameter check is '%s'; first or later is expected", value);
+    return ERR_OK;
+}
+
 static enum err_code read_params(struct onnx_model *m, const struct backend_load *opt, struct err *err)
 {
     m->max_batch = opt->max_batch;
@@ -310,9 +338,11 @@ static enum err_code read_params(struct onnx_model *m, const struct backend_load
             code = read_arena(m, p->value, err);
         } else if (strcmp(p->key, "compile") == 0) {
             code = read_compile(m, p->value, err);
+        } else if (strcmp(p->key, "check") == 0) {
+            code = read_check(m, p->value, err);
         } else {
             (void)err_set(err, ERR_INVALID, "ONNX models have no parameter '%s'", p->key);
-            code = err_remedy(err, "known: arena, compile");
+            code = err_remedy(err, "known: arena, check, compile");
         }
         if (code != ERR_OK)
             return code;
@@ -371,7 +401,35 @@ static uint64_t memory(void *instance)
     return ((struct onnx_model *)instance)->info.initializer_bytes;
 }
 
-static const char *const params[] = {"arena", "compile", NULL}; /* as read_params */
+static const char *const params[] = {"arena", "check", "compile", NULL}; /* as read_params */
+
+static bool is_kept(const void *instance)
+{
+    return ((const struct onnx_model *)instance)->held.is_open;
+}
+
+static bool is_due(const void *instance)
+{
+    return onnx_held_is_due(&((const struct onnx_model *)instance)->held);
+}
+
+static enum backend_state check(void *instance, const struct backend_reading *reading, struct err *err)
+{
+    struct onnx_model *m = instance;
+    enum backend_state s = onnx_held_check(&m->held, reading, err);
+    if (s != BACKEND_WHOLE)
+        (void)err_wrap(err, "the compiled model in %s", m->cache_entry);
+    if (s == BACKEND_DAMAGED)
+        (void)err_remedy(err, "the model is compiled anew; look for errors of the disk, or for who else writes there");
+    return s;
+}
+
+static void discard(void *instance)
+{
+    onnx_cache_discard(instance);
+}
+
+static const struct backend_kept kept = {.is_used = is_kept, .is_due = is_due, .check = check, .discard = discard};
 
 const struct backend backend_onnx = {
     .name = "onnx",
@@ -387,4 +445,5 @@ const struct backend backend_onnx = {
     .unload = unload,
     .memory = memory,
     .engine_version = ort_version,
+    .kept = &kept,
 };

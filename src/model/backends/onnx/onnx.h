@@ -7,7 +7,9 @@
  * holds 145 MB more.
  *
  * Parameter `compile` (auto): whether what the engine makes of the model is kept for the next start and shared by all instances (onnx_cache.h): auto for models
- * with 256 KiB of weights or more, always, never. A 285 MB model then needs 10 MB of private memory for each instance instead of 320. */
+ * with 256 KiB of weights or more, always, never. A 285 MB model then needs 10 MB of private memory for each instance instead of 320.
+ *
+ * Parameter `check` (later): whether what was kept is read and compared with its sums after the model serves, or before (first). */
 #ifndef MODEL_BACKENDS_ONNX_ONNX_H
 #define MODEL_BACKENDS_ONNX_ONNX_H
 

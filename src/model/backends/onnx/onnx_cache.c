@@ -15,7 +15,7 @@
 #include "sys/cpu.h"
 #include "sys/fd.h"
 
-#define LAYOUT      "2" /* changes when entries of older programs must not be used */
+#define LAYOUT      "3" /* changes when entries of older programs must not be used */
 #define KEY_CHARS   32
 #define LEFT_S      600
 #define ENTRIES_MAX 3 /* of one model: versions side by side, and the one before */
@@ -174,7 +174,9 @@ bool onnx_cache_keep(struct onnx_cache *c)
 {
     if (!c->is_used)
         return false;
-    bool is_there = sync_files(c->fresh) && rename(c->fresh, c->entry) == 0;
+    if (!onnx_cache_has(c))
+        remove_folder(c->entry); /* what is left of one that was not removed whole */
+    bool is_there = onnx_sums_write(c->fresh) && sync_files(c->fresh) && rename(c->fresh, c->entry) == 0;
     if (!is_there) {
         is_there = errno == ENOTEMPTY || errno == EEXIST; /* another instance was faster */
         remove_folder(c->fresh);
@@ -190,6 +192,23 @@ void onnx_cache_drop(struct onnx_cache *c)
         return;
     remove_folder(c->fresh);
     remove_folder(c->entry);
+}
+
+bool onnx_cache_may_drop(const struct onnx_cache *c)
+{
+    return access(c->entry, W_OK | X_OK) == 0;
+}
+
+void onnx_cache_discard(const struct onnx_model *m)
+{
+    struct onnx_cache c = {.is_used = true};
+    if (m->cache_entry == NULL)
+        return;
+    (void)str_copy(c.entry, sizeof c.entry, str_c(m->cache_entry));
+    AUTO_FD lock = onnx_cache_lock(&c); /* nobody makes one at the moment */
+    (void)lock;
+    if (onnx_held_is_named(&m->held, c.entry))
+        remove_folder(c.entry);
 }
 
 int onnx_cache_lock(const struct onnx_cache *c)
@@ -213,7 +232,13 @@ struct known { /* of this program and this layout only */
     uint32_t magic, bytes;
     struct hash128 id;
     struct onnx_info info;
+    uint64_t own; /* sum of all before */
 };
+
+static uint64_t sum_known(const struct known *k)
+{
+    return hash64(k, offsetof(struct known, own), KNOWN_MAGIC);
+}
 
 /* Where it lies, what it is, when it changed, and how it is loaded. The time of change is the system's own: nobody can set it back. */
 static bool identify(const struct onnx_model *m, const char *path, struct hash128 *out, uint64_t *bytes)
@@ -254,7 +279,8 @@ static bool read_known(const char *entry, struct hash128 id, struct onnx_info *i
     known_path(entry, id, path, sizeof path);
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, &k, sizeof k);
-    if (n != (ssize_t)sizeof k || k.magic != KNOWN_MAGIC || k.bytes != sizeof k || k.id.lo != id.lo || k.id.hi != id.hi)
+    if (n != (ssize_t)sizeof k || k.magic != KNOWN_MAGIC || k.bytes != sizeof k || k.id.lo != id.lo ||
+        k.id.hi != id.hi || k.own != sum_known(&k))
         return false;
     *info = k.info;
     return true;
@@ -289,6 +315,7 @@ void onnx_cache_know(const struct onnx_model *m, const char *path)
     if (!m->cache_entry || !m->is_settled || !identify(m, path, &k.id, &bytes) || k.id.lo != m->file_id.lo ||
         k.id.hi != m->file_id.hi) /* it changed while it was read */
         return;
+    k.own = sum_known(&k);
     known_path(m->cache_entry, k.id, file, sizeof file);
     if (access(file, F_OK) < 0)
         (void)file_replace(file, (struct str){(const char *)&k, sizeof k}, false, &err);
@@ -302,7 +329,13 @@ struct learned { /* of this program and this layout only: another one learns ane
     uint32_t magic, bytes, outputs_len, pad;
     struct tensor_spec outputs[MODEL_TENSORS_MAX];
     uint8_t is_placed[MODEL_TENSORS_MAX];
+    uint64_t own; /* sum of all before */
 };
+
+static uint64_t sum_learned(const struct learned *l)
+{
+    return hash64(l, offsetof(struct learned, own), LEARNED_MAGIC);
+}
 
 bool onnx_cache_recall(struct onnx_model *m)
 {
@@ -313,7 +346,8 @@ bool onnx_cache_recall(struct onnx_model *m)
     path_in(m->cache_entry, "learned", path, sizeof path);
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, &l, sizeof l);
-    if (n != (ssize_t)sizeof l || l.magic != LEARNED_MAGIC || l.bytes != sizeof l || l.outputs_len != m->outputs_len)
+    if (n != (ssize_t)sizeof l || l.magic != LEARNED_MAGIC || l.bytes != sizeof l || l.own != sum_learned(&l) ||
+        l.outputs_len != m->outputs_len)
         return false;
     for (uint32_t i = 0; i < m->outputs_len; i++)
         if (strcmp(l.outputs[i].name, m->outputs[i].name) != 0 || l.outputs[i].dtype != m->outputs[i].dtype)
@@ -335,6 +369,7 @@ void onnx_cache_remember(const struct onnx_model *m)
     memcpy(l.outputs, m->outputs, sizeof l.outputs);
     for (uint32_t i = 0; i < m->outputs_len; i++)
         l.is_placed[i] = m->is_placed[i];
+    l.own = sum_learned(&l);
     path_in(m->cache_entry, "learned", path, sizeof path);
     (void)file_replace(path, (struct str){(const char *)&l, sizeof l}, false,
                        &err); /* a failure costs the next start a trial */

@@ -3,6 +3,7 @@
  *
  *   <cache_dir>/<key>/model.onnx    the optimised graph
  *   <cache_dir>/<key>/weights       its weights, original and packed, mapped by the engine
+ *   <cache_dir>/<key>/sums          of both, see onnx_sums.h
  *   <cache_dir>/<key>/learned       what trial runs have shown of its outputs
  *   <cache_dir>/<key>/known-<id>    what our own look at the file has found; id: the file's inode, size and times, and the options
  *   <cache_dir>/.lock               held by who makes an entry
@@ -44,5 +45,9 @@ bool onnx_cache_recall(struct onnx_model *m);
 void onnx_cache_remember(const struct onnx_model *m);
 /* Removes the entry (it does not load), and what was being made. */
 void onnx_cache_drop(struct onnx_cache *c);
+/* Removes the entry that m has open, unless another has taken its place already. */
+void onnx_cache_discard(const struct onnx_model *m);
+/* Whether it could be removed: on a disk that is read only it is checked before it is used, since damage would stay. */
+bool onnx_cache_may_drop(const struct onnx_cache *c);
 
 #endif

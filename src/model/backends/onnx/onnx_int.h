@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "model/backends/onnx/onnx.h"
+#include "model/backends/onnx/onnx_sums.h"
 #include "model/backends/onnx/ort.h"
 #include "model/onnx_file.h"
 
@@ -29,6 +30,9 @@ struct onnx_model {
     struct hash128 file_id; /* of the file before it was read, see onnx_cache.c */
     bool is_settled;        /* ... and it may be known by that */
     char *cache_entry;      /* folder of the compiled model that is in use; NULL: none */
+    struct onnx_held held;  /* its files */
+    bool checks_first;      /* before it is used, not after */
+    bool shuns_entry;       /* the compiled model is damaged and cannot be removed */
     uint32_t inputs_len, outputs_len;
     char *input_names[MODEL_TENSORS_MAX], *output_names[MODEL_TENSORS_MAX]; /* the library's */
     struct tensor_spec inputs[MODEL_TENSORS_MAX], outputs[MODEL_TENSORS_MAX];

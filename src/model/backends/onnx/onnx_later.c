@@ -11,7 +11,12 @@ static void *pack(void *arg)
     struct onnx_model *m = arg;
     struct ort_session *packed = NULL;
     struct err err = {0};
-    if (onnx_open_entry(m, m->cache_entry, true, &packed, &err) == ERR_OK)
+    enum err_code code = onnx_open_entry(m, m->cache_entry, true, &packed, &err);
+    if (code == ERR_OK && !onnx_held_is_named(&m->held, m->cache_entry)) { /* not the one that is checked */
+        m->api->ReleaseSession(packed);
+        code = err_set(&err, ERR_CONFLICT, "the compiled model was replaced meanwhile");
+    }
+    if (code == ERR_OK)
         atomic_store_explicit(&m->packed, packed, memory_order_release);
     else
         LOG_WARN("the weights could not be packed: runs are slower", LOG_S("error", err.text));

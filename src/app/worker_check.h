@@ -1,0 +1,27 @@
+/* What a worker has mapped of its model's folder in DATA/cache is read and compared with its sums: soon after it is ready, and whenever that is due again (model/backend.h). A thread of the
+ * lowest priority does it, in small steps: it takes what processor time nobody else wants, and never all of the memory's speed. All functions are for the thread that
+ * serves nobody. */
+#ifndef APP_WORKER_CHECK_H
+#define APP_WORKER_CHECK_H
+
+#include "model/backend.h"
+
+struct worker_check {
+    const struct backend *backend;
+    void *instance;
+    int bell; /* eventfd: readable when a check has ended; -1: nothing to check */
+    bool is_running;
+    void *room;
+    uint64_t not_before_ns; /* after one that could not read */
+    unsigned pieces;
+    enum backend_state found;
+    struct err err;
+};
+
+void worker_check_init(struct worker_check *c, const struct backend *b, void *instance);
+/* Now and then: starts a check if one is due. */
+void worker_check_tick(struct worker_check *c);
+/* The bell rang. True: it is damaged, err says what, and what is loaded from now on is not; it is not checked again. */
+bool worker_check_end(struct worker_check *c);
+
+#endif
