@@ -107,6 +107,7 @@ static enum err_code start(struct master *m, struct err *err)
     overrides_clear(m);
     listen_control(m);
     crashes_load(m);
+    oom_start(m); /* our group is not left before */
     classes_open(m);
     if (lives_start(m, err)) /* workers first: loading a model takes longest */
         return err->code;
@@ -238,6 +239,7 @@ static void wait_once(struct master *m)
     }
     stems_tick(m, clock_now_ns());
     children_tick(m, clock_now_ns());
+    oom_tick(m, clock_now_ns());
     scale_tick(m, clock_now_ns());
     watch_tick(m, clock_now_ns());
     rollback_tick(m, clock_now_ns());

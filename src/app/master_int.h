@@ -14,6 +14,7 @@
 #include "proc/restart.h"
 #include "serve/lane_shm.h"
 #include "sys/cgroup.h"
+#include "sys/oom.h"
 
 #define MASTER_LISTEN_MAX    16
 #define MASTER_CRASHES_SHOWN 20
@@ -187,6 +188,8 @@ struct master {
     struct loads *loads;         /* master_loads.c */
     struct budget *budget;       /* master_budget.c */
     struct wants *wants;         /* master_wants.c */
+    struct oom_watch oom;        /* master_oom.c */
+    uint64_t next_oom_ns;
     struct channel_msg msg;
 };
 
@@ -377,5 +380,10 @@ void status_write(struct master *m);
 void status_tick(struct master *m, uint64_t now_ns); /* writes what has changed, soon */
 void crashes_load(struct master *m);
 void crash_record(struct master *m, const struct child *c, int pid, int wait_status);
+
+/* master_oom.c */
+void oom_start(struct master *m);
+void oom_note_death(struct master *m, struct child *c, int wait_status); /* once for each that has died; fills kill_reason */
+void oom_tick(struct master *m, uint64_t now_ns);
 
 #endif

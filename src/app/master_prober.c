@@ -205,6 +205,7 @@ bool scale_buried(struct master *m, int pid, int wait_status)
     m->status_dirty = true;
     if (!was_expected) {
         bool is_killed = p->kill_reason[0] != '\0';
+        oom_note_death(m, p, wait_status);
         if (!is_killed)
             crash_record(m, p, pid, wait_status);
         try_again(m, p->life, is_killed ? "trying it took too long" : "the process that was to try it has died");

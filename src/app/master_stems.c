@@ -373,6 +373,7 @@ bool stem_buried(struct master *m, int pid, int wait_status)
         set_state(m, s, CHILD_STOPPED);
     if (c->state == CHILD_STOPPED || c->state == CHILD_FAILED)
         return true;
+    oom_note_death(m, c, wait_status);
     child_describe_death(c, wait_status);
     LOG_WARN("process died", LOG_S("process", "stem"), LOG_S("engine", s->backend->engine), LOG_I("process_pid", pid),
              LOG_S("reason", c->reason));
