@@ -491,6 +491,7 @@ static void bury(struct master *m, struct child *c, int wait_status)
     c->channel = fd_close(c->channel);
     c->pid = 0;
     bool expected = was_expected(m, c);
+    oom_note_death(m, c, wait_status);
     if (!is_edge(c))
         tell_died(m, c, pid, wait_status);
     if (!expected) {
