@@ -383,7 +383,8 @@ void crash_record(struct master *m, const struct child *c, int pid, int wait_sta
 
 /* master_oom.c */
 void oom_start(struct master *m);
-void oom_note_death(struct master *m, struct child *c, int wait_status); /* once for each that has died; fills kill_reason */
+void oom_note_death(struct master *m, struct child *c,
+                    int wait_status); /* once for each that has died; fills kill_reason */
 void oom_tick(struct master *m, uint64_t now_ns);
 
 #endif
