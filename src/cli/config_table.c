@@ -140,7 +140,7 @@ const struct setting config_model_table[] = {
     SETTING_SECTION("ensemble", struct model_config, ensemble, ensemble_table,
                     .help = "Instead of a path: several models as one, see docs/ensembles.md."),
     SETTING_INT("queue_max", struct model_config, queue_max, .def = "1024", .min = 1, .max = 1000000,
-                .unit = "requests", .help = "Requests that may wait; more are refused with 429 at once."),
+                .unit = "requests", .help = "Requests that may wait for a run; more are refused with 429 at once."),
     SETTING_INT(
         "priority", struct model_config, priority, .def = "1", .min = 1, .max = 10,
         .help =

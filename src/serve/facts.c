@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/queue.h"
 
 /* Ids as net admits them: the segment is shared with workers, so what stands there is copied, and checked [L5]. */
 static bool take_id(const char id[40], char out[40])
@@ -47,13 +48,13 @@ void infer_facts(const struct infer *i, struct infer_facts *out)
     *out = (struct infer_facts){.is_inline = m->shared->is_inline,
                                 .is_ensemble = m->shared->ensemble != NULL,
                                 .instances = m->info.instances_ready > 0 ? (uint32_t)m->info.instances_ready : 0,
-                                .queue_len = m->waiting - m->parts_waiting + m->splits,
                                 .queue_max = m->shared->limits.queue_max};
     if (i->ensemble)
         ensemble_facts(i, out);
     if (!m->has_lane)
         return;
     out->delay_ns = m->shared->limits.batch.delay_ns;
+    out->queue_len = queue_len(m);
     out->run_max = m->lane.row_cap;
     uint32_t rows = i->batch_rows > 0 ? i->batch_rows : i->rows;
     out->usual_run_ns = (uint64_t)cost_run_ns(&m->schedule.cost, rows);

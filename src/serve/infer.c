@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "net/http.h"
 #include "serve/internal_int.h"
+#include "serve/queue.h"
 #include "serve/rollout_int.h"
 
 #define BIG_REQUEST_BYTES (256u << 10) /* decoding it takes long: rows that are ready do not wait for it */
@@ -86,7 +87,8 @@ static void waiting_push(struct served *m, struct infer *i)
         m->waiting_first = i;
     m->waiting++;
     served_wake(m);
-    m->parts_waiting += i->part_of != NULL;
+    if (!i->part_of)
+        queue_note(m, i, 1);
     count_rows(m, i, i->rows);
 }
 
@@ -101,7 +103,8 @@ static void waiting_unlink(struct served *m, struct infer *i)
     else
         m->waiting_last = i->prev;
     m->waiting--;
-    m->parts_waiting -= i->part_of != NULL;
+    if (!i->part_of)
+        queue_note(m, i, -1);
     count_rows(m, i, 0U - i->rows);
 }
 
@@ -260,8 +263,7 @@ static size_t request_bytes(const struct infer *i, uint32_t inputs_len)
     return n;
 }
 
-/* Rows of other threads, as far as they can come before ours. */
-static uint32_t rows_elsewhere(const struct served *m, uint32_t priority)
+uint32_t infer_rows_elsewhere(const struct served *m, uint32_t priority)
 {
     uint32_t rows = 0;
     int threads = atomic_load_explicit(&m->shared->threads_seen, memory_order_relaxed);
@@ -310,10 +312,10 @@ static uint64_t finish_behind(struct served *m, struct infer *i, uint32_t ahead)
 /* What cannot be in time is refused now, with the time after which it could be. An idle model always tries: what was learned may be wrong. */
 static enum err_code check_deadline(struct served *m, struct infer *i)
 {
-    uint32_t ahead = m->rows + rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
+    uint32_t ahead = m->rows + infer_rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
     if (ahead == 0 || finish_behind(m, i, ahead) <= i->deadline_ns)
         return ERR_OK;
-    ahead = rows_before(m, i->order) + rows_elsewhere(m, i->priority);
+    ahead = rows_before(m, i->order) + infer_rows_elsewhere(m, i->priority);
     uint64_t finish = finish_behind(m, i, ahead);
     if (ahead == 0 || finish <= i->deadline_ns)
         return ERR_OK;
@@ -325,40 +327,6 @@ static enum err_code check_deadline(struct served *m, struct infer *i)
             (unsigned long long)((finish - i->t_submit_ns) / NS_PER_MS), ahead);
     i->err.retry_after_ms = (uint32_t)(late_ms < RETRY_MS_MAX ? late_ms : RETRY_MS_MAX);
     return err_remedy(&i->err, "try again after %u ms, or allow more time", i->err.retry_after_ms);
-}
-
-/* A request in parts is one, however many of its parts wait. */
-static uint32_t waiting_requests(const struct served *m)
-{
-    return m->waiting - m->parts_waiting + m->splits;
-}
-
-/* Told to come back when what waits now has run. */
-static enum err_code refuse_full(struct served *m, struct infer *i)
-{
-    uint64_t finish =
-        schedule_finish(&m->schedule, i->t_submit_ns, m->rows, 1, m->lane.row_cap, m->info.instances_ready);
-    uint64_t ms = finish > i->t_submit_ns ? (finish - i->t_submit_ns) / NS_PER_MS + 1 : 1;
-    i->refusal = INFER_BY_QUEUE;
-    err_set(&i->err, ERR_BUSY, "Exceeds maximum queue size: %u requests wait for model '%s'", waiting_requests(m),
-            m->info.name);
-    i->err.retry_after_ms = (uint32_t)(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
-    return err_remedy(&i->err, "try again later, or give the model more instances");
-}
-
-/* A full queue refuses whoever comes last in its order: a client that floods it, not the one that asks now and then. */
-static enum err_code check_queue(struct served *m, struct infer *i)
-{
-    if (waiting_requests(m) < m->shared->limits.queue_max + mix_spare(m))
-        return ERR_OK;
-    struct infer *last = m->waiting_last;
-    while (last && last->part_of)
-        last = last->prev;
-    if (!last || last->order <= i->order)
-        return refuse_full(m, i);
-    (void)refuse_full(m, last);
-    infer_end(last);
-    return ERR_OK;
 }
 
 static void set_order(struct served *m, struct infer *i)
@@ -398,7 +366,7 @@ static enum err_code admit(struct served *m, struct infer *i)
     set_order(m, i);
     if (UNLIKELY(m->mix.seen_ns != 0) && mix_admit(m, i))
         return i->err.code;
-    if (check_deadline(m, i) || check_queue(m, i))
+    if (check_deadline(m, i) || queue_admit(m, i))
         return i->err.code;
     struct schedule_ask ask = ask_of(i);
     schedule_charge(&m->schedule, &ask, m->lane.row_cap, m->info.instances_ready);

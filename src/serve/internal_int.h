@@ -36,7 +36,7 @@ struct served {
     struct exec *exec;                          /* inline */
     struct infer *waiting_first, *waiting_last; /* no block was free; ascending order */
     uint32_t waiting, placed, rows;             /* rows: of both */
-    uint32_t parts_waiting, splits;             /* parts among the waiting; requests in parts */
+    uint32_t splits;                            /* requests in parts */
     struct schedule schedule;
     struct mix mix;
     uint64_t last_order; /* is_ordered: of the last request */
@@ -70,6 +70,8 @@ struct serve {
 
 /* Rows of a checked request: 1 without a batch dimension. */
 enum err_code infer_rows(const struct infer *i, uint32_t *rows, struct err *err);
+/* Rows of other threads that wait or run, as far as they can come before those of that priority. */
+uint32_t infer_rows_elsewhere(const struct served *m, uint32_t priority);
 /* How far in the order of runs the parts of a request are apart: requests of others come in between. */
 uint64_t infer_part_order(const struct served *m);
 /* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */
@@ -95,8 +97,6 @@ void serve_remove(struct serve *s, struct served *m);
 void mix_look(struct served *m, uint64_t now_ns);
 /* Whether there is room for it beside what is more urgent. */
 enum err_code mix_admit(struct served *m, struct infer *i);
-/* So many more requests may wait for it, since they would be in blocks otherwise. */
-uint32_t mix_spare(const struct served *m);
 /* Waiting requests into free blocks, as far as possible. */
 void infer_pump(struct served *m);
 /* Takes a DONE block's results and answers; releases the block or publishes its next request. */

@@ -204,7 +204,7 @@ static void close_others(struct lane *l, const struct infer *i)
     }
 }
 
-static bool is_ahead(const struct lane_block *b)
+bool lane_is_ahead(const struct lane_block *b)
 {
     return b->use == LANE_FILLING || (b->use == LANE_PUBLISHED && lane_is_open(b));
 }
@@ -214,7 +214,7 @@ static uint32_t ahead_of(const struct lane *l, uint64_t order)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < LANE_BLOCKS; i++)
-        n += is_ahead(&l->blocks[i]) && l->blocks[i].order < order;
+        n += lane_is_ahead(&l->blocks[i]) && l->blocks[i].order < order;
     return n;
 }
 
@@ -224,7 +224,7 @@ static struct lane_block *mixed_with_room(struct lane *l, const struct infer *i)
     struct lane_block *best = NULL;
     for (int c = 0; c < LANE_CURRENT_MAX; c++) {
         struct lane_block *b = l->current[c];
-        if (b && !is_ahead(b))
+        if (b && !lane_is_ahead(b))
             l->current[c] = b = NULL;
         if (!b || (best && best->order < b->order) || !same_shapes(b, i) || !has_room(b, i))
             continue;
@@ -296,6 +296,14 @@ static void make_current(struct lane *l, struct lane_block *b)
     l->current[place] = b;
 }
 
+static void no_requests(struct lane_block *b)
+{
+    for (int p = 0; p < SCHEDULE_PRIORITY_MAX; p++) {
+        b->requests_at[p] = 0;
+        atomic_store_explicit(&shm_of(b)->requests_at[p], 0, memory_order_relaxed);
+    }
+}
+
 enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block **out, struct err *err)
 {
     if (l->policy->is_ordered)
@@ -321,6 +329,7 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
         b->due_ns = UINT64_MAX;
         b->priority = i->priority;
         memset(b->rows_at, 0, sizeof b->rows_at);
+        no_requests(b);
         set_state(b, BLOCK_FILLING);
         if (l->desc->may_share)
             make_current(l, b);
@@ -335,10 +344,21 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
     return LANE_ROOM;
 }
 
+/* change: 1 or -1 */
+static void count_request(struct lane_block *b, const struct infer *i, int change)
+{
+    uint32_t *n = &b->requests_at[i->priority - 1];
+    if (i->part_of)
+        return;
+    *n += (uint32_t)change;
+    atomic_store_explicit(&shm_of(b)->requests_at[i->priority - 1], *n, memory_order_relaxed);
+}
+
 void lane_commit(struct lane_block *b, struct infer *i)
 {
     b->rows += i->rows;
     b->rows_at[i->priority - 1] += i->rows;
+    count_request(b, i, 1);
     if (i->order < b->order) {
         b->order = i->order;
         b->priority = i->priority;
@@ -378,6 +398,7 @@ void lane_unlink(struct infer *i)
         b->alone = NULL;
     b->live--;
     b->rows_live -= i->rows;
+    count_request(b, i, -1);
     i->block = NULL;
 }
 

@@ -39,11 +39,12 @@ struct lane_block {
     uint32_t run_rows;       /* of the published run: rows, padded */
     uint32_t priority;       /* of the request with the smallest order; others have another only by mix.h */
     uint32_t rows_at[SCHEDULE_PRIORITY_MAX];
-    uint64_t heap_at;           /* next free byte of the input area behind the tensors */
-    struct lane_tensor *in;     /* by input: its place and shape. What workers see is a copy [L5] */
-    struct infer *first, *last; /* requests in it that are not answered yet, in order of rows */
-    uint32_t run_requests;      /* that were live when its run had ended */
-    uint32_t live, rows_live;   /* requests that are not answered yet, and their rows */
+    uint32_t requests_at[SCHEDULE_PRIORITY_MAX]; /* live ones; of one in parts none is counted here (queue.h) */
+    uint64_t heap_at;                            /* next free byte of the input area behind the tensors */
+    struct lane_tensor *in;                      /* by input: its place and shape. What workers see is a copy [L5] */
+    struct infer *first, *last;                  /* requests in it that are not answered yet, in order of rows */
+    uint32_t run_requests;                       /* that were live when its run had ended */
+    uint32_t live, rows_live;                    /* requests that are not answered yet, and their rows */
     uint64_t opened_ns;
     uint64_t expires_ns; /* no request in it waits longer */
     uint64_t due_ns;     /* the first deadline */
@@ -95,7 +96,9 @@ void lane_publish_alone(struct lane_block *b, struct infer *i);
 void lane_close(struct lane_block *b);
 /* A FILLING block some of whose requests were given up: moves the rows of the others together, so that nothing runs for nobody. */
 void lane_compact(struct lane_block *b);
-/* No worker has claimed it, a moment ago. */
+/* Its requests wait for their run: no worker has claimed it, a moment ago. */
+bool lane_is_ahead(const struct lane_block *b);
+/* The same of a published one. */
 bool lane_is_open(const struct lane_block *b);
 /* OPEN back to us, if no worker has claimed it. */
 bool lane_take_back(struct lane_block *b);

@@ -26,9 +26,10 @@
 #include <stdint.h>
 
 #include "model/desc.h"
+#include "serve/schedule.h"
 
 #define SEGMENT_MAGIC      0x71736567u
-#define SEGMENT_LAYOUT     4u
+#define SEGMENT_LAYOUT     5u
 #define LANE_BLOCKS        32
 #define LANE_THREADS_MAX   64
 #define LANE_INSTANCES_MAX 64
@@ -72,10 +73,11 @@ struct block_shm {
     _Atomic uint32_t aborted;  /* edge: nobody waits any more */
     uint32_t status;           /* worker: enum err_code of the run */
     uint32_t ids_len;
-    _Atomic uint64_t claimed_ns; /* worker */
-    uint64_t done_ns;            /* worker */
-    char ids[LANE_IDS_MAX][40];  /* edge: request ids, for crash reports */
-    char text[360], remedy[240]; /* worker: of status */
+    _Atomic uint32_t requests_at[SCHEDULE_PRIORITY_MAX]; /* edge: requests in it, for its other threads (queue.h) */
+    _Atomic uint64_t claimed_ns;                         /* worker */
+    uint64_t done_ns;                                    /* worker */
+    char ids[LANE_IDS_MAX][40];                          /* edge: request ids, for crash reports */
+    char text[360], remedy[240];                         /* worker: of status */
     struct block_tensor_shm in[MODEL_TENSORS_MAX], out[MODEL_TENSORS_MAX];
 };
 

@@ -137,12 +137,6 @@ void mix_look(struct served *m, uint64_t now_ns)
     m->lane.mix = x;
 }
 
-uint32_t mix_spare(const struct served *m)
-{
-    uint32_t blocks = (uint32_t)__builtin_popcount(m->lane.unused);
-    return m->lane.mix && blocks > LANE_URGENT_RESERVED ? (blocks - LANE_URGENT_RESERVED) * m->lane.row_cap : 0;
-}
-
 /* ---- who is let in ---- */
 
 /* Rows of its priority that the model runs in a second beside what is more urgent. */

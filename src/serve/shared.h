@@ -28,13 +28,14 @@ struct model_limits {
     struct batch_policy batch;
     uint32_t priority_default; /* of requests that name none: 1 ... */
     uint64_t timeout_ns;       /* default deadline of a request; a run that takes longer counts as hung */
-    uint32_t queue_max;        /* requests that may wait per thread beside those in blocks */
+    uint32_t queue_max;        /* requests that may wait for a run, of all threads */
 };
 
 struct model_load { /* of one thread */
     alignas(64) _Atomic uint32_t queued, in_flight;
-    _Atomic uint64_t used_ns;                     /* last request */
-    _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX]; /* of both, by priority */
+    _Atomic uint64_t used_ns;                      /* last request */
+    _Atomic uint32_t rows[SCHEDULE_PRIORITY_MAX];  /* of both, by priority */
+    _Atomic uint32_t waits[SCHEDULE_PRIORITY_MAX]; /* requests in no block, or in parts (queue.h) */
 };
 
 struct model_shared {

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/queue.h"
 
 #define ALIGN 64u /* of each input: decoders write whole elements */
 
@@ -71,6 +72,7 @@ static void finish(struct split *s)
     uint32_t outputs_len = whole->model->info.desc->outputs_len; /* the whole's memory may go with done() */
     whole->split = NULL;
     whole->model->splits--;
+    queue_note(whole->model, whole, -1);
     whole->err = s->err;
     whole->out = s->out;
     whole->t_run_ns = s->t_run_ns;
@@ -254,6 +256,7 @@ void split_submit(struct infer *whole)
     whole->split = s;
     whole->model->serve->busy++;
     whole->model->splits++;
+    queue_note(whole->model, whole, 1);
     make_parts(s);
     s->left++; /* ours: parts may end while others are still being submitted */
     for (; s->begun < s->parts_len && !s->is_ending; s->begun++)

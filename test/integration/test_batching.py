@@ -255,6 +255,24 @@ def test_runs_are_padded_to_an_allowed_size(serve):
     assert s.model("m")["rows"] == 100
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_so_many_wait_as_queue_max_says(serve, threads):
+    s = serve(
+        config='models: {m: {path: "builtin:delay", instances: 1, max_batch: 2, queue_max: 6, parameters: {execute_delay_ms: "1000"}}}',
+        threads=threads,
+    )
+    first = s.client()
+    first.send(infer())
+    quern.wait_until(lambda: s.model("m")["in_flight"] > 0, what="a run")
+    others = [s.client() for _ in range(20)]
+    for c in others:
+        c.send(infer())
+    refused = [r for r in (c.receive() for c in [first, *others]) if r.status == 429]
+    # Of two threads that look at the same moment, neither sees the other's request.
+    assert 20 - 6 - (threads - 1) <= len(refused) <= 20 - 6, refused
+    assert all("requests wait for model 'm'" in r.json()["error"] for r in refused), refused
+
+
 SLOW = 'models: {m: {path: "builtin:delay", max_batch: 1, queue_max: 1000, parameters: {execute_delay_ms: "10"}}}'
 
 

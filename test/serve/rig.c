@@ -196,7 +196,7 @@ void rig_init(struct rig *r, const struct rig_opt *opt)
     (void)str_copy(r->shared->name, sizeof r->shared->name, STR("m"));
     (void)str_copy(r->shared->version, sizeof r->shared->version, STR("1"));
     r->shared->limits = (struct model_limits){.timeout_ns = RIG_TIMEOUT_MS * NS_PER_MS,
-                                              .queue_max = opt->queue_max ? opt->queue_max : 8};
+                                              .queue_max = opt->queue_max ? opt->queue_max : 64};
     if (opt->batch)
         r->shared->limits.batch = *opt->batch;
     r->shared->threads_draining = (int)(opt->lanes ? opt->lanes : 1);

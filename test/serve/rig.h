@@ -13,7 +13,7 @@
 /* Zero means the default. */
 struct rig_opt {
     uint32_t max_batch;                   /* 4 */
-    uint32_t queue_max;                   /* 8 */
+    uint32_t queue_max;                   /* 64 */
     const struct model_measure *measures; /* what was measured at load, up to the first of no rows */
     uint32_t lanes;                       /* 1 */
     uint64_t area;                        /* bytes of a block's input area and of its output area: 1 MiB */

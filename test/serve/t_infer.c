@@ -263,7 +263,7 @@ TEST(a_full_queue_refuses)
 {
     struct rig r;
     struct req q[LANE_BLOCKS], waits[2], refused, later;
-    rig_init(&r, &(struct rig_opt){.queue_max = 2});
+    rig_init(&r, &(struct rig_opt){.queue_max = LANE_BLOCKS + 2});
     fill_blocks(&r, q);
     for (int k = 0; k < 2; k++) {
         req_make(&r, &waits[k], 4, 1, 10000 * (k + 1));
@@ -272,7 +272,7 @@ TEST(a_full_queue_refuses)
     }
     req_make(&r, &refused, 1, 1, 7);
     req_submit(&refused);
-    EXPECT_ERR(refused, ERR_BUSY, "Exceeds maximum queue size: 2 requests wait for model 'm'");
+    EXPECT_ERR(refused, ERR_BUSY, "Exceeds maximum queue size: 34 requests wait for model 'm'");
     EXPECT(refused.remedy[0] != '\0');
     rig_settle(&r);
     EXPECT_OK(waits[0]);

@@ -2,6 +2,7 @@
 #include "rig.h"
 
 #include "base/clock.h"
+#include "serve/queue.h"
 
 #define MANY 500
 
@@ -227,13 +228,13 @@ TEST(an_idle_model_tries_whatever_was_learned)
 
 TEST(a_full_queue_refuses_the_one_that_would_come_last)
 {
-    start(1, 10, NULL);
+    start(1, LANE_BLOCKS + 10, NULL);
     learn(2);
     for (int n = 0; n < LANE_BLOCKS + 10; n++)
         (void)ask(n, 1, 1, 0);
     struct req *other = ask(300, 2, 1, 0), *last = &q[LANE_BLOCKS + 9];
     EXPECT_OPEN(*other);
-    EXPECT_ERR(*last, ERR_BUSY, "Exceeds maximum queue size: 10 requests wait");
+    EXPECT_ERR(*last, ERR_BUSY, "Exceeds maximum queue size: 42 requests wait");
     EXPECT(last->retry_after_ms >= 2 * (LANE_BLOCKS + 10) && last->retry_after_ms <= 2 * (LANE_BLOCKS + 14));
     struct req *same = ask(301, 1, 1, 0);
     EXPECT_ERR(*same, ERR_BUSY, "Exceeds maximum queue size");
@@ -386,7 +387,8 @@ TEST(a_large_request_is_one_in_the_queue)
     EXPECT_ERR(*other, ERR_BUSY, "Exceeds maximum queue size: 3 requests wait");
     run_all();
     EXPECT_EQ(r.model->splits, 0);
-    EXPECT_EQ(r.model->parts_waiting, 0);
+    EXPECT_EQ(atomic_load(&r.shared->load[0].waits[0]), 0);
+    EXPECT_EQ(queue_len(r.model), 0);
     rig_done(&r);
 }
 

@@ -313,7 +313,7 @@ TEST(the_last_blocks_are_for_the_urgent)
 {
     struct rig r;
     struct req low[LANE_BLOCKS], high[LANE_URGENT_RESERVED], last;
-    rig_init(&r, &(struct rig_opt){.queue_max = LANE_BLOCKS});
+    rig_init(&r, &(struct rig_opt){.queue_max = 2 * LANE_BLOCKS});
     for (int k = 0; k < LANE_BLOCKS; k++) {
         req_make(&r, &low[k], 4, 1, k);
         low[k].i->priority = 2;

@@ -172,7 +172,8 @@ static void run_all(void)
     struct exec workers[WORKERS];
     struct rig_worker states[WORKERS] = {0};
     pthread_t edge_threads[EDGES], worker_threads[WORKERS];
-    rig_init(&rig, &(struct rig_opt){.lanes = EDGES, .max_batch = 8, .queue_max = OPEN_MAX, .is_real_time = true});
+    rig_init(&rig,
+             &(struct rig_opt){.lanes = EDGES, .max_batch = 8, .queue_max = EDGES * OPEN_MAX, .is_real_time = true});
     rig.shared->limits.timeout_ns = 60 * NS_PER_S;
     for (int t = 0; t < EDGES; t++)
         edge_init(&edges[t], t);

@@ -19,7 +19,7 @@ static void note(struct req *x)
 
 static void start(uint32_t max_batch, uint64_t a_ns, uint64_t b_ns)
 {
-    rig_init(&r, &(struct rig_opt){.max_batch = max_batch, .queue_max = 100});
+    rig_init(&r, &(struct rig_opt){.max_batch = max_batch, .queue_max = 200});
     order_len = 0;
     for (uint32_t i = 0; i < 60; i++)
         cost_learn(&r.model->schedule.cost, 1 + i % 4, a_ns + b_ns * (1 + i % 4));
@@ -217,15 +217,17 @@ TEST(a_free_place_suits_one_behind_the_first)
 }
 
 /* The queue takes as many as when they are bound to blocks at once. */
-TEST(queue_max_counts_beside_the_blocks)
+TEST(queue_max_counts_who_is_bound_to_a_block_and_who_is_not)
 {
-    rig_init(&r, &(struct rig_opt){.max_batch = 2, .queue_max = 2});
+    rig_init(&r, &(struct rig_opt){.max_batch = 2, .queue_max = 40});
     order_len = 0;
     for (uint32_t i = 0; i < 60; i++)
         cost_learn(&r.model->schedule.cost, 1 + i % 4, 10 * NS_PER_MS);
     for (int n = 0; n < 40; n++)
-        (void)ask(n, n == 1 ? 1 : 2, 5000);
+        EXPECT_OPEN(*ask(n, n == 1 ? 1 : 2, 5000));
     EXPECT_EQ(r.model->waiting, 38);
+    EXPECT_ERR(*ask(40, 2, 5000), ERR_BUSY, "Exceeds maximum queue size: 40 requests wait");
+    q[40].rig = NULL;
     finish();
 }
 
