@@ -26,6 +26,24 @@ const char *json_skip_literal(const char *p, const char *end, bool nan);
 /* The whole number that d stands for, as sign and magnitude; false when it has a fraction or is over 64 bits. */
 bool json_whole(const struct num_decimal *d, uint64_t *magnitude);
 
+/* json_runs.c: elements of one array, as far as they are plain. */
+enum json_run_stop {
+    JSON_RUN_AFTER, /* behind an element: a separator comes next */
+    JSON_RUN_WANT   /* behind a comma: an element comes next that the run does not read */
+};
+
+struct json_run {
+    const char *at, *end; /* at: moves behind what was read */
+    unsigned char *out;   /* of max elements; json_run_count needs neither */
+    size_t max, n;        /* n: elements that were read */
+};
+
+enum json_run_stop json_run_read(enum json_num type, struct json_run *run);
+enum json_run_stop json_run_count(struct json_run *run); /* any scalar counts, nothing is stored */
+bool json_is_float(enum json_num type);
+size_t json_element_size(enum json_num type);                          /* bytes */
+void json_put_float(enum json_num type, double v, unsigned char *out); /* v may be NaN or infinite */
+
 static inline const char *json_space(const char *p, const char *end)
 {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
