@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/queue.h"
 
 #define RUN_NS_MAX (UINT64_C(3600) * NS_PER_S) /* a longer one is a clock gone wrong */
 
@@ -207,6 +208,7 @@ void recover_block(struct served *m, struct lane_block *b, bool is_crash)
 {
     m->lane.published &= ~(1u << b->index);
     lane_close(b);
+    queue_has_run(b);
     b->gen++;
     b->use = LANE_ANSWERING;
     if (is_crash)

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "serve/internal_int.h"
+#include "serve/queue.h"
 #include "sys/futex.h"
 
 #define ABORT_NS (250 * NS_PER_MS) /* for a backend that can give up a run, before its worker is killed */
@@ -174,7 +175,7 @@ static void expire(struct served *m, struct infer *i)
         abandon_block(m, b);
 }
 
-/* Ends what is over its deadline in one list; returns the earliest deadline of the rest. Ending a request may end others (their connection closes),
+/* Ends what is over its deadline, or has waited too long, in one list; returns the earliest deadline of the rest. Ending a request may end others (their connection closes),
  * so the walk begins anew after each. */
 static uint64_t expire_list(struct served *m, struct infer *const *list, uint64_t now_ns)
 {
@@ -187,8 +188,15 @@ static uint64_t expire_list(struct served *m, struct infer *const *list, uint64_
             i = *list;
             continue;
         }
-        next = i->deadline_ns < next ? i->deadline_ns : next;
-        i = i->next;
+        struct infer *after = i->next;
+        if (i->begin_by_ns != 0 && i->begin_by_ns <= now_ns && queue_overdue(m, i)) {
+            next = UINT64_MAX;
+            i = *list;
+            continue;
+        }
+        uint64_t by = i->begin_by_ns != 0 && i->begin_by_ns < i->deadline_ns ? i->begin_by_ns : i->deadline_ns;
+        next = by < next ? by : next;
+        i = after;
     }
     return next;
 }

@@ -54,7 +54,7 @@ void infer_facts(const struct infer *i, struct infer_facts *out)
     if (!m->has_lane)
         return;
     out->delay_ns = m->shared->limits.batch.delay_ns;
-    out->queue_len = queue_len(m);
+    out->queue_len = queue_len(m, 0);
     out->run_max = m->lane.row_cap;
     uint32_t rows = i->batch_rows > 0 ? i->batch_rows : i->rows;
     out->usual_run_ns = (uint64_t)cost_run_ns(&m->schedule.cost, rows);

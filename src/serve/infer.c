@@ -108,6 +108,18 @@ static void waiting_unlink(struct served *m, struct infer *i)
     count_rows(m, i, 0U - i->rows);
 }
 
+void infer_reorder(struct served *m, struct infer *i, uint64_t order)
+{
+    if (i->block) {
+        i->order = order;
+        lane_reorder(i->block);
+        return;
+    }
+    waiting_unlink(m, i);
+    i->order = order;
+    waiting_push(m, i);
+}
+
 /* What was predicted for it, and what came of it. How long one would have taken that was not in time is not known: it counts twice. */
 static void learn_lag(struct served *m, const struct infer *i)
 {
@@ -167,8 +179,9 @@ static bool is_quarantined(struct served *m, const struct infer *i, const struct
 
 static void expect_by(struct served *m, const struct infer *i)
 {
-    if (i->deadline_ns < m->next_deadline_ns)
-        m->next_deadline_ns = i->deadline_ns;
+    uint64_t by = i->begin_by_ns != 0 && i->begin_by_ns < i->deadline_ns ? i->begin_by_ns : i->deadline_ns;
+    if (by < m->next_deadline_ns)
+        m->next_deadline_ns = by;
 }
 
 static void placed(struct served *m, struct lane_block *b, struct infer *i)
@@ -313,18 +326,18 @@ static uint64_t finish_behind(struct served *m, struct infer *i, uint32_t ahead)
 static enum err_code check_deadline(struct served *m, struct infer *i)
 {
     uint32_t ahead = m->rows + infer_rows_elsewhere(m, SCHEDULE_PRIORITY_MAX);
-    if (ahead == 0 || finish_behind(m, i, ahead) <= i->deadline_ns)
+    if (ahead == 0 || finish_behind(m, i, ahead) <= queue_answer_by(m, i, ahead))
         return ERR_OK;
     ahead = rows_before(m, i->order) + infer_rows_elsewhere(m, i->priority);
-    uint64_t finish = finish_behind(m, i, ahead);
-    if (ahead == 0 || finish <= i->deadline_ns)
+    uint64_t finish = finish_behind(m, i, ahead), by = queue_answer_by(m, i, ahead);
+    if (ahead == 0 || finish <= by)
         return ERR_OK;
     i->expected_ns = finish - i->t_submit_ns;
     i->refusal = INFER_BY_DEADLINE;
-    uint64_t late_ms = (finish - i->deadline_ns) / NS_PER_MS + 1;
-    err_set(&i->err, ERR_BUSY,
-            "model '%s' would answer in %llu ms, after the request's deadline: %u rows are ahead of it", m->info.name,
-            (unsigned long long)((finish - i->t_submit_ns) / NS_PER_MS), ahead);
+    uint64_t late_ms = (finish - by) / NS_PER_MS + 1;
+    err_set(&i->err, ERR_BUSY, "model '%s' would answer in %llu ms, after the %s: %u rows are ahead of it",
+            m->info.name, (unsigned long long)((finish - i->t_submit_ns) / NS_PER_MS),
+            by < i->deadline_ns ? "time that it may wait (queue_timeout)" : "request's deadline", ahead);
     i->err.retry_after_ms = (uint32_t)(late_ms < RETRY_MS_MAX ? late_ms : RETRY_MS_MAX);
     return err_remedy(&i->err, "try again after %u ms, or allow more time", i->err.retry_after_ms);
 }
@@ -366,6 +379,7 @@ static enum err_code admit(struct served *m, struct infer *i)
     set_order(m, i);
     if (UNLIKELY(m->mix.seen_ns != 0) && mix_admit(m, i))
         return i->err.code;
+    queue_wait_begin(m, i);
     if (check_deadline(m, i) || queue_admit(m, i))
         return i->err.code;
     struct schedule_ask ask = ask_of(i);

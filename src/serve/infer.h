@@ -83,6 +83,7 @@ struct infer {
     struct ensemble_run *ensemble; /* of a request to an ensemble */
     struct infer *part_of;         /* a part of a request with more rows than a run takes (split.c) */
     uint64_t order;                /* smaller runs sooner */
+    uint64_t begin_by_ns;          /* so long it may wait for its run (queue.h); 0: it does not matter */
     uint32_t row0, rows;
     uint32_t heap_at, heap_end, state;
 };

@@ -72,6 +72,8 @@ struct serve {
 enum err_code infer_rows(const struct infer *i, uint32_t *rows, struct err *err);
 /* Rows of other threads that wait or run, as far as they can come before those of that priority. */
 uint32_t infer_rows_elsewhere(const struct served *m, uint32_t priority);
+/* Gives a request that waits, in a block or not, another place in the order. */
+void infer_reorder(struct served *m, struct infer *i, uint64_t order);
 /* How far in the order of runs the parts of a request are apart: requests of others come in between. */
 uint64_t infer_part_order(const struct served *m);
 /* Ends a request: takes it out of where it is, counts, calls done. Out tensors are set before when err.code is ERR_OK. */

@@ -249,7 +249,7 @@ static void bring_forward(struct lane *l, const struct infer *i)
     struct lane_block *next = NULL;
     for (uint32_t mask = l->published; mask != 0; mask &= mask - 1) {
         struct lane_block *b = &l->blocks[__builtin_ctz(mask)];
-        if (b->order > i->order && (!next || b->order < next->order) && lane_is_open(b))
+        if (b->order > i->order && b->order < ORDER_BEHIND && (!next || b->order < next->order) && lane_is_open(b))
             next = b;
     }
     if (!next || next->priority == i->priority || !same_shapes(next, i) || has_room(next, i) ||
@@ -375,6 +375,18 @@ void lane_commit(struct lane_block *b, struct infer *i)
     b->last = i;
     b->live++;
     b->rows_live += i->rows;
+}
+
+void lane_reorder(struct lane_block *b)
+{
+    b->order = UINT64_MAX;
+    for (const struct infer *i = b->first; i; i = i->next) {
+        if (i->order >= b->order)
+            continue;
+        b->order = i->order;
+        b->priority = i->priority;
+    }
+    atomic_store_explicit(&shm_of(b)->order, b->order, memory_order_relaxed);
 }
 
 void lane_void(struct lane_block *b)

@@ -21,6 +21,8 @@ enum lane_use {
 #define LANE_URGENT_RESERVED                                                                                           \
     4 /* blocks that only the most urgent priority may take: it never waits behind a full lane */
 
+#define ORDER_BEHIND (UINT64_C(1) << 62) /* from here on: behind all others (queue.h) */
+
 struct lane;
 
 struct lane_tensor {
@@ -86,6 +88,8 @@ enum lane_room lane_reserve(struct lane *l, struct infer *i, struct lane_block *
 void lane_commit(struct lane_block *b, struct infer *i);
 /* They were not: the reservation is void. */
 void lane_void(struct lane_block *b);
+/* The order of one of its requests has changed. */
+void lane_reorder(struct lane_block *b);
 /* Takes an answered or given-up request out of its block. */
 void lane_unlink(struct infer *i);
 

@@ -9,6 +9,7 @@
 #include "serve/cache.h"
 #include "serve/compare.h"
 #include "serve/quarantine.h"
+#include "serve/queue.h"
 #include "serve/rollout.h"
 #include "serve/schedule.h"
 #include "serve/segment.h"
@@ -29,6 +30,7 @@ struct model_limits {
     uint32_t priority_default; /* of requests that name none: 1 ... */
     uint64_t timeout_ns;       /* default deadline of a request; a run that takes longer counts as hung */
     uint32_t queue_max;        /* requests that may wait for a run, of all threads */
+    struct queue_policy queue[SCHEDULE_PRIORITY_MAX]; /* by priority */
 };
 
 struct model_load { /* of one thread */

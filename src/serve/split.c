@@ -229,6 +229,7 @@ static void make_parts(struct split *s)
                                   .client = w->client,
                                   .deadline_ns = w->deadline_ns,
                                   .order = w->order + n * step,
+                                  .begin_by_ns = queue_part_begin_by(w->model, w, n),
                                   .request_id = w->request_id,
                                   .part_of = w};
         for (uint32_t k = 0; k < inputs; k++) {

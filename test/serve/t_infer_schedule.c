@@ -388,7 +388,7 @@ TEST(a_large_request_is_one_in_the_queue)
     run_all();
     EXPECT_EQ(r.model->splits, 0);
     EXPECT_EQ(atomic_load(&r.shared->load[0].waits[0]), 0);
-    EXPECT_EQ(queue_len(r.model), 0);
+    EXPECT_EQ(queue_len(r.model, 0), 0);
     rig_done(&r);
 }
 
