@@ -1,3 +1,4 @@
+/* One request to an ensemble: its steps are ordinary requests, begun as their inputs come to be. Thread: that of the request. */
 #include "serve/ensemble.h"
 
 #include <stdlib.h>
@@ -5,22 +6,10 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "serve/ensemble_int.h"
 #include "serve/facts.h"
 #include "serve/internal_int.h"
 #include "serve/trace.h"
-
-#define ALIGN 64u
-
-/* A tensor of the ensemble while one request runs. It lies in our memory, or, during done() of the step that made it, in that step's block. */
-struct value {
-    struct infer_tensor t; /* given: it is known */
-    const struct infer *from;
-    int from_k;               /* borrowed: the step's request and its output; from NULL: ours */
-    unsigned char *heap;      /* BYTES: references, then the strings they count from heap */
-    size_t heap_len, heap_at; /* in all; next free byte for strings */
-    uint64_t strings_bytes;   /* BYTES: of all strings */
-    uint32_t users;           /* steps that have not taken it, and the answer */
-};
 
 enum step_state { STEP_WAITS, STEP_RUNS, STEP_ENDED };
 
@@ -36,7 +25,7 @@ struct ensemble_run {
     struct ensemble *e;
     struct step_run steps[ENSEMBLE_STEPS_MAX];
     uint32_t steps_len;
-    struct value values[ENSEMBLE_TENSORS_MAX];
+    struct ensemble_value values[ENSEMBLE_TENSORS_MAX];
     struct infer_tensor out[ENSEMBLE_TENSORS_MAX];
     uint32_t left;  /* steps that run, and callers of ours that are not done with it */
     bool is_ending; /* the steps that are left have been cancelled */
@@ -46,122 +35,12 @@ struct ensemble_run {
     uint64_t t_run_ns, t_ran_ns;
 };
 
-/* ---- memory ---- */
-
-static enum err_code take_memory(struct ensemble_run *run, struct value *v, size_t bytes, struct err *err)
-{
-    struct ensemble *e = run->e;
-    const char *name = run->whole->model->info.name;
-    if (bytes > e->memory_max) {
-        err_set(err, ERR_TOO_LARGE, "a tensor of ensemble '%s' needs %zu bytes, more than its limit of %llu", name,
-                bytes, (unsigned long long)e->memory_max);
-        return err_remedy(err, "send fewer rows at once, or raise models.%s.ensemble.memory", name);
-    }
-    if (atomic_fetch_add(&e->memory_used, bytes) + bytes > e->memory_max) {
-        atomic_fetch_sub(&e->memory_used, bytes);
-        err_set(err, ERR_BUSY, "the tensors that wait in ensemble '%s' take all of its %llu bytes", name,
-                (unsigned long long)e->memory_max);
-        return err_remedy(err, "try again later, or raise models.%s.ensemble.memory", name);
-    }
-    v->heap = aligned_alloc(ALIGN, ROUND_UP(bytes + 1, ALIGN));
-    CHECK(v->heap);
-    v->heap_len = bytes;
-    return ERR_OK;
-}
-
-static void give_memory(struct ensemble_run *run, struct value *v)
-{
-    if (!v->heap)
-        return;
-    free(v->heap);
-    atomic_fetch_sub(&run->e->memory_used, v->heap_len);
-    v->heap = NULL;
-}
-
-static void drop_use(struct ensemble_run *run, struct value *v)
-{
-    if (--v->users == 0)
-        give_memory(run, v);
-}
-
-/* ---- values ---- */
-
-static uint64_t strings_of(const struct value *v)
-{
-    return v->t.bytes / sizeof(struct bytes_ref);
-}
-
-static struct str get_string(const struct value *v, uint64_t e)
-{
-    struct bytes_ref ref;
-    if (v->from)
-        return infer_get_bytes(v->from, v->from_k, e);
-    if ((e + 1) * sizeof ref > v->t.bytes || !v->heap)
-        return STR("");
-    memcpy(&ref, v->heap + e * sizeof ref, sizeof ref);
-    return (struct str){(const char *)v->heap + ref.off, ref.len};
-}
-
-static bool put_string(struct value *v, uint64_t e, struct str s)
-{
-    if (s.n > v->heap_len - v->heap_at || (e + 1) * sizeof(struct bytes_ref) > v->t.bytes || v->heap_at > UINT32_MAX)
-        return false;
-    struct bytes_ref ref = {.off = (uint32_t)v->heap_at, .len = (uint32_t)s.n};
-    if (s.n > 0)
-        memcpy(v->heap + v->heap_at, s.p, s.n);
-    memcpy(v->heap + e * sizeof ref, &ref, sizeof ref);
-    v->heap_at += s.n;
-    v->strings_bytes += s.n;
-    return true;
-}
-
-/* Room for a value whose shape is known; strings: bytes of all of them. */
-static enum err_code value_make(struct ensemble_run *run, struct value *v, uint64_t strings, struct err *err)
-{
-    if (take_memory(run, v, v->t.bytes + strings, err))
-        return err->code;
-    v->heap_at = v->t.bytes;
-    v->strings_bytes = 0;
-    v->t.data = v->heap;
-    return ERR_OK;
-}
-
-/* The block that it lies in goes when done() returns, and somebody still needs it. */
-static void value_keep(struct ensemble_run *run, struct value *v)
-{
-    struct value mine = *v;
-    bool is_fine = true;
-    mine.from = NULL;
-    if (value_make(run, &mine, v->t.dtype == DT_BYTES ? v->strings_bytes : 0, &run->err))
-        return;
-    if (v->t.dtype == DT_BYTES)
-        for (uint64_t e = 0; e < strings_of(v) && is_fine; e++)
-            is_fine = put_string(&mine, e, get_string(v, e));
-    else if (v->t.bytes > 0)
-        memcpy(mine.heap, v->t.data, v->t.bytes);
-    *v = mine;
-    if (!is_fine) /* the worker changed it under our hands */
-        err_set(&run->err, ERR_BACKEND, "strings changed after they were answered");
-}
-
-static void value_borrow(struct value *v, const struct infer *i, int k)
-{
-    v->t = i->out[k];
-    v->t.given = true;
-    v->from = i;
-    v->from_k = k;
-    v->strings_bytes = 0;
-    if (v->t.dtype == DT_BYTES)
-        for (uint64_t e = 0; e < strings_of(v); e++)
-            v->strings_bytes += get_string(v, e).n;
-}
-
 /* ---- end ---- */
 
 static void run_free(struct ensemble_run *run)
 {
     for (uint32_t t = 0; t < run->e->tensors_len; t++)
-        give_memory(run, &run->values[t]);
+        value_free(run->e, &run->values[t]);
     for (uint32_t n = 0; n < run->steps_len; n++)
         free(run->steps[n].infer.in);
     free(run);
@@ -225,7 +104,7 @@ static enum err_code step_decode(struct infer *i, struct err *err)
     struct step_run *st = i->owner;
     const struct ensemble_step *s = st->step;
     for (uint32_t w = 0; w < s->inputs_len; w++) {
-        struct value *v = &st->run->values[s->inputs[w].tensor];
+        struct ensemble_value *v = &st->run->values[s->inputs[w].tensor];
         int k = model_desc_input(i->model->info.desc, str_c(s->inputs[w].inner));
         struct infer_tensor *to = &i->in[k];
         if (to->bytes != v->t.bytes)
@@ -233,11 +112,11 @@ static enum err_code step_decode(struct infer *i, struct err *err)
                            to->bytes);
         if (to->dtype != DT_BYTES && to->bytes > 0)
             memcpy(to->data, v->t.data, to->bytes);
-        for (uint64_t e = 0; to->dtype == DT_BYTES && e < strings_of(v); e++)
-            if (!infer_put_bytes(i, k, e, get_string(v, e)))
+        for (uint64_t e = 0; to->dtype == DT_BYTES && e < value_strings(v); e++)
+            if (!infer_put_bytes(i, k, e, value_get_string(v, e)))
                 return err_set(err, ERR_TOO_LARGE, "the strings of '%s' do not fit in a batch block",
                                s->inputs[w].inner);
-        drop_use(st->run, v);
+        value_drop_use(st->run->e, v);
     }
     return ERR_OK;
 }
@@ -260,9 +139,9 @@ static void keep_outputs(struct step_run *st)
     struct ensemble_run *run = st->run;
     bool is_last = run->left == 1;
     for (uint32_t w = 0; w < st->step->outputs_len && !is_last; w++) {
-        struct value *v = &run->values[st->step->outputs[w].tensor];
+        struct ensemble_value *v = &run->values[st->step->outputs[w].tensor];
         if (v->from == &st->infer && v->users > 0 && run->err.code == ERR_OK)
-            value_keep(run, v);
+            value_keep(run->e, run->whole->model->info.name, v, &run->err);
     }
 }
 
@@ -352,7 +231,7 @@ static enum err_code bind_step(struct step_run *st, struct served *m, struct err
         int k = model_desc_input(d, str_c(st->step->inputs[w].inner));
         if (k < 0)
             return err_set(err, ERR_UNAVAILABLE, "the model has no input '%s' any more", st->step->inputs[w].inner);
-        const struct value *v = &st->run->values[st->step->inputs[w].tensor];
+        const struct ensemble_value *v = &st->run->values[st->step->inputs[w].tensor];
         struct infer_tensor *t = &st->infer.in[k];
         t->ndim = v->t.ndim;
         memcpy(t->dims, v->t.dims, sizeof t->dims);
@@ -433,13 +312,13 @@ static enum err_code decode_whole(struct ensemble_run *run, struct err *err)
 {
     struct infer *w = run->whole;
     for (uint32_t k = 0; k < run->e->inputs_len; k++) {
-        struct value *v = &run->values[run->e->inputs[k]];
+        struct ensemble_value *v = &run->values[run->e->inputs[k]];
         uint64_t count;
         v->t = w->in[k];
         if (!tensor_count(v->t.dims, v->t.ndim, &count))
             return err_set(err, ERR_INVALID, "input '%s' is too large", run->e->tensors[run->e->inputs[k]]);
         v->t.bytes = count * dtype_size(v->t.dtype);
-        if (value_make(run, v, v->t.dtype == DT_BYTES ? v->t.heap_bytes : 0, err))
+        if (value_make(run->e, run->whole->model->info.name, v, v->t.dtype == DT_BYTES ? v->t.heap_bytes : 0, err))
             return err->code;
         w->in[k].data = v->t.data;
         w->in[k].bytes = v->t.bytes;
@@ -519,15 +398,15 @@ void ensemble_cancel(struct infer *i)
 
 bool ensemble_put_bytes(struct infer *i, int k, uint64_t e, struct str s)
 {
-    return put_string(&i->ensemble->values[i->ensemble->e->inputs[k]], e, s);
+    return value_put_string(&i->ensemble->values[i->ensemble->e->inputs[k]], e, s);
 }
 
 struct str ensemble_get_bytes(const struct infer *i, int k, uint64_t e)
 {
-    return get_string(&i->ensemble->values[i->ensemble->e->outputs[k]], e);
+    return value_get_string(&i->ensemble->values[i->ensemble->e->outputs[k]], e);
 }
 
 struct str ensemble_in_bytes(const struct infer *i, int k, uint64_t e)
 {
-    return get_string(&i->ensemble->values[i->ensemble->e->inputs[k]], e);
+    return value_get_string(&i->ensemble->values[i->ensemble->e->inputs[k]], e);
 }
