@@ -1,5 +1,5 @@
-/* Inside of config: the tables (config_table.c), building (config.c), model files and repositories (config_paths.c), checks
- * of meaning (config_check.c). */
+/* Inside of config: the tables (config_table.c), building (config.c), model files and repositories (config_paths.c), model
+ * folders (config_repo.c, config_folder_int.h), checks of meaning (config_check.c). */
 #ifndef CLI_CONFIG_INT_H
 #define CLI_CONFIG_INT_H
 
