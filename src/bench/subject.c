@@ -4,6 +4,7 @@
 
 #include "base/num.h"
 #include "base/rand.h"
+#include "bench/subject_sample.h"
 #include "model/tensor.h"
 #include "net/fetch.h"
 #include "sys/fd.h"
@@ -96,6 +97,7 @@ enum err_code subject_parse(const char *url, struct arena *a, struct subject *ou
 struct inputs {
     struct tensor_spec specs[INPUTS_MAX];
     size_t len;
+    struct subject_samples samples; /* for those of bytes */
 };
 
 static void read_input(struct json_reader *r, struct arena *a, struct tensor_spec *out)
@@ -170,19 +172,31 @@ static void fill(const struct tensor_spec *s, uint64_t n, char *out)
     }
 }
 
-static void put_data(const struct tensor_spec *s, uint64_t n, bool is_binary, struct buf *raw, struct json_writer *w)
+/* Elements of bytes, all the same one. */
+static void put_texts(struct str json, struct str bytes, uint64_t n, bool is_binary, struct buf *raw,
+                      struct json_writer *w)
 {
-    static const char text_element[] = {1, 0, 0, 0, 'a'};
-    if (s->dtype == DT_BYTES) {
-        if (is_binary) {
-            for (uint64_t i = 0; i < n && !raw->failed; i++)
-                buf_add(raw, text_element, sizeof text_element);
-            return;
+    if (is_binary) {
+        uint32_t len = (uint32_t)bytes.n; /* of an answer of DESCRIPTION_MAX */
+        for (uint64_t i = 0; i < n && !raw->failed; i++) {
+            buf_add(raw, &len, sizeof len);
+            buf_str(raw, bytes);
         }
-        jw_array(w);
-        for (uint64_t i = 0; i < n && !w->out->failed; i++)
-            jw_c(w, "a");
-        jw_array_end(w);
+        return;
+    }
+    jw_array(w);
+    for (uint64_t i = 0; i < n && !w->out->failed; i++)
+        jw_raw(w, json);
+    jw_array_end(w);
+}
+
+static void put_data(const struct tensor_spec *s, const struct subject_samples *samples, uint64_t n, bool is_binary,
+                     struct buf *raw, struct json_writer *w)
+{
+    if (s->dtype == DT_BYTES) {
+        int i = subject_samples_find(samples, s->name);
+        put_texts(i < 0 ? STR("\"a\"") : samples->of[i].json, i < 0 ? STR("a") : samples->of[i].bytes, n, is_binary,
+                  raw, w);
         return;
     }
     size_t bytes = (size_t)n * dtype_size((enum dtype)s->dtype), from = raw->len;
@@ -197,8 +211,8 @@ static void put_data(const struct tensor_spec *s, uint64_t n, bool is_binary, st
     }
 }
 
-static enum err_code put_input(struct tensor_spec *s, const struct subject_options *o, struct buf *raw,
-                               struct json_writer *w, struct err *err)
+static enum err_code put_input(struct tensor_spec *s, const struct subject_samples *samples,
+                               const struct subject_options *o, struct buf *raw, struct json_writer *w, struct err *err)
 {
     uint64_t n;
     choose_dims(s, o->rows);
@@ -215,7 +229,7 @@ static enum err_code put_input(struct tensor_spec *s, const struct subject_optio
     jw_kv_c(w, "datatype", dtype_name((enum dtype)s->dtype));
     if (!o->is_binary)
         jw_key(w, "data");
-    put_data(s, n, o->is_binary, raw, w);
+    put_data(s, samples, n, o->is_binary, raw, w);
     if (o->is_binary) {
         jw_key(w, "parameters");
         jw_object(w);
@@ -240,7 +254,7 @@ static enum err_code put_inputs(struct inputs *in, const struct subject_options 
     jw_key(&w, "inputs");
     jw_array(&w);
     for (size_t i = 0; i < in->len && code == ERR_OK; i++)
-        code = put_input(&in->specs[i], o, &raw, &w, err);
+        code = put_input(&in->specs[i], &in->samples, o, &raw, &w, err);
     jw_array_end(&w);
     if (o->is_binary) {
         jw_key(&w, "parameters");
@@ -258,7 +272,7 @@ static enum err_code put_inputs(struct inputs *in, const struct subject_options 
 }
 
 /* A server's refusal: its own words, if it says {"error": ...}, else the beginning of what it sent. */
-static enum err_code refused(const struct subject *t, struct fetch_response *r, struct arena *a, struct err *err)
+static enum err_code refused(const char *path, struct fetch_response *r, struct arena *a, struct err *err)
 {
     struct json_reader j;
     struct str key, text = {0};
@@ -273,8 +287,34 @@ static enum err_code refused(const struct subject *t, struct fetch_response *r, 
     }
     if (json_end(&j) != ERR_OK || text.n == 0)
         text = buf_view(&r->body);
-    return err_set(err, ERR_NOT_FOUND, "%s: the server answers %d: %.*s", t->base, r->status,
+    return err_set(err, ERR_NOT_FOUND, "%s: the server answers %d: %.*s", path, r->status,
                    text.n < 200 ? (int)text.n : 200, text.p ? text.p : "");
+}
+
+/* Another server than quern has no such path, and its inputs of bytes get a text. */
+static void ask_sample(const struct subject *t, struct arena *a, struct subject_samples *out)
+{
+    struct fetch_response r;
+    struct err err;
+    struct fetch_request q = {.unix_path = t->unix_path,
+                              .host = t->host,
+                              .port = t->port,
+                              .path = arena_printf(a, "%s/sample", t->base).p,
+                              .body_bytes_max = DESCRIPTION_MAX};
+    if (fetch(&q, &r, &err) != ERR_OK)
+        return;
+    buf_pad(&r.body);
+    if (r.status == 200)
+        (void)subject_samples_read(buf_view(&r.body), a, out);
+    fetch_done(&r);
+}
+
+static bool takes_bytes(const struct inputs *in)
+{
+    for (size_t i = 0; i < in->len; i++)
+        if (in->specs[i].dtype == DT_BYTES)
+            return true;
+    return false;
 }
 
 static enum err_code ask_model(struct subject *t, struct arena *a, struct inputs *out, struct err *err)
@@ -291,14 +331,23 @@ static enum err_code ask_model(struct subject *t, struct arena *a, struct inputs
     if (r.status == 200)
         code = read_description(arena_str_dup(a, buf_view(&r.body)), a, out, err);
     else
-        code = refused(t, &r, a, err);
+        code = refused(t->base, &r, a, err);
     fetch_done(&r);
     if (code == ERR_OK && out->len == 0)
         code = err_set(err, ERR_UNSUPPORTED, "the server names no inputs of %s", t->model);
+    if (code == ERR_OK && takes_bytes(out))
+        ask_sample(t, a, &out->samples);
     return code;
 }
 
 /* ---- The request ---- */
+
+static const char *content_type(const struct subject_options *o, size_t json_n)
+{
+    return o->content_type              ? o->content_type
+           : o->is_binary && json_n > 0 ? "application/octet-stream"
+                                        : "application/json";
+}
 
 static enum err_code make_body(struct subject *t, const struct subject_options *o, struct arena *a, struct buf *body,
                                size_t *json_n, struct err *err)
@@ -319,6 +368,46 @@ static enum err_code make_body(struct subject *t, const struct subject_options *
     if (ask_model(t, a, in, err) != ERR_OK)
         return err->code;
     return put_inputs(in, o, body, json_n, err);
+}
+
+/* Too many, too late, not yet: it would be answered at another time. */
+static bool is_for_now(int status)
+{
+    return status == 408 || status == 429 || status == 503 || status == 504;
+}
+
+/* The request once, before it is sent a thousand times: what the model refuses is told in the server's words, and nothing is measured. */
+static enum err_code try_once(const struct subject *t, const struct subject_options *o, struct str body, size_t json_n,
+                              struct arena *a, struct err *err)
+{
+    struct fetch_response r;
+    struct http_header *h = arena_alloc(a, (o->headers_len + 1) * sizeof *h);
+    size_t len = 0;
+    for (; len < o->headers_len; len++)
+        h[len].name = str_cut(str_c(o->headers[len]), ':', &h[len].value);
+    if (json_n > 0)
+        h[len++] = (struct http_header){STR("Inference-Header-Content-Length"), arena_printf(a, "%zu", json_n)};
+    struct fetch_request q = {.unix_path = t->unix_path,
+                              .host = t->host,
+                              .port = t->port,
+                              .method = "POST",
+                              .path = t->path,
+                              .content_type = str_c(content_type(o, json_n)),
+                              .body = body,
+                              .headers = h,
+                              .headers_len = len,
+                              .body_bytes_max = SUBJECT_BODY_MAX};
+    if (fetch(&q, &r, err) != ERR_OK)
+        return err_wrap(err, "trying the request once");
+    enum err_code code = ERR_OK;
+    if (r.status >= 400 && !is_for_now(r.status)) {
+        code = refused(t->path, &r, a, err);
+        (void)err_remedy(err, "%s",
+                         o->body_file ? "correct the request: quern bench --help"
+                                      : "send a request that it takes: --body FILE");
+    }
+    fetch_done(&r);
+    return code;
 }
 
 static const char *describe(const struct subject *t, const struct subject_options *o, size_t body_n, struct arena *a)
@@ -349,11 +438,7 @@ enum err_code subject_build(struct subject *t, const struct subject_options *o, 
     buf_c(&t->request, "\r\n");
     bool is_mixed = o->is_binary && json_n > 0;
     if (has_body)
-        buf_printf(&t->request, "Content-Type: %s\r\nContent-Length: %zu\r\n",
-                   o->content_type ? o->content_type
-                   : is_mixed      ? "application/octet-stream"
-                                   : "application/json",
-                   body.len);
+        buf_printf(&t->request, "Content-Type: %s\r\nContent-Length: %zu\r\n", content_type(o, json_n), body.len);
     if (is_mixed)
         buf_printf(&t->request, "Inference-Header-Content-Length: %zu\r\n", json_n);
     for (size_t i = 0; i < o->headers_len; i++)
@@ -361,9 +446,12 @@ enum err_code subject_build(struct subject *t, const struct subject_options *o, 
     buf_c(&t->request, "\r\n");
     buf_str(&t->request, buf_view(&body));
     t->what = describe(t, o, has_body ? body.len : 0, a);
-    bool is_fine = !t->request.failed && !body.failed;
+    enum err_code code =
+        t->request.failed || body.failed ? err_set(err, ERR_TOO_LARGE, "the request is too large") : ERR_OK;
+    if (code == ERR_OK && t->model)
+        code = try_once(t, o, buf_view(&body), is_mixed ? json_n : 0, a, err);
     buf_done(&body);
-    return is_fine ? ERR_OK : err_set(err, ERR_TOO_LARGE, "the request is too large");
+    return code;
 }
 
 void subject_done(struct subject *t)

@@ -48,7 +48,9 @@ static enum err_code search_rate(struct tune *x, const struct subject *subject, 
                              .pids_len = 1};
     CHECK(p);
     enum err_code code = point_run(&o, 1, p, &x->err);
-    search_init(&s, code == ERR_OK ? p->rps.median : 0);
+    t->busy_rate = code == ERR_OK ? p->rps.median : 0;
+    t->busy_p99_us = code == ERR_OK ? p->p99_us.median : 0;
+    search_init(&s, t->busy_rate);
     o.kind = LOAD_POISSON;
     o.connections = OPEN_REQUESTS;
     while (code == ERR_OK && !tune_is_stopped && search_next(&s, &o.rate)) {
@@ -69,8 +71,9 @@ static enum err_code try_one(struct tune *x, struct trial *t)
 {
     struct subject subject = {0};
     struct subject_options o = {.rows = x->s.rows, .is_binary = x->s.tensors == 1};
-    (void)fprintf(stderr, "trying %d instance%s, %d thread%s, max_batch %d, delay %llu us ...\n", t->instances,
-                  t->instances == 1 ? "" : "s", t->threads, t->threads == 1 ? "" : "s", t->max_batch,
+    const char *max_batch = t->max_batch ? arena_printf(&x->arena, "%d", t->max_batch).p : "as measured";
+    (void)fprintf(stderr, "trying %d instance%s, %d thread%s, max_batch %s, delay %llu us ...\n", t->instances,
+                  t->instances == 1 ? "" : "s", t->threads, t->threads == 1 ? "" : "s", max_batch,
                   (unsigned long long)t->delay_us);
     enum err_code code = tune_server_start(x, t);
     if (code == ERR_OK)
@@ -173,12 +176,18 @@ static void show_people(const struct tune *x, struct buf *out)
         else
             buf_printf(out, "%12s\n", "none holds");
     }
-    if (x->trials[x->best].rate <= 0)
+    const struct trial *best = &x->trials[x->best];
+    if (best->rate <= 0) {
+        buf_printf(out,
+                   "\nNo rate holds p99 <= %g ms. Busy all the time it answers %.0f requests a second with p99 %.2f ms "
+                   "(%d at a "
+                   "time, first line).\nA larger --p99 or a longer --duration may help.\n",
+                   (double)x->s.p99_ns / 1e6, x->trials[0].busy_rate, x->trials[0].busy_p99_us / 1e3, CONNECTIONS);
         return;
-    buf_printf(out, "\n# %.0f requests a second hold p99 <= %g ms\n", x->trials[x->best].rate,
-               (double)x->s.p99_ns / 1e6);
+    }
+    buf_printf(out, "\n# %.0f requests a second hold p99 <= %g ms\n", best->rate, (double)x->s.p99_ns / 1e6);
     if (!x->known)
-        tune_put_model(x, &x->trials[x->best], out);
+        tune_put_model(x, best, out);
 }
 
 static int tune(struct tune *x)

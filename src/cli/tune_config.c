@@ -45,6 +45,17 @@ static enum err_code read_config(struct tune *x)
     return x->has_config ? ERR_OK : x->err.code;
 }
 
+/* Its steps are requests to its members, and what can be set is theirs. */
+static enum err_code refuse_ensemble(struct tune *x, const char *given)
+{
+    const struct ensemble_step_config *steps = x->known->ensemble.steps.items;
+    const char *names = "";
+    for (size_t i = 0; i < x->known->ensemble.steps.len; i++)
+        names = arena_printf(&x->arena, "%s%s%s", names, i ? ", " : "", steps[i].model).p;
+    (void)err_set(&x->err, ERR_UNSUPPORTED, "%s is an ensemble: it runs nothing itself", given);
+    return err_remedy(&x->err, "tune its members: %s", names);
+}
+
 enum err_code tune_find_model(struct tune *x)
 {
     const char *given = x->args->pos[0];
@@ -59,7 +70,7 @@ enum err_code tune_find_model(struct tune *x)
     if (x->known && !x->known->path && x->known->backend && x->known->ensemble.steps.len == 0)
         x->model = arena_printf(&x->arena, "builtin:%s", x->known->backend).p;
     if (!x->model && x->known)
-        return err_set(&x->err, ERR_UNSUPPORTED, "%s has no file of its own", given);
+        return refuse_ensemble(x, given);
     if (!x->model)
         return err_sys(&x->err, ERR_NOT_FOUND, why, "%s is no file, and no model of %s", given,
                        x->file ? x->file : "a configuration (there is no quern.yaml here, and no -c)");

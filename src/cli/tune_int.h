@@ -20,6 +20,7 @@ struct trial {
     uint64_t delay_us;
     double rate; /* that holds; 0: none */
     double p99_us, cpu_us;
+    double busy_rate, busy_p99_us; /* of CONNECTIONS that are never idle: what no rate held against */
 };
 
 struct tune {

@@ -1,5 +1,6 @@
 #include "t.h"
 #include "bench/subject.h"
+#include "bench/subject_sample.h"
 
 static struct arena arena;
 
@@ -75,5 +76,54 @@ TEST(a_path_without_body_is_a_get)
     EXPECT_EQ(subject_build(&t, &o, &arena, &err), ERR_OK);
     EXPECT_STR(buf_view(&t.request), "GET /x HTTP/1.1\r\nHost: h:8080\r\nA: b\r\n\r\n");
     subject_done(&t);
+    arena_done(&arena);
+}
+
+/* As json_init wants it: with room behind. */
+static bool samples_of(const char *text, struct subject_samples *out)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    buf_c(&b, text);
+    buf_pad(&b);
+    bool is_read = subject_samples_read(buf_view(&b), &arena, out);
+    buf_done(&b);
+    return is_read;
+}
+
+TEST(a_sample_of_the_server_fills_inputs_of_bytes)
+{
+    struct subject_samples s;
+    arena_init(&arena, 4096, 1 << 20);
+    EXPECT(samples_of(
+        "{\"predict\":{\"features\":[1]},\"infer\":{\"inputs\":["
+        "{\"name\":\"n\",\"shape\":[1],\"datatype\":\"INT64\",\"data\":[7]},"
+        "{\"name\":\"picture\",\"shape\":[2,1],\"datatype\":\"BYTES\",\"data\":[ {\"b64\": \"aGk=\"},{\"b64\":\"\"}]},"
+        "{\"name\":\"text\",\"datatype\":\"BYTES\",\"data\":[\"\\u0041\"]}]},\"curl\":\"\"}",
+        &s));
+    EXPECT_EQ(s.len, 2);
+    EXPECT_EQ(subject_samples_find(&s, "n"), -1);
+    int i = subject_samples_find(&s, "picture");
+    EXPECT_STR(s.of[i].bytes, "hi");
+    EXPECT_STR(s.of[i].json, "{\"b64\": \"aGk=\"}");
+    i = subject_samples_find(&s, "text");
+    EXPECT_STR(s.of[i].bytes, "A");
+    EXPECT_STR(s.of[i].json, "\"\\u0041\"");
+    arena_done(&arena);
+}
+
+TEST(an_answer_that_is_no_sample_gives_none)
+{
+    static const char *const texts[] = {
+        "", "[]", "{\"infer\":[]}",
+        "{\"infer\":{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"data\":[{\"b64\":\"%%\"}]}]}}",
+        "{\"infer\":{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"data\":[\"a\"]}]}"};
+    struct subject_samples s;
+    arena_init(&arena, 4096, 1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (samples_of(texts[i], &s) || s.len != 0)
+            FAIL("%s: taken", texts[i]);
+    EXPECT(samples_of("{\"infer\":{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"data\":[]}]}}", &s));
+    EXPECT_EQ(s.len, 0);
     arena_done(&arena);
 }

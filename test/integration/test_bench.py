@@ -103,6 +103,24 @@ def test_an_unknown_model_is_told_by_the_servers_words(identity):
     assert r.returncode == 1 and "the server answers 404: Request for unknown model: 'absent'" in r.stderr and "{" not in r.stderr
 
 
+@pytest.mark.parametrize("tensors", ["json", "binary"])
+def test_a_model_of_pictures_gets_pictures(serve, tensors):
+    server = serve(config='models: {pre: {backend: image, parameters: {width: "8", height: "8"}}}\n')
+    r, out = bench(url(server, "/v2/models/pre"), "--rows", "3", "--tensors", tensors)
+    assert r.returncode == 0, r.stderr
+    assert out["points"][0]["requests"] > 0 and out["points"][0]["errors"] == 0
+    inference = server.get("/v2/models/pre/stats").json()["model_stats"][0]
+    assert inference["inference_stats"]["fail"]["count"] == 0 and inference["inference_count"] >= 3
+
+
+def test_what_the_model_refuses_is_told_and_not_measured(identity, tmp_path):
+    body = tmp_path / "wrong.json"
+    body.write_text('{"inputs": []}')
+    r = quern.cli("bench", url(identity, "/v2/models/identity"), "--body", body)
+    assert r.returncode == 1 and r.stdout == ""
+    assert "the server answers 400: expected 1 inputs but got 0" in r.stderr and "correct the request" in r.stderr
+
+
 def test_tune_tries_settings_and_tells_the_best():
     r = quern.cli("tune", "builtin:identity", "--p99", "2s", "--duration", "50ms", "--json", timeout=110)
     assert r.returncode == 0, r.stderr
@@ -142,6 +160,14 @@ models:
     assert quern.cli("check", config).returncode == 0
 
 
+def test_tune_says_what_a_model_does_that_holds_no_rate(tmp_path):
+    (tmp_path / "q.yaml").write_text('models: {slow: {path: "builtin:delay", parameters: {execute_delay_ms: "20"}}}\n')
+    r = quern.cli("tune", "slow", "-c", tmp_path / "q.yaml", "--p99", "1ms", "--duration", "50ms", timeout=110)
+    assert r.returncode == 1, r.stderr
+    assert "none holds" in r.stdout and "Busy all the time it answers" in r.stdout
+    assert "max_batch as measured" in r.stderr
+
+
 def test_tune_says_what_is_wrong(tmp_path):
     r = quern.cli("tune", "builtin:delay", "-c", tmp_path / "none.yaml")
     assert r.returncode == 1 and "none.yaml" in r.stderr
@@ -150,6 +176,13 @@ def test_tune_says_what_is_wrong(tmp_path):
     assert r.returncode == 1 and "no model of" in r.stderr
     r = quern.cli("tune", "builtin:delay", "-c", tmp_path / "q.yaml", "--write")
     assert r.returncode == 1 and "leave out --write" in r.stderr
+    (tmp_path / "e.yaml").write_text("""
+models:
+  one: builtin:identity
+  both: {ensemble: {inputs: [x], outputs: [y], steps: {a: {model: one, inputs: {INPUT0: x}, outputs: {OUTPUT0: y}}}}}
+""")
+    r = quern.cli("tune", "both", "-c", tmp_path / "e.yaml")
+    assert r.returncode == 1 and "both is an ensemble" in r.stderr and "tune its members: one" in r.stderr
     r = quern.cli("tune", "/nowhere/model.onnx")
     assert r.returncode == 1 and "/nowhere/model.onnx" in r.stderr
     r = quern.cli("tune", "builtin:identity", "--p99", "soon")
