@@ -118,6 +118,10 @@ static void start_failed(struct master *m, struct child *c, const struct err *er
         LOG_ERROR("cannot start a process, trying again every second", LOG_S("process", c->role),
                   LOG_S("model", c->life ? c->life->config->name : ""), LOG_S("error", err->text),
                   LOG_S("remedy", err->remedy));
+    else if (c->life && !c->is_in_trouble) { /* it lasts: who waits is told */
+        c->is_in_trouble = true;
+        life_changed(m, c->life);
+    }
     (void)str_copy(c->reason, sizeof c->reason, str_c(text));
     c->channel = fd_close(c->channel);
     c->pid = 0;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 /* Few per event, so that edge threads that share a listening socket share its connections, and reading goes on in between. */
 #define ACCEPTS_PER_EVENT 8
 #define PAUSE_MS          100
+#define RESERVE_MIN       4
+#define RESERVE_MAX       64
 
 static void on_acceptable(uv_poll_t *poll, int status, int events);
 
@@ -55,6 +58,18 @@ static bool turn_one_away(struct listener *l, int errnum)
     return fd >= 0;
 }
 
+/* The last descriptors are not for clients: each model that a reload brings comes with one, and a process that cannot take it has to end, with all its
+ * connections. The limit may change while we run. An operator on the control socket comes in. */
+static bool is_reserved(const struct listener *l, int fd)
+{
+    struct rlimit files;
+    if (l->is_unix || getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return false;
+    rlim_t reserve = files.rlim_cur / 16;
+    reserve = reserve < RESERVE_MIN ? RESERVE_MIN : reserve > RESERVE_MAX ? RESERVE_MAX : reserve;
+    return (rlim_t)fd + reserve >= files.rlim_cur;
+}
+
 static void on_acceptable(uv_poll_t *poll, int status, int events)
 {
     (void)status; /* accept() tells more */
@@ -64,6 +79,11 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     s->now_ns = clock_now_ns();
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0 && is_reserved(l, fd)) {
+            (void)close(fd);
+            warn_no_fd(s, EMFILE);
+            continue;
+        }
         if (fd >= 0) {
             conn_open(s, fd, l->is_unix);
             continue;
