@@ -163,11 +163,17 @@ struct edge {
     pthread_mutex_t channel_lock; /* any thread may tell the master something */
 };
 
+/* edge_launch.c: waits for the master's first message. */
+enum err_code edge_wait_launch(struct edge *e, struct err *err);
+
+/* edge_thread.c */
+void edge_thread_init(struct edge *e, int index);
+void edge_broadcast(struct edge *e, const struct edge_news *news); /* copied */
+
 /* edge_models.c: news of models from the master. First thread. */
 void edge_on_model(struct edge *e, struct channel_msg *m);
 void edge_on_model_gone(struct edge *e, struct str payload);
 void edge_on_died(struct edge *e, struct str payload);
-void edge_broadcast(struct edge *e, const struct edge_news *news);
 void edge_settle(struct edge *e);
 struct edge_model *edge_model_by_id(struct edge *e, uint32_t id);
 void edge_model_publish(struct edge *e, struct edge_model *m); /* to all threads, what the book says of it now */

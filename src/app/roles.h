@@ -3,6 +3,8 @@
 #ifndef APP_ROLES_H
 #define APP_ROLES_H
 
+#define EXIT_MASTER_GONE 3 /* of children that find nobody at the other end of their channel */
+
 int edge_main(int argc, char **argv);
 int worker_main(int argc, char **argv);
 int stem_main(int argc, char **argv);

@@ -40,7 +40,6 @@
 #define WAIT_NS          (1 * NS_PER_S)
 #define GIVE_BACK_NS     (10 * NS_PER_S) /* without a run: others may need the memory more */
 #define PARAMS_MAX       64
-#define EXIT_MASTER_GONE 3
 
 struct worker {
     struct arena arena;
