@@ -95,7 +95,14 @@ static enum err_code wrong_shape(struct bind *b, const struct setting *s, const 
     char allowed[200];
     settings_value_allowed(s, allowed, sizeof allowed);
     (void)err_set(b->err, ERR_INVALID, "expected %s, got %s", allowed, is_nothing(n) ? "nothing" : kinds[n->kind]);
-    return place_error(b, n->line, n->column);
+    (void)place_error(b, n->line, n->column);
+    if (s->kind == SET_SECTION)
+        return err_remedy(b->err, "write %s: {%s: ...}; quern reference tells all keys", s->key, s->sub[0].key);
+    if (s->kind == SET_MAP)
+        return err_remedy(b->err, "write %s: {NAME: {%s: ...}}", s->key, s->sub[0].key);
+    if (s->kind == SET_TEXT_MAP || s->kind == SET_INTS_MAP)
+        return err_remedy(b->err, "write %s: {NAME: %s}", s->key, s->kind == SET_TEXT_MAP ? "TEXT" : "NUMBER");
+    return b->err->code;
 }
 
 static enum err_code bind_scalar(struct bind *b, const struct setting *s, void *field, const struct node *n)

@@ -97,6 +97,8 @@ static void check_people(const struct config *c, const char *file, struct arena 
     buf_printf(out, "# %s is valid. Settings in force:\n", file);
     settings_dump(config_table, &given, &c->places, out);
     models_people(c, a, out);
+    if (c->models.len == 0)
+        buf_c(out, "\nIt names no model: every request for one would be answered 404. Write: models: {NAME: FILE}\n");
     engines_people(c, a, out);
     notes_people(c, out);
 }

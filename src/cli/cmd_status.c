@@ -1,5 +1,6 @@
 /* quern status: processes and crash reports of a data directory. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -45,14 +46,36 @@ static const char *model_cell(struct arena *a, struct str model, struct str vers
     return arena_printf(a, "%s@%s#%lld", name, cell(a, version, 20), (long long)instance).p;
 }
 
+/* The master's list is in no order that people know. Workers come last, by model, version and instance; the others stay as they are. */
+static int by_model(const void *one, const void *other)
+{
+    const struct status_process *a = *(const struct status_process *const *)one,
+                                *b = *(const struct status_process *const *)other;
+    bool is_a = str_eq_c(a->role, "worker"), is_b = str_eq_c(b->role, "worker");
+    if (!is_a || !is_b)
+        return is_a != is_b ? (is_a ? 1 : -1) : (a > b) - (a < b);
+    int by_name = status_models_order(a->model, a->version, b->model, b->version);
+    return by_name ? by_name : (a->instance > b->instance) - (a->instance < b->instance);
+}
+
+static const struct status_process **in_order(const struct status *s, struct arena *a)
+{
+    const struct status_process **list = arena_array(a, const struct status_process *, s->processes_len + 1);
+    for (size_t i = 0; i < s->processes_len; i++)
+        list[i] = &s->processes[i];
+    qsort(list, s->processes_len, sizeof(*list), by_model);
+    return list;
+}
+
 static void show_processes(const struct status *s, struct arena *a, struct buf *out)
 {
     static const char *const heads[] = {"ROLE", "PID", "MODEL", "STATE", "RESTARTS", "SINCE", "REASON"};
     struct table t;
     uint64_t now = clock_wall_ms();
     table_init(&t, a, heads, ARRAY_LEN(heads), 1U << 1 | 1U << 4 | 1U << 5);
+    const struct status_process **list = in_order(s, a);
     for (size_t i = 0; i < s->processes_len; i++) {
-        const struct status_process *p = &s->processes[i];
+        const struct status_process *p = list[i];
         const char *since = p->since_ms ? table_duration(a, now > p->since_ms ? now - p->since_ms : 0) : NULL;
         const char *reason = cell(a, p->reason, 160);
         table_row(&t, (const char *const[]){cell(a, p->role, 20), p->pid ? number(a, p->pid) : NULL,

@@ -36,14 +36,22 @@ static enum err_code add_model(struct found *f, struct str name, const char *pat
     for (size_t i = 0; i < f->len; i++) {
         if (!str_eq_c(name, f->models[i].name))
             continue;
-        if (i < f->given) { /* the configuration says more about it, or means another */
-            if (!f->models[i].path && !f->models[i].backend && f->models[i].ensemble.steps.len == 0)
-                f->models[i].path = arena_cstr(&f->c->arena, str_c(path));
+        bool is_given = i < f->given, /* the configuration says more about it, or means another */
+            is_taken = !is_given || f->origins[i];
+        if (is_given && !is_taken && !f->models[i].path && !f->models[i].backend &&
+            f->models[i].ensemble.steps.len == 0) {
+            f->models[i].path = arena_cstr(&f->c->arena, str_c(path));
+            f->origins[i] = arena_cstr(&f->c->arena, str_c(origin));
+        }
+        if (is_given && !is_taken) {
             f->models[i].in_repository = true;
             return ERR_OK;
         }
         (void)err_set(f->err, ERR_CONFLICT, "two models have the name \"%s\": %s and %s", f->models[i].name,
                       f->origins[i], origin);
+        if (is_given)
+            return err_remedy(f->err, "rename one, or say which: models: {%s: {path: FILE OR FOLDER}}",
+                              f->models[i].name);
         return err_remedy(f->err, "rename one, or name both in a quern.yaml: models: {one: FILE, two: FILE}");
     }
     if (f->len == CONFIG_MODELS_MAX)
@@ -189,6 +197,15 @@ static enum err_code add_path(struct found *f, const char *arg)
     return err_set(f->err, ERR_INVALID, "%.200s is neither a file nor a folder", arg);
 }
 
+/* "models/" is "models": what is in it has one name, in the log and for the watch. */
+static const char *without_slash(struct arena *a, const char *path)
+{
+    struct str s = str_c(path);
+    while (s.n > 1 && s.p[s.n - 1] == '/')
+        s.n--;
+    return arena_cstr(a, s);
+}
+
 enum err_code config_add_repositories(struct config *c, const char *base, struct err *err)
 {
     struct found f = {.c = c, .len = c->models.len, .given = c->models.len, .may_be_empty = true};
@@ -200,7 +217,7 @@ enum err_code config_add_repositories(struct config *c, const char *base, struct
     if (f.len)
         memcpy(f.models, c->models.items, f.len * sizeof *f.models);
     for (size_t i = 0; i < c->repository.paths.len; i++) {
-        paths[i] = config_join(&c->arena, base, paths[i]);
+        paths[i] = without_slash(&c->arena, config_join(&c->arena, base, paths[i]));
         if (!repo_is_dir(paths[i])) {
             (void)config_fail(c, err, "repository.path", "%.200s is not a folder", paths[i]);
             return err_remedy(err, "make it (it may be empty), or name another");

@@ -129,6 +129,16 @@ static void show_head(struct show *s)
     buf_c(s->out, "\n");
 }
 
+static void show_meaning(struct buf *out, const char *zero_point, const char *scale)
+{
+    bool is_below = zero_point[0] == '-';
+    buf_c(out, ", a value means ");
+    if (strcmp(zero_point, "0") == 0)
+        buf_printf(out, "value * %s", scale);
+    else
+        buf_printf(out, "(value %c %s) * %s", is_below ? '+' : '-', zero_point + is_below, scale);
+}
+
 static void show_tensors(struct show *s, const char *which)
 {
     int n = (int)leaf_number_at(s->f, "status.%s.#", which);
@@ -140,9 +150,8 @@ static void show_tensors(struct show *s, const char *which)
             buf_printf(s->out, "%s%s", d ? ", " : "", leaf_text_at(s->f, "status.%s.%d.shape.%d", which, i, d));
         buf_c(s->out, "]");
         if (leaf_number_at(s->f, "status.%s.%d.scale", which, i) > 0)
-            buf_printf(s->out, ", a value means (value - %s) * %s",
-                       leaf_text_at(s->f, "status.%s.%d.zero_point", which, i),
-                       leaf_text_at(s->f, "status.%s.%d.scale", which, i));
+            show_meaning(s->out, leaf_text_at(s->f, "status.%s.%d.zero_point", which, i),
+                         leaf_text_at(s->f, "status.%s.%d.scale", which, i));
         buf_c(s->out, "\n");
     }
 }

@@ -217,6 +217,8 @@ TEST(cli_check_explains)
     EXPECT_HAS(r->out, "\"problem\":\"not an ONNX model");
     EXPECT_HAS(r->out, "{\"valid\":true,");
     EXPECT_HAS(r->out, "\"engine_installed\":false");
+    put_file(".", "q.yaml", "");
+    EXPECT_HAS(run_cli("check q.yaml")->out, "It names no model: every request for one would be answered 404.");
     put_file(".", "q.yaml", "modles:\n");
     r = run_cli("check q.yaml");
     EXPECT_EQ(r->code, EXIT_CONFIG);
@@ -362,4 +364,44 @@ TEST(cli_status_running)
     r = run_cli("status --data d");
     EXPECT_EQ(r->code, EXIT_FAILED);
     EXPECT_HAS(r->err, "d/run/status.json: ");
+}
+
+TEST(cli_status_lists_in_an_order_and_says_what_states_mean)
+{
+    static const char json[] =
+        "{\"version\":\"0.1.0\",\"master_pid\":%d,\"started_at_ms\":1000,\"listen\":[],\"processes\":["
+        "{\"role\":\"edge\",\"pid\":11,\"restarts\":0,\"state\":\"ready\"},"
+        "{\"role\":\"worker\",\"pid\":15,\"model\":\"b\",\"version\":\"1\",\"instance\":0,\"restarts\":0,\"state\":"
+        "\"ready\"},"
+        "{\"role\":\"worker\",\"pid\":14,\"model\":\"a\",\"version\":\"10\",\"instance\":0,\"restarts\":0,\"state\":"
+        "\"ready\"},"
+        "{\"role\":\"worker\",\"pid\":13,\"model\":\"a\",\"version\":\"9\",\"instance\":1,\"restarts\":0,\"state\":"
+        "\"ready\"},"
+        "{\"role\":\"worker\",\"pid\":12,\"model\":\"a\",\"version\":\"9\",\"instance\":0,\"restarts\":0,\"state\":"
+        "\"ready\"}],"
+        "\"models\":[{\"name\":\"b\",\"version\":\"1\",\"state\":\"kept\",\"reason\":\"\"},"
+        "{\"name\":\"a\",\"version\":\"10\",\"state\":\"canary\",\"reason\":\"\"},"
+        "{\"name\":\"a\",\"version\":\"9\",\"state\":\"failed\",\"reason\":\"no such file\"}]}";
+    static const char *const in_order[] = {"edge ",        "a@9#0",
+                                           "a@9#1",        "a@10#0",
+                                           "b@1#0",        "a@9",
+                                           "no such file", "quern model show a, promote a, rollback a",
+                                           "b@1 ",         "quern model rollback b"};
+    char text[2048];
+    enter();
+    put_file("d", "x", "");
+    put_file("d/run", "lock", "");
+    (void)snprintf(text, sizeof text, json, (int)getpid());
+    put_file("d/run", "status.json", text);
+    int lock = open("d/run/lock", O_RDWR);
+    EXPECT(lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0);
+    const struct cli_result *r = run_cli("status --data d");
+    EXPECT_EQ(r->code, EXIT_FINE);
+    const char *at = r->out;
+    for (size_t i = 0; i < ARRAY_LEN(in_order); i++) {
+        const char *found = strstr(at, in_order[i]);
+        if (!found)
+            FAIL("%s is not behind what comes before it:\n%s", in_order[i], r->out);
+        at = found + strlen(in_order[i]);
+    }
 }

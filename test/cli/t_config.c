@@ -306,6 +306,15 @@ TEST(config_of_two_repositories_with_the_same_model)
     EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_CONFLICT);
     EXPECT(strncmp(err.text, "q.yaml:2:", 9) == 0 && strstr(err.text, "two models have the name \"iris\""));
     EXPECT(strstr(err.remedy, "rename one"));
+    /* Also where the configuration says more about it; one that it gives a path is another one. */
+    put_file(".", "q.yaml", "repository:\n  path: [a/, b]\nmodels: {iris: {queue_max: 5}}\n");
+    EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_CONFLICT);
+    EXPECT(strstr(err.text, "/a/iris.onnx and ") && strstr(err.text, "/b/iris.onnx") && !strstr(err.text, "//"));
+    EXPECT(strstr(err.remedy, "models: {iris: {path: "));
+    put_file(".", "q.yaml", "repository:\n  path: [a, b]\nmodels: {iris: {path: b/iris.onnx}}\n");
+    EXPECT_EQ(config_load(&c, "q.yaml", &err), ERR_OK);
+    EXPECT_EQ(c.models.len, 1);
+    config_done(&c);
 }
 
 TEST(config_of_a_repository_on_demand)

@@ -38,6 +38,7 @@ def test_quantised_models_raw_and_real(serve):
         config=f"""
 models:
   raw: {DATA}/double_int8.tflite
+  eight: {DATA}/conv_int8.tflite
   real:
     path: {DATA}/double_int8.tflite
     parameters: {{quantized_io: real}}
@@ -51,6 +52,8 @@ models:
     assert "parameters" not in s.get("/v2/models/real").json()["inputs"][0]
     shown = quern.cli("model", "show", "raw", "--data", s.data).stdout
     assert "x INT8 [-1, 2], a value means (value - 10) * 0.5" in shown
+    shown = quern.cli("model", "show", "eight", "--data", s.data).stdout
+    assert "image INT8 [-1, 8, 8, 1], a value means (value + 5) * 0.02" in shown
     raw = json.dumps(infer_body([[12, 20]], "x", "INT8")).encode()
     assert s.post("/v2/models/raw/infer", raw).json()["outputs"][0]["data"] == [-1, 7]
     assert s.predict("real", [1, 5]).json()["data"]["prediction"] == [2, 10]
