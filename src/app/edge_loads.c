@@ -45,11 +45,12 @@ void edge_answer_load(struct edge_thread *t, const struct edge_news *n)
             continue;
         *at = l->next;
         t->loads_len--;
-        if (n->code) {
+        if (n->code)
             err_set(&err, n->code, "%s", n->reason);
-            if (n->labels[0])
-                err_remedy(&err, "%s", n->labels);
-        }
+        else
+            (void)str_copy(err.text, sizeof err.text, str_c(n->reason)); /* done, and this is to be known */
+        if (n->code && n->labels[0])
+            err_remedy(&err, "%s", n->labels);
         l->done(l, &err);
         return;
     }
@@ -87,10 +88,22 @@ void edge_on_loaded(struct edge *e, struct str payload)
 static void answered(struct edge_load *l, const struct err *err)
 {
     struct http_req *req = l->owner;
-    if (err->code)
+    struct json_writer w;
+    struct buf body;
+    if (err->code) {
         http_respond_err(req, err);
-    else
-        http_respond(req, 200, STR("application/json"), NULL, 0, NULL, 0); /* as Triton: no body */
+        return;
+    }
+    buf_init(&body, 8 * sizeof err->text);
+    if (err->text[0]) { /* else as Triton: no body */
+        jw_init(&w, &body);
+        jw_object(&w);
+        jw_kv_c(&w, "warning", err->text);
+        jw_object_end(&w);
+    }
+    struct str part = buf_view(&body);
+    http_respond(req, 200, STR("application/json"), NULL, 0, &part, body.len > 0);
+    buf_done(&body);
 }
 
 /* Triton's `parameters` of unload; those of load are read by edge_upload.c. */

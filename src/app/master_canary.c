@@ -127,9 +127,13 @@ void canary_verdict(struct master *m, struct str payload)
 
 enum err_code canary_promote(struct master *m, const char *name, struct err *err)
 {
+    if (!master_has_model(m, name, err))
+        return err->code;
     struct life *l = canary_of(m, name);
-    if (!l)
-        return err_set(err, ERR_CONFLICT, "no version of '%.100s' is being tried", name);
+    if (!l) {
+        err_set(err, ERR_CONFLICT, "no version of '%.100s' is being tried", name);
+        return err_remedy(err, "models: {%.60s: {canary: {percent: 10}}} tries the next new version or file", name);
+    }
     take(m, l);
     return ERR_OK;
 }

@@ -198,14 +198,20 @@ void child_start(struct master *m, struct child *c);
 void child_signal_drain(struct master *m, struct child *c);
 void child_leave(struct master *m, struct child *c); /* the same, after its run: others do what waits */
 void child_kill(struct child *c, const char *reason, bool is_crash);
-void child_read(struct master *m, struct child *c);          /* its channel is readable */
-void child_reap(struct master *m);                           /* SIGCHLD */
-void child_describe_death(struct child *c, int wait_status); /* sets its reason */
 void child_send(struct master *m, struct child *c, enum channel_type type, struct str payload, const int *fds,
                 size_t fds_len);
 void children_tick(struct master *m, uint64_t now_ns);
 uint64_t children_next_ns(const struct master *m, uint64_t now_ns); /* when to tick again */
 const char *child_state_name(enum child_state s);
+void child_set_state(struct master *m, struct child *c, enum child_state s);
+bool child_is_edge(const struct child *c);
+
+/* master_hear.c */
+void child_read(struct master *m, struct child *c); /* its channel is readable */
+
+/* master_bury.c */
+void child_reap(struct master *m);                           /* SIGCHLD */
+void child_describe_death(struct child *c, int wait_status); /* sets its reason */
 
 /* master_stems.c */
 bool stem_prepare(struct master *m, struct child *c); /* true: the worker is to wait, see stem_is_awaited */
@@ -362,6 +368,8 @@ bool compare_passes(struct master *m, struct life *l, bool is_same, bool is_refu
 /* master_rollback.c */
 void rollback_reject(struct master *m, const struct life *l); /* a reload does not take it until it changes */
 void life_keep(struct master *m, struct life *l, const struct life *by); /* or retires it */
+/* False: no version of it is there; err says so. */
+bool master_has_model(const struct master *m, const char *name, struct err *err);
 enum err_code master_rollback(struct master *m, const char *name, const char *reason, struct err *err);
 bool rollback_rejects(struct master *m, const struct model_config *c); /* was rolled back, and has not changed since */
 void rollback_drained(struct master *m, struct life *l);

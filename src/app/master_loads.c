@@ -174,6 +174,21 @@ static bool is_awaited(const struct loads *l, const char *name)
     return false;
 }
 
+/* What of its configuration has no effect, for who brought it: it is in the log, too, where they do not look. */
+static void tell_notes(const struct master *m, const char *name, struct err *err)
+{
+    const struct model_config *models = m->snapshot->config.models.items;
+    for (size_t i = 0; i < m->snapshot->config.models.len; i++) {
+        if (strcmp(models[i].name, name) != 0 || models[i].notes.len == 0)
+            continue;
+        const char *const *notes = models[i].notes.items;
+        size_t at = (size_t)snprintf(err->text, sizeof err->text, "no effect here:");
+        for (size_t k = 0; k < models[i].notes.len && at < sizeof err->text; k++)
+            at += (size_t)snprintf(err->text + at, sizeof err->text - at, "%s %s", k ? "," : "", notes[k]);
+        return; /* its versions have the same */
+    }
+}
+
 /* A life of the model has become ready (reason NULL) or has failed. */
 void loads_settle(struct master *m, const char *name, const char *reason)
 {
@@ -188,6 +203,7 @@ void loads_settle(struct master *m, const char *name, const char *reason)
             if ((l->state == LIFE_LOADING || wants_has(m, l)) && strcmp(l->config->name, name) == 0)
                 return;
         overrides_settle(m, name, true);
+        tell_notes(m, name, &err);
     }
     overrides_sweep(m, "");
     answer_waiters(m, name, &err);

@@ -146,8 +146,20 @@ void rollback_drained(struct master *m, struct life *l)
         swap_back(m, l);
 }
 
+bool master_has_model(const struct master *m, const char *name, struct err *err)
+{
+    for (const struct life *l = m->lives; l; l = l->next)
+        if (has_name(l, name))
+            return true;
+    err_set(err, ERR_NOT_FOUND, "Request for unknown model: '%.100s' is not found", name);
+    (void)err_remedy(err, "POST /v2/repository/index lists the models");
+    return false;
+}
+
 enum err_code master_rollback(struct master *m, const char *name, const char *reason, struct err *err)
 {
+    if (!master_has_model(m, name, err))
+        return err->code;
     if (canary_reject(m, name, reason))
         return ERR_OK;
     struct life *old = kept_of(m, name);

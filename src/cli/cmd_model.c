@@ -154,6 +154,24 @@ static int show(struct model *m)
 #define ACT_TIMEOUT_NS                                                                                                 \
     (UINT64_C(3600) * NS_PER_S) /* a load answers when the model serves; its own load_timeout is at most that */
 
+/* {"warning": "..."}: done, with something to know. */
+static void show_warning(struct model *m, struct buf *body)
+{
+    struct json_reader *r = arena_new(&m->arena, struct json_reader);
+    struct str key, text;
+    if (body->len == 0)
+        return;
+    buf_pad(body);
+    json_init(r, buf_view(body), 4);
+    json_object(r);
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "warning") && json_string(r, &m->arena, &text))
+            (void)fprintf(stderr, "%s: %.*s\n", m->name, STR_F(text));
+        else
+            json_skip(r, NULL);
+    }
+}
+
 static int act(struct model *m, const char *path_before, const char *path_behind, const char *done)
 {
     struct ask to;
@@ -169,6 +187,7 @@ static int act(struct model *m, const char *path_before, const char *path_behind
     int code = ask(&to, "POST", arena_printf(&m->arena, "%s%s%s", path_before, m->name, path_behind).p, &r, &m->err);
     if (code != EXIT_FINE)
         return cli_fail(&m->err, code);
+    show_warning(m, &r.body);
     fetch_done(&r);
     (void)printf("%s: %s\n", m->name, done);
     return EXIT_FINE;
