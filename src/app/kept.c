@@ -9,7 +9,7 @@
 
 #include "sys/fd.h"
 
-#define MAGIC         0x716b6570u
+#define MAGIC         0x716b6571u
 #define PATH_CAP      4400
 #define SIZE_MAX_KEPT 8192
 
@@ -17,6 +17,7 @@ struct head {
     uint32_t magic, layout;
     uint64_t size;
     struct hash128 key;
+    uint64_t sum; /* of what follows */
 };
 
 struct hash128 kept_add(struct hash128 key, const void *p, size_t n)
@@ -47,7 +48,8 @@ bool kept_read(const char *folder, const char *kind, uint32_t layout, struct has
     if (n != (ssize_t)(sizeof h + size))
         return false;
     memcpy(&h, bytes, sizeof h);
-    if (h.magic != MAGIC || h.layout != layout || h.size != size || h.key.lo != key.lo || h.key.hi != key.hi)
+    if (h.magic != MAGIC || h.layout != layout || h.size != size || h.key.lo != key.lo || h.key.hi != key.hi ||
+        h.sum != hash64(bytes + sizeof h, size, MAGIC))
         return false;
     memcpy(out, bytes + sizeof h, size);
     return true;
@@ -85,7 +87,7 @@ static void sweep(const char *folder, const char *kind)
 void kept_write(const char *folder, const char *kind, uint32_t layout, struct hash128 key, const void *p, size_t size)
 {
     char path[PATH_CAP], bytes[sizeof(struct head) + SIZE_MAX_KEPT];
-    struct head h = {.magic = MAGIC, .layout = layout, .size = size, .key = key};
+    struct head h = {.magic = MAGIC, .layout = layout, .size = size, .key = key, .sum = hash64(p, size, MAGIC)};
     struct err err;
     if (size > SIZE_MAX_KEPT || !path_of(folder, kind, key, path))
         return;

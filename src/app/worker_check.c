@@ -10,15 +10,20 @@
 #include "base/log.h"
 #include "sys/fd.h"
 
-#define PIECES_AT_ONCE 4               /* a mebibyte */
+#define PIECES_AT_ONCE 4               /* of one who is patient: a mebibyte */
 #define REST_NS        (1 * NS_PER_MS) /* then: at most a gibibyte a second is read */
+#define PATIENT_NS     (10 * NS_PER_S) /* with time that nobody else wants; there may be none */
+#define HURRY_REST_NS  (2 * NS_PER_MS) /* after each piece: a few hundredths of a processor */
 #define AGAIN_NS       (60 * NS_PER_S) /* what could not be read */
 
 static bool go_on(void *arg)
 {
     struct worker_check *c = arg;
-    if (++c->pieces % PIECES_AT_ONCE == 0)
-        (void)nanosleep(&(struct timespec){0, REST_NS}, NULL);
+    bool rests = c->hurries || ++c->pieces % PIECES_AT_ONCE == 0;
+    if (!c->hurries && clock_now_ns() > c->patient_until_ns)
+        return false;
+    if (rests)
+        (void)nanosleep(&(struct timespec){0, c->hurries ? HURRY_REST_NS : REST_NS}, NULL);
     return true;
 }
 
@@ -28,8 +33,9 @@ static void *run(void *arg)
 {
     struct worker_check *c = arg;
     const struct backend_reading reading = {.room = c->room, .go_on = go_on, .arg = c};
-    (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
+    (void)sched_setscheduler(0, c->hurries ? SCHED_BATCH : SCHED_IDLE, &(struct sched_param){0});
     c->found = c->backend->kept->check(c->instance, &reading, &c->err);
+    atomic_store_explicit(&c->has_ended, true, memory_order_release);
     (void)eventfd_write(c->bell, 1);
     return NULL;
 }
@@ -59,6 +65,8 @@ void worker_check_tick(struct worker_check *c)
     if (c->room == MAP_FAILED)
         return;
     c->err = (struct err){0};
+    atomic_store(&c->has_ended, false);
+    c->patient_until_ns = clock_now_ns() + PATIENT_NS;
     (void)pthread_attr_init(&detached); /* whoever waited for its end would wait at its priority */
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     c->is_running = pthread_create(&thread, &detached, run, c) == 0;
@@ -70,10 +78,13 @@ void worker_check_tick(struct worker_check *c)
 bool worker_check_end(struct worker_check *c)
 {
     eventfd_t rung;
-    if (!c->is_running || eventfd_read(c->bell, &rung) < 0)
+    if (eventfd_read(c->bell, &rung) < 0 || !atomic_load_explicit(&c->has_ended, memory_order_acquire))
         return false;
     let_go(c);
-    if (c->found == BACKEND_UNREAD) {
+    c->hurries = c->found == BACKEND_UNREAD && c->err.code == ERR_CANCELLED;
+    if (c->hurries)
+        worker_check_tick(c);
+    if (c->found == BACKEND_UNREAD && !c->hurries) {
         LOG_WARN("a compiled model cannot be checked", LOG_S("error", c->err.text), LOG_S("remedy", c->err.remedy));
         c->not_before_ns = clock_now_ns() + AGAIN_NS;
     }

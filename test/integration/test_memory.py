@@ -121,6 +121,11 @@ def test_what_was_found_out_of_batching_is_kept_for_the_next_start(serve, tmp_pa
     kept.write_bytes(b"x" * 100)
     start()
     assert kept.stat().st_size == size
+    flipped = bytearray(kept.read_bytes())
+    flipped[-1] ^= 1  # of what is nothing but room
+    kept.write_bytes(flipped)
+    start()
+    assert kept.read_bytes()[-1] == flipped[-1] ^ 1
 
 
 def weights_of(pid):
@@ -140,15 +145,15 @@ def field(number, content):
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def matrix_model(side):
-    """y = x * w with a matrix of side * side floats."""
+def matrix_model(side, weights=None):
+    """y = x * w with a matrix of side * side floats, zeros if not given as bytes."""
 
     def end(number, name):
         shape = field(1, field(2, b"batch")) + field(1, field(1, side))
         return field(number, field(1, name) + field(2, field(1, field(1, 1) + field(2, shape))))
 
     node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"MatMul")
-    weights = field(1, side) + field(1, side) + field(2, 1) + field(8, b"w") + field(9, bytes(4 * side * side))
+    weights = field(1, side) + field(1, side) + field(2, 1) + field(8, b"w") + field(9, weights or bytes(4 * side * side))
     graph = field(1, node) + field(2, b"g") + field(5, weights) + end(11, b"x") + end(12, b"y")
     return field(1, 8) + field(8, field(2, 13)) + field(7, graph)
 
