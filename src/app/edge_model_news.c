@@ -82,6 +82,38 @@ static bool read_batching(struct json_reader *r, struct str key, struct batch_po
     return true;
 }
 
+/* The first, of priority 0, is that of all that have no other. */
+static void read_queue(struct json_reader *r, struct queue_policy out[SCHEDULE_PRIORITY_MAX])
+{
+    struct queue_policy p = {0};
+    struct str key;
+    uint64_t priority = 0, max = 0;
+    json_object(r);
+    while (json_key(r, &key)) {
+        if (str_eq_c(key, "priority"))
+            json_u64(r, &priority);
+        else if (str_eq_c(key, "max"))
+            json_u64(r, &max);
+        else if (str_eq_c(key, "wait_ns"))
+            json_u64(r, &p.wait_ns);
+        else if (str_eq_c(key, "delay"))
+            json_bool(r, &p.is_delay);
+        else
+            json_skip(r, NULL);
+    }
+    p.max = (uint32_t)max;
+    for (uint32_t n = 1; n <= SCHEDULE_PRIORITY_MAX; n++)
+        if (priority == 0 || priority == n)
+            out[n - 1] = p;
+}
+
+static void read_queues(struct json_reader *r, struct queue_policy out[SCHEDULE_PRIORITY_MAX])
+{
+    json_array(r);
+    while (json_item(r))
+        read_queue(r, out);
+}
+
 /* Read twice: by who loads the model, and by who compares it. */
 static void read_warm_up(struct json_reader *r, struct arena *a, struct model_news *n)
 {
@@ -122,6 +154,8 @@ bool model_news_read(struct str text, struct arena *a, struct model_news *n)
             json_u64(&r, &n->timeout_ns);
         else if (str_eq_c(key, "queue_max"))
             json_u64(&r, &n->queue_max);
+        else if (str_eq_c(key, "queues"))
+            read_queues(&r, n->queue);
         else if (str_eq_c(key, "cache_bytes"))
             json_u64(&r, &n->cache_bytes);
         else if (str_eq_c(key, "explain"))

@@ -20,6 +20,7 @@ struct model_news {
     enum served_state state;
     int64_t instances, instances_ready, threads, max_batch;
     uint64_t timeout_ns, queue_max, cache_bytes;
+    struct queue_policy queue[SCHEDULE_PRIORITY_MAX];
     int64_t priority, keep_requests;
     struct str compare, warm_up; /* JSON, see edge_compare.c */
     struct batch_policy batch;

@@ -60,6 +60,7 @@ static struct edge_model *add_model(struct edge *e, struct model_news *n)
                                        .priority_default = (uint32_t)n->priority,
                                        .timeout_ns = n->timeout_ns,
                                        .queue_max = (uint32_t)n->queue_max};
+    memcpy(sh->limits.queue, n->queue, sizeof sh->limits.queue);
     sh->threads_draining = e->threads_len;
     (void)str_copy(sh->name, sizeof sh->name, n->name);
     (void)str_copy(sh->version, sizeof sh->version, n->version);

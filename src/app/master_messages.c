@@ -7,6 +7,7 @@
 #include "app/master_int.h"
 #include "base/json.h"
 #include "cli/config_explain.h"
+#include "cli/config_queue.h"
 #include "model/backend.h"
 #include "sys/fd.h"
 
@@ -136,6 +137,28 @@ static void write_batching(const struct batching_config *b, struct json_writer *
     jw_kv_bool(w, "ordered", b->is_ordered);
 }
 
+static void write_queue(uint32_t priority, int64_t max, uint64_t wait_ns, int late, struct json_writer *w)
+{
+    jw_object(w);
+    jw_kv_u64(w, "priority", priority);
+    jw_kv_i64(w, "max", max);
+    jw_kv_u64(w, "wait_ns", wait_ns);
+    jw_kv_bool(w, "delay", late == QUEUE_DELAY);
+    jw_object_end(w);
+}
+
+/* How long, and how many of a priority may wait. First, as priority 0, of all that have no line of their own. */
+static void write_queues(const struct model_config *c, struct json_writer *w)
+{
+    const struct priority_config *p = c->priorities.items;
+    jw_key(w, "queues");
+    jw_array(w);
+    write_queue(0, 0, c->queue_timeout_ns, c->queue_late, w);
+    for (size_t i = 0; i < c->priorities.len; i++)
+        write_queue(config_priority(&p[i]), p[i].queue_max, p[i].queue_timeout_ns, p[i].queue_late, w);
+    jw_array_end(w);
+}
+
 /* Labels of this version, with commas between. */
 static void write_labels(const struct model_config *c, struct json_writer *w)
 {
@@ -194,6 +217,7 @@ static void write_model(const struct master *m, const struct life *l, enum detai
     jw_kv_i64(&w, "instances_ready", ready_count(l));
     jw_kv_u64(&w, "timeout_ns", l->config->timeout_ns);
     jw_kv_i64(&w, "queue_max", l->config->queue_max);
+    write_queues(l->config, &w);
     jw_kv_u64(&w, "cache_bytes", l->config->cache_bytes);
     jw_kv_i64(&w, "priority", l->config->priority);
     write_batching(&l->config->batching, &w);

@@ -381,6 +381,17 @@ static bool same_batching(const struct batching_config *a, const struct batching
            same_texts(&a->sizes, &b->sizes);
 }
 
+static bool same_queues(const struct model_config *a, const struct model_config *b)
+{
+    const struct priority_config *x = a->priorities.items, *y = b->priorities.items;
+    bool same = a->queue_max == b->queue_max && a->queue_timeout_ns == b->queue_timeout_ns &&
+                a->queue_late == b->queue_late && a->priorities.len == b->priorities.len;
+    for (size_t i = 0; i < a->priorities.len && same; i++)
+        same = strcmp(x[i].name, y[i].name) == 0 && x[i].queue_max == y[i].queue_max &&
+               x[i].queue_timeout_ns == y[i].queue_timeout_ns && x[i].queue_late == y[i].queue_late;
+    return same;
+}
+
 bool life_is_unchanged(const struct life *l, const struct model_config *c)
 {
     const struct model_config *old = l->config;
@@ -389,7 +400,7 @@ bool life_is_unchanged(const struct life *l, const struct model_config *c)
            same_text(old->path, c->path) && same_text(old->backend, c->backend) &&
            same_text(old->version, c->version) && same_text(old->class_name, c->class_name) &&
            old->isolation == c->isolation && old->instances == c->instances && old->threads == c->threads &&
-           old->max_batch == c->max_batch && old->queue_max == c->queue_max && old->priority == c->priority &&
+           old->max_batch == c->max_batch && old->priority == c->priority && same_queues(old, c) &&
            same_batching(&old->batching, &c->batching) && master_same_ensemble(&old->ensemble, &c->ensemble) &&
            old->timeout_ns == c->timeout_ns && old->load_timeout_ns == c->load_timeout_ns &&
            old->memory_bytes == c->memory_bytes && old->cache_bytes == c->cache_bytes &&

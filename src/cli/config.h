@@ -17,6 +17,15 @@ struct batching_config { /* models: {iris: {batching: {delay: 2ms}}}; the most r
     bool is_ordered;                      /* key `ordered` */
 };
 
+enum queue_late { QUEUE_REJECT, QUEUE_DELAY };
+
+struct priority_config { /* models: {iris: {priorities: {3: {queue_max: 10}}}}; in place of the model's own */
+    const char *name;    /* "1" ... "10" */
+    int64_t queue_max;   /* 0: no other limit than the model's */
+    uint64_t queue_timeout_ns;
+    int queue_late; /* enum queue_late */
+};
+
 struct canary_config { /* models: {iris: {canary: {percent: 10}}}; how a new version is tried before it takes over */
     int64_t percent, shadow; /* both 0: not at all */
     const char *header;
@@ -79,6 +88,9 @@ struct model_config { /* models: {iris: {path: ..., instances: 2}}; a scalar is 
     struct batching_config batching;
     struct ensemble_config ensemble;
     int64_t queue_max;              /* requests that may wait, default 1024 */
+    uint64_t queue_timeout_ns;      /* so long they wait for a run; 0: as long as their deadlines allow */
+    int queue_late;                 /* enum queue_late: and then */
+    struct setting_list priorities; /* struct priority_config: where this is otherwise */
     int64_t priority;               /* of requests that name none; 1 is most urgent */
     uint64_t timeout_ns;            /* default deadline of a request, 30s */
     uint64_t load_timeout_ns;       /* default 120s */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/config_queue.h"
 #include "model/backend.h"
 
 enum err_code config_fail(const struct config *c, struct err *err, const char *path, const char *fmt, ...)
@@ -135,6 +136,8 @@ static const char *word_of_pbtxt(const char *key, size_t *len)
 {
     static const char *const words[][2] = {{"batching.delay", "dynamic_batching.max_queue_delay_microseconds"},
                                            {"batching.preferred", "dynamic_batching.preferred_batch_size"},
+                                           {"queue_late", "dynamic_batching.default_queue_policy.timeout_action"},
+                                           {"priorities", "dynamic_batching.priority_queue_policy"},
                                            {"instances", "instance_group"},
                                            {"parameters", "parameters"},
                                            {"warm_up", "model_warmup"}};
@@ -348,8 +351,8 @@ static enum err_code check_model(const struct config *c, const struct model_conf
         (void)config_fail_model(c, err, m, "instances", "isolation inline has no worker processes");
         return err_remedy(err, "leave instances out, or say isolation: process");
     }
-    if (check_batching(c, m, err) || check_load(c, m, err) || config_check_warm_up(c, m, err) ||
-        check_parameters(c, m, err))
+    if (check_batching(c, m, err) || config_check_queue(c, m, err) || check_load(c, m, err) ||
+        config_check_warm_up(c, m, err) || check_parameters(c, m, err))
         return err->code;
     for (size_t i = 0; i < c->classes.len; i++)
         if (strcmp(classes[i].name, m->class_name) == 0)

@@ -22,10 +22,11 @@ struct explain {
 /* What config.pbtxt can say of a setting of ours, see config_repo.c. */
 static bool is_of_pbtxt(const struct explain *x, const char *key)
 {
-    static const char *const keys[] = {"backend",          "max_batch",       "instances",        "threads",
-                                       "queue_max",        "timeout",         "batching.delay",   "batching.preferred",
-                                       "batching.ordered", "priority",        "parameters",       "cache",
-                                       "versions",         "ensemble.inputs", "ensemble.outputs", "warm_up"};
+    static const char *const keys[] = {
+        "backend",          "max_batch",        "instances",  "threads",        "queue_max",
+        "queue_timeout",    "queue_late",       "priorities", "batching.delay", "batching.preferred",
+        "batching.ordered", "priority",         "parameters", "cache",          "versions",
+        "ensemble.inputs",  "ensemble.outputs", "warm_up"};
     const struct backend *by_name = x->m->path ? backend_by_path(str_c(x->m->path)) : NULL;
     if (strcmp(key, "backend") == 0 && by_name && x->m->backend && strcmp(by_name->name, x->m->backend) == 0)
         return false; /* it would be the same without */

@@ -11,6 +11,18 @@ static const char *const formats[] = {"people", "json", NULL};                  
 #define S   1e9
 #define H   3600e9
 
+static const char *const queue_lates[] = {"reject", "delay", NULL}; /* as enum queue_late */
+
+static const struct setting priority_table[] = {
+    SETTING_INT(
+        "queue_max", struct priority_config, queue_max, .def = "0", .max = 1000000, .unit = "requests",
+        .help = "Requests of this priority that may wait for a run. 0: no other limit than the model's `queue_max`."),
+    SETTING_TIME("queue_timeout", struct priority_config, queue_timeout_ns, .def = "0", .max = 24 * H,
+                 .help = "As the model's, in its place. 0: as long as their deadlines allow."),
+    SETTING_ENUM("queue_late", struct priority_config, queue_late, .def = "reject", .choices = queue_lates,
+                 .help = "As the model's, in its place."),
+    {0}};
+
 static const struct setting batching_table[] = {
     SETTING_TIME("delay", struct batching_config, delay_ns, .def = "0", .max = 60 * S,
                  .help = "How long a batch that is not full waits for more rows. 0: it runs as soon as an instance is "
@@ -141,6 +153,17 @@ const struct setting config_model_table[] = {
                     .help = "Instead of a path: several models as one, see docs/ensembles.md."),
     SETTING_INT("queue_max", struct model_config, queue_max, .def = "1024", .min = 1, .max = 1000000,
                 .unit = "requests", .help = "Requests that may wait for a run; more are refused with 429 at once."),
+    SETTING_TIME("queue_timeout", struct model_config, queue_timeout_ns, .def = "0", .max = 24 * H,
+                 .help = "How long a request may wait for its run to begin, however far its deadline is. 0: as long as "
+                         "that allows."),
+    SETTING_ENUM("queue_late", struct model_config, queue_late, .def = "reject", .choices = queue_lates,
+                 .help =
+                     "What becomes of a request that has waited for `queue_timeout`. `reject`: it fails with 504; "
+                     "one that would have to wait longer is refused with 429 when it comes. `delay`: it goes behind "
+                     "all that have not waited so long, until its deadline."),
+    SETTING_MAP("priorities", struct model_config, priorities, priority_table, struct priority_config, .max = 10,
+                .help = "By priority, from 1 to 10: what holds for its requests in place of `queue_timeout` and "
+                        "`queue_late`, and a limit of its own."),
     SETTING_INT(
         "priority", struct model_config, priority, .def = "1", .min = 1, .max = 10,
         .help =

@@ -61,9 +61,6 @@ static void take_numbers(struct folder *f)
     struct triton_config *t = &f->triton;
     struct model_config *m = f->m;
     t->max_batch_size = at_most(f, "max_batch_size", t->max_batch_size, MAX_BATCH_MAX);
-    t->max_queue_size = at_most(f, "max_queue_size", t->max_queue_size, QUEUE_MAX);
-    t->default_timeout_us = at_most(f, "default_timeout_microseconds", t->default_timeout_us, TIMEOUT_US_MAX);
-    uint64_t timeout_ns = (uint64_t)t->default_timeout_us * 1000;
     /* Without dynamic_batching it only bounds a request: how many rows share a run is then left to the measurement, which finds those that lose. */
     bool is_chosen = t->has_dynamic_batching || t->max_batch_size == 1;
     if (t->max_batch_size > 0 && is_chosen &&
@@ -75,10 +72,47 @@ static void take_numbers(struct folder *f)
         folder_note(f, "instance_group: more than 64 instances");
     if (t->threads > 0 && may_take(f, "threads", "parameters: threads", m->threads == t->threads))
         m->threads = t->threads;
-    if (t->max_queue_size > 0 && may_take(f, "queue_max", "max_queue_size", m->queue_max == t->max_queue_size))
-        m->queue_max = t->max_queue_size;
-    if (timeout_ns > 0 && may_take(f, "timeout", "default_timeout_microseconds", m->timeout_ns == timeout_ns))
-        m->timeout_ns = timeout_ns;
+}
+
+/* A time that a request may wait, not one to answer it. */
+static void take_queue(struct folder *f)
+{
+    struct triton_queue *q = &f->triton.queue;
+    struct model_config *m = f->m;
+    q->max_queue_size = at_most(f, "max_queue_size", q->max_queue_size, QUEUE_MAX);
+    q->default_timeout_us = at_most(f, "default_timeout_microseconds", q->default_timeout_us, TIMEOUT_US_MAX);
+    uint64_t wait_ns = (uint64_t)q->default_timeout_us * 1000;
+    int late = q->is_delay && wait_ns > 0 ? QUEUE_DELAY : QUEUE_REJECT; /* nobody is late without it */
+    if (q->max_queue_size > 0 && may_take(f, "queue_max", "max_queue_size", m->queue_max == q->max_queue_size))
+        m->queue_max = q->max_queue_size;
+    if (wait_ns > 0 && may_take(f, "queue_timeout", "default_timeout_microseconds", m->queue_timeout_ns == wait_ns))
+        m->queue_timeout_ns = wait_ns;
+    if (late != QUEUE_REJECT && may_take(f, "queue_late", "timeout_action", m->queue_late == late))
+        m->queue_late = late;
+}
+
+static void take_queues(struct folder *f)
+{
+    const struct triton_config *t = &f->triton;
+    if (t->queues_len == 0 || !may_take(f, "priorities", "priority_queue_policy", false))
+        return;
+    struct priority_config *p = arena_array(&f->c->arena, struct priority_config, t->queues_len);
+    size_t n = 0;
+    for (size_t i = 0; i < t->queues_len; i++) {
+        const struct triton_queue *q = &t->queues[i];
+        int64_t wait_us = at_most(f, "default_timeout_microseconds", q->default_timeout_us, TIMEOUT_US_MAX);
+        if (q->level > PRIORITY_MAX) {
+            folder_note(f, arena_printf(&f->scratch, "priority_queue_policy: level %lld", (long long)q->level).p);
+            continue;
+        }
+        p[n++] = (struct priority_config){
+            .name = arena_printf(&f->c->arena, "%lld", (long long)q->level).p,
+            .queue_max = at_most(f, "max_queue_size", q->max_queue_size, QUEUE_MAX),
+            .queue_timeout_ns = (uint64_t)wait_us * 1000,
+            .queue_late = q->is_delay && wait_us > 0 ? QUEUE_DELAY : QUEUE_REJECT,
+        };
+    }
+    f->m->priorities = (struct setting_list){p, n};
 }
 
 /* What will run it; the file decides where nobody says so. */
@@ -217,6 +251,8 @@ enum err_code folder_read_triton(struct folder *f)
     if (!f->m->backend)
         f->m->backend = t->backend;
     take_numbers(f);
+    take_queue(f);
+    take_queues(f);
     take_batching(f);
     take_tensors(f, file);
     if (t->warmups_len && may_take(f, "warm_up", "model_warmup", false) &&

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/config.h"
+#include "cli/config_queue.h"
 #include "run_cli.h"
 #include "t.h"
 
@@ -75,6 +76,28 @@ TEST(sizes_asked_for_are_the_most_rows_unless_max_batch_says_less)
     }
 }
 
+TEST(queues_are_read)
+{
+    struct config c;
+    EXPECT_EQ(load("queue_max: 9, queue_timeout: 20ms, queue_late: delay, priorities: {1: {queue_timeout: 5ms}, 10: "
+                   "{queue_max: 3}}",
+                   &c),
+              ERR_OK);
+    const struct model_config *m = first(&c);
+    const struct priority_config *p = m->priorities.items;
+    EXPECT_EQ(m->queue_timeout_ns, 20000000);
+    EXPECT_EQ(m->queue_late, QUEUE_DELAY);
+    EXPECT_EQ(m->priorities.len, 2);
+    EXPECT_EQ(config_priority(&p[0]), 1);
+    EXPECT_EQ(p[0].queue_timeout_ns, 5000000);
+    EXPECT_EQ(p[0].queue_late, QUEUE_REJECT);
+    EXPECT_EQ(p[0].queue_max, 0);
+    EXPECT_EQ(config_priority(&p[1]), 10);
+    EXPECT_EQ(p[1].queue_max, 3);
+    EXPECT_EQ(p[1].queue_timeout_ns, 0);
+    config_done(&c);
+}
+
 TEST(mistakes_in_batching_are_told)
 {
     static const struct {
@@ -95,6 +118,29 @@ TEST(mistakes_in_batching_are_told)
         {"batching: {dely: 1ms}", "unknown key \"dely\""},
         {"priority: 11", "expected a whole number from 1 to 10"},
         {"priority: 0", "expected a whole number from 1 to 10"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct config c;
+        if (load(cases[i].settings, &c) != ERR_INVALID || !str_contains(str_c(err.text), str_c(cases[i].text)))
+            FAIL("%s: '%s' does not contain '%s'", cases[i].settings, err.text, cases[i].text);
+    }
+}
+
+TEST(mistakes_in_queues_are_told)
+{
+    static const struct {
+        const char *settings, *text;
+    } cases[] = {
+        {"queue_late: delay", "models.m.queue_late: delay needs a queue_timeout"},
+        {"queue_timeout: 1s, queue_late: dela", "queue_late"},
+        {"queue_timeout: 1s, queue_late: delay, batching: {ordered: true}", "keep the order in which requests come"},
+        {"priorities: {2: {queue_max: 1}}, batching: {ordered: true}", "keep the order in which requests come"},
+        {"queue_timeout: 2ms, batching: {delay: 2ms}", "models.m.batching.delay: requests may not wait so long"},
+        {"priorities: {2: {queue_timeout: 2ms}}, batching: {delay: 2ms}", "requests may not wait so long"},
+        {"priorities: {2: {queue_late: delay}}", "models.m.priorities.2.queue_late: delay needs a queue_timeout"},
+        {"priorities: {0: {}}", "models.m.priorities.0: a priority is a whole number from 1 to 10"},
+        {"priorities: {11: {}}", "models.m.priorities.11: a priority is a whole number"},
+        {"priorities: {01: {}}", "models.m.priorities.01: a priority is a whole number"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct config c;

@@ -179,9 +179,37 @@ TEST(values_of_config_pbtxt_beyond_ours_count_as_the_most_and_are_named)
     EXPECT_EQ(m->batching.preferred.len, 2);
     EXPECT_CSTR(sizes[0], "4");
     EXPECT_CSTR(sizes[1], "8");
-    EXPECT_EQ(m->timeout_ns, (uint64_t)24 * 3600 * 1000000000);
+    EXPECT_EQ(m->queue_timeout_ns, (uint64_t)24 * 3600 * 1000000000);
     EXPECT_EQ(m->queue_max, 1000000);
     EXPECT_EQ(m->notes.len, 3);
+    config_done(&c);
+}
+
+/* A time to wait in is not one to answer in: a model that runs longer serves all the same. */
+TEST(queue_policies_of_config_pbtxt)
+{
+    struct config c;
+    const struct model_config *m =
+        among_others(&c,
+                     "dynamic_batching { priority_levels: 12 default_queue_policy { timeout_action: DELAY\n"
+                     "default_timeout_microseconds: 3000 max_queue_size: 6 } priority_queue_policy [\n"
+                     "{ key: 1 value { default_timeout_microseconds: 500 max_queue_size: 2 } },\n"
+                     "{ key: 12 value { max_queue_size: 2 } }, { key: 3 value { timeout_action: DELAY } } ] }",
+                     "");
+    EXPECT(m->problem == NULL);
+    EXPECT_EQ(m->timeout_ns, 30000000000);
+    EXPECT_EQ(m->queue_timeout_ns, 3000000);
+    EXPECT_EQ(m->queue_late, QUEUE_DELAY);
+    EXPECT_EQ(m->queue_max, 6);
+    EXPECT_EQ(m->priorities.len, 2);
+    const struct priority_config *p = m->priorities.items;
+    EXPECT_CSTR(p[0].name, "1");
+    EXPECT_EQ(p[0].queue_timeout_ns, 500000);
+    EXPECT_EQ(p[0].queue_max, 2);
+    EXPECT_EQ(p[0].queue_late, QUEUE_REJECT);
+    EXPECT_CSTR(p[1].name, "3");
+    EXPECT_EQ(p[1].queue_late, QUEUE_REJECT); /* without a time nobody is late */
+    EXPECT_EQ(m->notes.len, 2);               /* priority_levels and the twelfth */
     config_done(&c);
 }
 

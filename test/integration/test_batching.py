@@ -359,3 +359,53 @@ def test_a_large_request_runs_in_parts_and_lets_others_through(serve):
         assert not select.select([large.sock], [], [], 0)[0], "the large one is answered already"
         r = large.receive()
         assert r.json()["data"]["outputs"]["OUTPUT0"] == rows
+
+
+ONE_AT_A_TIME = 'instances: 1, max_batch: 1, parameters: {execute_delay_ms: "300"}'
+
+
+def wait_behind_a_run(s, n):
+    """A request that runs, and n that came while it did, one after the other."""
+    clients = [s.client() for _ in range(n + 1)]
+    clients[0].send(infer())
+    quern.wait_until(lambda: s.model("m")["in_flight"] > 0, what="a run")
+    for c in clients[1:]:
+        c.send(infer())
+    return clients
+
+
+def test_who_has_waited_too_long_is_told_so_and_a_long_run_is_not_ended(serve):
+    s = serve(config=f'models: {{m: {{path: "builtin:delay", queue_timeout: 50ms, {ONE_AT_A_TIME}}}}}')
+    pids = s.pids("worker", "m")
+    first, second = wait_behind_a_run(s, 1)
+    r = second.receive()
+    assert r.status in (429, 504), r
+    if r.status == 504:
+        assert "it waited 50 ms for a run of model 'm'" in r.json()["error"], r
+    assert first.receive().status == 200, "it takes longer than it might have waited"
+    assert s.pids("worker", "m") == pids
+
+
+def test_who_is_delayed_comes_after_those_that_are_in_time(serve):
+    slow = ONE_AT_A_TIME.replace("300", "1000")
+    s = serve(config=f'models: {{m: {{path: "builtin:delay", queue_timeout: 600ms, queue_late: delay, {slow}}}}}')
+    first, *old = wait_behind_a_run(s, 2)
+    time.sleep(0.75)  # these are late now; what comes is not when the run ends
+    with s.client() as fresh:
+        fresh.send(infer())
+        assert first.receive().status == 200
+        assert fresh.receive().status == 200
+        assert not select.select([c.sock for c in old], [], [], 0)[0], "one that was late came first"
+    assert [c.receive().status for c in old] == [200, 200]
+
+
+def test_a_priority_has_a_queue_of_its_own(serve):
+    s = serve(config=f'models: {{m: {{path: "builtin:delay", priorities: {{3: {{queue_max: 2}}}}, {ONE_AT_A_TIME}}}}}')
+    clients = wait_behind_a_run(s, 1)
+    low = [s.client() for _ in range(5)]
+    for c in low:
+        c.send(infer(priority=3))
+    answers = [c.receive() for c in low]
+    assert sorted(r.status for r in answers) == [200, 200, 429, 429, 429]
+    assert all("2 requests of priority 3 wait" in r.json()["error"] for r in answers if r.status == 429)
+    assert [c.receive().status for c in clients] == [200, 200]

@@ -124,7 +124,11 @@ TEST(triton_config_is_read_whole)
         "output { name: \"y\" data_type: TYPE_FP32 dims: 10 label_filename: \"l.txt\" }\n"
         "version_policy: { specific { versions: [1, 3] } }\n"
         "dynamic_batching { preferred_batch_size: [4, 8] max_queue_delay_microseconds: 100 preserve_ordering: true\n"
-        "  default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000 } }\n"
+        "  default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 2000 }\n"
+        "  priority_queue_policy [ { key: 2 value { max_queue_size: 5 } },\n"
+        "    { key: 1 value: { timeout_action: DELAY default_timeout_microseconds: 9 allow_timeout_override: true } } "
+        "] "
+        "}\n"
         "instance_group [ { count: 2 kind: KIND_CPU }, { kind: KIND_GPU gpus: [0] } ]\n"
         "parameters { key: \"intra_op_thread_count\" value: { string_value: \"4\" } }\n"
         "parameters { key: \"k\" value { string_value: \"v\" } }\n"
@@ -141,16 +145,24 @@ TEST(triton_config_is_read_whole)
     EXPECT(c.preferred_len == 2 && c.preferred[1] == 8);
     EXPECT_EQ(c.max_queue_delay_us, 100);
     EXPECT(c.preserve_ordering && c.response_cache);
-    EXPECT_EQ(c.max_queue_size, 7);
-    EXPECT_EQ(c.default_timeout_us, 2000);
+    EXPECT_EQ(c.queue.max_queue_size, 7);
+    EXPECT_EQ(c.queue.default_timeout_us, 2000);
+    EXPECT(!c.queue.is_delay);
+    EXPECT_EQ(c.queues_len, 2);
+    EXPECT_EQ(c.queues[0].level, 2);
+    EXPECT_EQ(c.queues[0].max_queue_size, 5);
+    EXPECT(!c.queues[0].is_delay);
+    EXPECT_EQ(c.queues[1].level, 1);
+    EXPECT_EQ(c.queues[1].default_timeout_us, 9);
+    EXPECT(c.queues[1].is_delay);
     EXPECT_EQ(c.instances, 3);
     EXPECT_EQ(c.threads, 4);
     EXPECT_EQ(c.parameters_len, 1);
     EXPECT_CSTR(c.parameters[0].value, "v");
     EXPECT_EQ(c.unused_len, 4);
-    EXPECT_CSTR(c.unused[0], "instance_group.kind (line 7)");
-    EXPECT_CSTR(c.unused[2], "optimization (line 11)");
-    EXPECT_CSTR(c.unused[3], "sequence_batching (line 12)");
+    EXPECT_CSTR(c.unused[0], "instance_group.kind (line 9)");
+    EXPECT_CSTR(c.unused[2], "optimization (line 13)");
+    EXPECT_CSTR(c.unused[3], "sequence_batching (line 14)");
 }
 
 /* Every field of Triton's ModelConfig and of the messages that we look into: one line each, the marked ones without effect here. */
@@ -186,8 +198,10 @@ static const struct {
     {"dynamic_batching {\n preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 5 preserve_ordering: true\n"
      "priority_levels: 2 default_priority_level: 1 default_queue_policy { timeout_action: REJECT max_queue_size: 3\n"
      "default_timeout_microseconds: 7 allow_timeout_override: true }\n"
-     "priority_queue_policy { key: 1 value { max_queue_size: 3 } } }",
-     "dynamic_batching.priority_queue_policy"},
+     "priority_queue_policy { key: 1 value { timeout_action: DELAY max_queue_size: 3 allow_timeout_override: false } } "
+     "}",
+     "dynamic_batching.priority_queue_policy.allow_timeout_override"},
+
     {"sequence_batching { max_sequence_idle_microseconds: 5 }", "sequence_batching"},
     {"instance_group { name: \"g\" count: 2 kind: KIND_CPU }", NULL},
     {"instance_group { kind: KIND_GPU }", "instance_group.kind"},
@@ -243,7 +257,7 @@ TEST(triton_values_that_are_not_ours_are_named)
 {
     struct triton_config c =
         config("dynamic_batching { priority_levels: 12 default_queue_policy {\n"
-               "timeout_action: DELAY\nallow_timeout_override: false } }\n"
+               "timeout_action: LATER\nallow_timeout_override: false } }\n"
                "response_cache { enable: true more: 1 }\n"
                "ensemble_scheduling { max_inflight_requests: 3 step { model_name: \"a\" more: 1 } }");
     static const char *const want[] = {"dynamic_batching.priority_levels (line 1)",

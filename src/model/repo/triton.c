@@ -167,18 +167,43 @@ static bool is_word(const struct pbtxt *f, const char *name, const char *value)
     return reader_is(f, name) && f->kind == PBTXT_WORD && str_eq_c(f->value, value);
 }
 
-static enum err_code queue_policy(struct reader *r, const struct pbtxt *in)
+static enum err_code queue_policy(struct reader *r, const struct pbtxt *in, const char *section,
+                                  struct triton_queue *out)
 {
     enum err_code code = reader_message(r, in);
     for (const struct pbtxt *f = in->first; f && !code; f = f->next) {
         if (reader_is(f, "default_timeout_microseconds"))
-            code = reader_number(r, f, 0, &r->c->default_timeout_us);
+            code = reader_number(r, f, 0, &out->default_timeout_us);
         else if (reader_is(f, "max_queue_size"))
-            code = reader_number(r, f, 0, &r->c->max_queue_size);
-        else if (!is_word(f, "timeout_action", "REJECT") && !is_word(f, "allow_timeout_override", "true"))
-            reader_unused(r, "dynamic_batching.default_queue_policy", f);
+            code = reader_number(r, f, 0, &out->max_queue_size);
+        else if (is_word(f, "timeout_action", "REJECT") || is_word(f, "timeout_action", "DELAY"))
+            out->is_delay = str_eq_c(f->value, "DELAY");
+        else if (!is_word(f, "allow_timeout_override", "true"))
+            reader_unused(r, section, f);
     }
     return code;
+}
+
+/* One entry of the map: { key: 2 value { ... } } */
+static enum err_code level_policy(struct reader *r, const struct pbtxt *batching, const struct pbtxt *in)
+{
+    struct triton_config *c = r->c;
+    if (reader_message(r, in))
+        return r->err->code;
+    if (!c->queues)
+        c->queues = arena_array(r->a, struct triton_queue, reader_count(batching, in->name));
+    struct triton_queue *q = &c->queues[c->queues_len++];
+    enum err_code code = ERR_OK;
+    *q = (struct triton_queue){0};
+    for (const struct pbtxt *f = in->first; f && !code; f = f->next) {
+        if (reader_is(f, "key"))
+            code = reader_number(r, f, 1, &q->level);
+        else if (reader_is(f, "value"))
+            code = queue_policy(r, f, "dynamic_batching.priority_queue_policy", q);
+        else
+            reader_unused(r, "dynamic_batching.priority_queue_policy", f);
+    }
+    return code || q->level > 0 ? code : reader_fail(r, in, "names no level: key is missing");
 }
 
 /* Ours has ten levels always. */
@@ -207,7 +232,10 @@ static enum err_code dynamic_batching(struct reader *r, const struct pbtxt *in)
         else if (reader_is(f, "default_priority_level"))
             code = reader_number(r, f, 0, &c->default_priority_level);
         else if (reader_is(f, "default_queue_policy"))
-            code = once(r, in, f) ? r->err->code : queue_policy(r, f);
+            code =
+                once(r, in, f) ? r->err->code : queue_policy(r, f, "dynamic_batching.default_queue_policy", &c->queue);
+        else if (reader_is(f, "priority_queue_policy"))
+            code = level_policy(r, in, f);
         else if (reader_is(f, "priority_levels"))
             code = priority_levels(r, f);
         else

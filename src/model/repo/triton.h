@@ -51,6 +51,12 @@ struct triton_tensor {
     uint32_t line;
 };
 
+struct triton_queue { /* of dynamic_batching */
+    int64_t level;    /* 0: default_queue_policy */
+    int64_t max_queue_size, default_timeout_us;
+    bool is_delay;
+};
+
 struct triton_config { /* texts are NULL and numbers 0 where the file is silent */
     const char *name;
     const char *backend; /* ours: "onnx", "tflite" ..., "ensemble"; of backend or platform */
@@ -65,7 +71,10 @@ struct triton_config { /* texts are NULL and numbers 0 where the file is silent 
     bool has_dynamic_batching, preserve_ordering, response_cache;
     int64_t *preferred;
     size_t preferred_len;
-    int64_t max_queue_delay_us, max_queue_size, default_timeout_us, default_priority_level;
+    int64_t max_queue_delay_us, default_priority_level;
+    struct triton_queue queue;   /* default_queue_policy */
+    struct triton_queue *queues; /* priority_queue_policy */
+    size_t queues_len;
     int64_t threads; /* parameters intra_op_thread_count */
     struct triton_pair *parameters;
     size_t parameters_len;
