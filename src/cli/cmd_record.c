@@ -23,6 +23,7 @@ struct recording {
     const struct args *args;
     struct arena arena;
     struct err err;
+    struct err disk; /* the file could not be written */
     uint64_t one_in, requests_max, bytes_max, for_ns;
     int fd;
     struct buf pending; /* the beginning of a frame that has not come whole */
@@ -95,7 +96,10 @@ static bool write_all(struct recording *r, struct str bytes)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            (void)err_sys(&r->err, ERR_IO, errno, "cannot write %s", args_get(r->args, "out"));
+            (void)err_sys(&r->disk, ERR_IO, errno, "cannot write %s, the recording ends early",
+                          args_get(r->args, "out"));
+            bool is_sound = ftruncate(r->fd, (off_t)r->bytes) == 0;
+            (void)is_sound; /* else a reader meets half a frame, and says so */
             return false;
         }
         bytes = str_sub(bytes, (size_t)n, bytes.n);
@@ -212,10 +216,14 @@ static int record(struct recording *r)
         ask_error(&response, &r->err);
     if (code == ERR_OK)
         fetch_done(&response);
-    /* Time, a signal, or the end of the server end a recording; what came is kept. */
-    if (r->has_head && r->err.code != ERR_IO)
-        return tell(r);
+    /* Time, a signal, the end of the server, or a full disk end a recording; what came is kept. */
+    if (r->bytes > 0) {
+        int told = tell(r);
+        return r->disk.code ? cli_fail(&r->disk, EXIT_FAILED) : told;
+    }
     (void)unlink(args_get(r->args, "out"));
+    if (r->disk.code)
+        return cli_fail(&r->disk, EXIT_FAILED);
     if (to.running.data && status == 200)
         (void)err_remedy(&r->err, "quern status shows whether it runs; name its data directory with --data DIR");
     return cli_fail(&r->err, status == 200 ? EXIT_NOT_RUNNING : EXIT_FAILED);

@@ -12,7 +12,8 @@ import time
 import pytest
 
 import quern
-from quern import Load, expect_prediction, kill, predict_body, wait_until
+from quern import EXIT_FAILED, EXIT_FINE, Load, cli, expect_prediction, kill, predict_body, wait_until
+from test_operator import small_disk
 
 IRIS = quern.DATA / "iris.onnx"
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -25,7 +26,7 @@ def load_on(server, **kwargs):
 
 
 def reports(server):
-    return quern.cli("status", "--data", server.data).stdout
+    return cli("status", "--data", server.data).stdout
 
 
 @pytest.fixture
@@ -180,3 +181,21 @@ def test_a_process_that_stands_still_for_a_while_costs_time_only(serve, role):
             t.join(30)
     assert load.failures == [] and codes == [200] * 8
     assert {r: s.pids(r) for r in before} == before and s.status()["crashes"] == []
+
+
+# ---- the disk ----
+
+
+@needs_root
+def test_a_recording_on_a_full_disk_is_kept_so_far_and_says_that_it_is_not_all(serve, tmp_path):
+    s = serve("builtin:identity")
+    with small_disk(tmp_path / "small", "64k") as disk, load_on(s) as load:
+        r = cli("record", "--model", "identity", "--data", s.data, "--out", disk / "all.rec", "--limit", "16MB", "--for", "20s")
+        assert r.returncode == EXIT_FAILED and "No space left" in r.stderr and "ends early" in r.stderr, r
+        kept = int(r.stdout.split()[0])
+        assert kept > 10, r.stdout
+        again = cli("replay", disk / "all.rec", "--data", s.data, "--speed", "max")
+        assert again.returncode == EXIT_FINE and f"{kept} answered" in again.stdout and "broken off" not in again.stdout, again
+        r = cli("record", "--model", "identity", "--data", s.data, "--out", disk / "none.rec", "--for", "5s")
+        assert r.returncode == EXIT_FAILED and "No space left" in r.stderr and not (disk / "none.rec").exists(), r
+    assert load.failures == []
