@@ -225,6 +225,48 @@ TEST_SLOW(a_speed_that_changes, 60)
     expect_kept(&k, 0.95 * 20 * CAPACITY * 0.75, 5); /* ten times it becomes slow, with a full queue */
 }
 
+/* Not a + b n: half a run costs a third, one row more costs it all. */
+static uint64_t jumping(uint64_t at_ns, uint32_t rows)
+{
+    (void)at_ns;
+    return rows <= BATCH / 2 ? RUN_NS / 3 : RUN_NS;
+}
+
+TEST_SLOW(runs_whose_cost_jumps, 60)
+{
+    at_multiples(jumping, 0, CAPACITY);
+}
+
+/* Whatever the first run teaches is forgotten within half a second. */
+static uint64_t slow_at_first(uint64_t at_ns, uint32_t rows)
+{
+    (void)rows;
+    return at_ns < NS_PER_MS * 100 ? 500 * NS_PER_MS : RUN_NS;
+}
+
+TEST_SLOW(a_first_run_that_takes_fifty_times_as_long, 60)
+{
+    run_time = slow_at_first;
+    struct kind k = {.rate = 1.5 * CAPACITY, .client = 1, .given_ns = 95 * NS_PER_MS, .priority = 1};
+    play(&k, 1, 5, 0, NS_PER_MS); /* the first second does not count */
+    expect_kept(&k, 0.95 * 5 * CAPACITY, 1);
+}
+
+/* From the fifth second on it takes five times as long, for ten seconds: a run then fits into the deadline just once. */
+static uint64_t five_times(uint64_t at_ns, uint32_t rows)
+{
+    (void)rows;
+    return at_ns >= 5 * NS_PER_S && at_ns < 15 * NS_PER_S ? 5 * RUN_NS : RUN_NS;
+}
+
+TEST_SLOW(a_model_that_is_five_times_as_slow_for_a_while, 60)
+{
+    run_time = five_times;
+    struct kind k = {.rate = 1.5 * CAPACITY, .client = 1, .given_ns = 195 * NS_PER_MS, .priority = 1};
+    play(&k, 1, 20, 0, NS_PER_MS);
+    expect_kept(&k, 0.95 * (10 + 10 / 5.0) * CAPACITY, 3); /* ten seconds as fast as always, ten slow ones */
+}
+
 TEST_SLOW(two_clients_one_of_which_floods, 60)
 {
     run_time = steady;
