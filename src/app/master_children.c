@@ -1,16 +1,10 @@
-/* Processes: start, hear, bury, start again. */
-#include <errno.h>
+/* Processes of the master: they are started, told to end, watched. What they say: master_hear.c; their deaths: master_bury.c. */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
-#include "app/log_share.h"
 #include "app/master_int.h"
-#include "base/check.h"
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "sys/cpu.h"
 #include "sys/fd.h"
@@ -27,14 +21,14 @@ const char *child_state_name(enum child_state s)
     return names[s];
 }
 
-static void set_state(struct master *m, struct child *c, enum child_state s)
+void child_set_state(struct master *m, struct child *c, enum child_state s)
 {
     c->state = s;
     c->since_ms = clock_wall_ms();
     m->status_dirty = true;
 }
 
-static bool is_edge(const struct child *c)
+bool child_is_edge(const struct child *c)
 {
     return c->life == NULL && c->stem == NULL;
 }
@@ -65,7 +59,7 @@ void child_send(struct master *m, struct child *c, enum channel_type type, struc
 static void write_launch(struct master *m, struct child *c, struct buf *text)
 {
     buf_init(text, CHANNEL_PAYLOAD_MAX);
-    if (is_edge(c))
+    if (child_is_edge(c))
         master_edge_launch(m, text);
     else
         master_worker_launch(m, c, text);
@@ -75,12 +69,12 @@ static void send_launch(struct master *m, struct child *c, struct str text)
 {
     int fds[CHANNEL_FDS_MAX];
     size_t n = 0;
-    if (!is_edge(c))
+    if (!child_is_edge(c))
         fds[n++] = c->life->segment_fd;
     fds[n++] = m->doorbell_fd;
     for (int i = 0; i < m->threads; i++)
         fds[n++] = m->bells[i];
-    for (size_t i = 0; i < m->listen_fds_len && is_edge(c); i++)
+    for (size_t i = 0; i < m->listen_fds_len && child_is_edge(c); i++)
         fds[n++] = m->listen_fds[i];
     child_send(m, c, CHANNEL_LAUNCH, text, fds, n);
 }
@@ -94,7 +88,7 @@ static void refuse(struct master *m, struct child *c)
         "its paths, names and parameters are more than the %d bytes that a process can be told: shorten them",
         CHANNEL_PAYLOAD_MAX);
     c->is_refused = true;
-    set_state(m, c, CHILD_FAILED);
+    child_set_state(m, c, CHILD_FAILED);
 }
 
 static uint64_t data_limit(const struct child *c)
@@ -103,7 +97,7 @@ static uint64_t data_limit(const struct child *c)
     (void)c; /* shadow memory counts as data */
     return 0;
 #else
-    uint64_t limit = is_edge(c) ? 0 : c->life->config->memory_bytes * (c->copies > 1 ? (uint64_t)c->copies : 1);
+    uint64_t limit = child_is_edge(c) ? 0 : c->life->config->memory_bytes * (c->copies > 1 ? (uint64_t)c->copies : 1);
     return limit ? limit + limit / 4 + (64u << 20)
                  : 0; /* the watch ends it at the limit, this is for one that jumps over it */
 #endif
@@ -126,7 +120,7 @@ static void start_failed(struct master *m, struct child *c, const struct err *er
     c->channel = fd_close(c->channel);
     c->pid = 0;
     c->start_at_ns = clock_now_ns() + NS_PER_S; /* the machine's trouble, not the child's: try again */
-    set_state(m, c, CHILD_WAITING);
+    child_set_state(m, c, CHILD_WAITING);
 }
 
 /* The program again, with another role. */
@@ -144,8 +138,8 @@ static void spawn(struct master *m, struct child *c, const char *title, struct e
                       .fds = fds,
                       .fds_len = 2,
                       .data_bytes_max = data_limit(c),
-                      .slice_ns = is_edge(c) ? SLICE_DEFAULT : SLICE_LOADING,
-                      .oom_score = is_edge(c) ? 0 : 500};
+                      .slice_ns = child_is_edge(c) ? SLICE_DEFAULT : SLICE_LOADING,
+                      .oom_score = child_is_edge(c) ? 0 : 500};
     (void)spawn_child(&s, &c->pid, err); /* err->code tells */
     (void)fd_close(theirs);
 }
@@ -154,11 +148,11 @@ static void start_process(struct master *m, struct child *c, struct str launch)
 {
     struct err err = {0};
     char title[220];
-    if (is_edge(c))
+    if (child_is_edge(c))
         (void)snprintf(title, sizeof title, "edge");
     else
         (void)snprintf(title, sizeof title, "%s@%s#%d", c->life->config->name, c->life->config->version, c->index);
-    if (is_edge(c) || !stem_fork(m, c, title, data_limit(c)))
+    if (child_is_edge(c) || !stem_fork(m, c, title, data_limit(c)))
         spawn(m, c, title, &err);
     if (err.code) {
         start_failed(m, c, &err);
@@ -166,9 +160,9 @@ static void start_process(struct master *m, struct child *c, struct str launch)
     }
     uint64_t now = clock_now_ns();
     restart_started(&c->restart, now);
-    c->kill_at_ns = now + (is_edge(c) ? EDGE_START_NS : c->life->config->load_timeout_ns);
-    set_state(m, c, CHILD_STARTING);
-    if (!is_edge(c))
+    c->kill_at_ns = now + (child_is_edge(c) ? EDGE_START_NS : c->life->config->load_timeout_ns);
+    child_set_state(m, c, CHILD_STARTING);
+    if (!child_is_edge(c))
         class_put(m, c);
     send_launch(m, c, launch);
     LOG_DEBUG("process started", LOG_S("process", title), LOG_I("process_pid", c->pid));
@@ -182,9 +176,9 @@ void child_start(struct master *m, struct child *c)
     c->kill_reason[0] = '\0';
     c->is_crash_kill = c->has_told_why = false;
     c->pinged_ns = 0;
-    c->waits_for_stem = !is_edge(c) && stem_prepare(m, c);
+    c->waits_for_stem = !child_is_edge(c) && stem_prepare(m, c);
     if (c->waits_for_stem) {
-        set_state(m, c, CHILD_STARTING);
+        child_set_state(m, c, CHILD_STARTING);
         return;
     }
     if (!c->report && report_create(&c->report_fd, &c->report, &err)) {
@@ -204,12 +198,12 @@ void child_signal_drain(struct master *m, struct child *c)
 {
     c->waits_for_stem = false; /* or it would still start when the stem is ready */
     if (c->pid == 0) {
-        set_state(m, c, CHILD_STOPPED);
+        child_set_state(m, c, CHILD_STOPPED);
         return;
     }
     c->kill_at_ns = clock_now_ns() + m->snapshot->config.drain_timeout_ns;
     bool was_ready = c->state == CHILD_READY;
-    set_state(m, c, CHILD_DRAINING);
+    child_set_state(m, c, CHILD_DRAINING);
     if (was_ready)
         child_send(m, c, CHANNEL_DRAIN, c->leaves ? STR("{\"leave\":true}") : STR("{}"), NULL, 0);
     else
@@ -222,326 +216,12 @@ void child_leave(struct master *m, struct child *c)
     child_signal_drain(m, c);
 }
 
-/* ---- hear ---- */
-
-struct told { /* fields that children put into their messages */
-    uint64_t id, segment, pid, lane, block, gen, row_ns;
-    struct str text, remedy, reason;
-};
-
-static void read_told(struct str payload, struct arena *a, struct told *t)
-{
-    struct json_reader r;
-    struct str key;
-    *t = (struct told){.text = STR(""), .remedy = STR(""), .reason = STR("")};
-    json_init(&r, payload, 4);
-    json_object(&r);
-    while (json_key(&r, &key)) {
-        if (str_eq_c(key, "segment"))
-            json_u64(&r, &t->segment);
-        else if (str_eq_c(key, "id"))
-            json_u64(&r, &t->id);
-        else if (str_eq_c(key, "row_ns"))
-            json_u64(&r, &t->row_ns);
-        else if (str_eq_c(key, "pid"))
-            json_u64(&r, &t->pid);
-        else if (str_eq_c(key, "text"))
-            json_string(&r, a, &t->text);
-        else if (str_eq_c(key, "remedy"))
-            json_string(&r, a, &t->remedy);
-        else if (str_eq_c(key, "reason"))
-            json_string(&r, a, &t->reason);
-        else
-            json_skip(&r, NULL);
-    }
-}
-
-static struct child *worker_by_pid(struct master *m, const struct told *t)
-{
-    struct life *l = life_by_segment(m, (uint32_t)t->segment);
-    for (int i = 0; l && i < l->children_len; i++)
-        if (l->children[i].pid != 0 && l->children[i].pid == (int)t->pid)
-            return &l->children[i];
-    return NULL; /* it died meanwhile, or the edge is wrong: nobody else may be killed on its word */
-}
-
-static void on_ready(struct master *m, struct child *c, const struct told *t)
-{
-    if (is_edge(c) && t->segment != 0) {
-        life_inline_result(m, (uint32_t)t->segment, NULL);
-        return;
-    }
-    if (c->state == CHILD_DRAINING)
-        return; /* it was stopped while it said so */
-    restart_ready(&c->restart, clock_now_ns());
-    c->kill_at_ns = 0;
-    c->is_in_trouble = false;
-    c->reason[0] = '\0';
-    set_state(m, c, CHILD_READY);
-    if (is_edge(c)) {
-        m->edge_was_ready = true;
-        lives_tell_edge(m);
-    } else {
-        scale_child_ready(c->life, t->row_ns);
-        life_child_ready(m, c->life);
-    }
-}
-
-/* What has served before is tried again and again: its file lies on a disk that is away, or no thread is to be had, and by the time that this is over nobody may be
- * there to reload it. */
-static void on_failed(struct master *m, struct child *c, const struct told *t)
-{
-    char text[600];
-    (void)snprintf(text, sizeof text, "%.*s%s%.*s", STR_F(t->text), t->remedy.n ? "; " : "", STR_F(t->remedy));
-    if (is_edge(c) && t->segment != 0) {
-        life_inline_result(m, (uint32_t)t->segment, text);
-        return;
-    }
-    if (c->restart.was_ready) { /* it ends by itself, and is started again */
-        (void)str_copy(c->kill_reason, sizeof c->kill_reason, str_c(text));
-        c->has_told_why = true;
-        return;
-    }
-    (void)str_copy(c->reason, sizeof c->reason, str_c(text));
-    c->kill_at_ns = 0;
-    set_state(m, c, CHILD_FAILED); /* it ends by itself; the reaper sees this state and does not start it again */
-    if (is_edge(c)) {
-        LOG_ERROR("edge cannot serve", LOG_S("error", text));
-        m->exit_code = 1;
-        m->stopping = true;
-    } else {
-        life_child_failed(m, c->life, text);
-    }
-}
-
-/* What it ran when it told so is run again by another one, as after any kill from outside. */
-static void on_damaged(struct child *c, const struct told *t)
-{
-    char reason[sizeof c->kill_reason];
-    (void)snprintf(reason, sizeof reason, "ended by the master: %.*s", STR_F(t->text));
-    LOG_ERROR("a compiled model was damaged on the disk: it is made anew", LOG_S("model", c->life->config->name),
-              LOG_I("instance", c->index), LOG_STR("error", t->text), LOG_STR("remedy", t->remedy));
-    child_kill(c, reason, false);
-}
-
-/* Those that start later are told at launch. */
-static void tell_workers_log(struct master *m)
-{
-    struct buf text;
-    struct json_writer w;
-    buf_init(&text, CHANNEL_PAYLOAD_MAX);
-    jw_init(&w, &text);
-    log_share_write(&w);
-    for (struct life *l = m->lives; l; l = l->next)
-        for (int i = 0; i < l->children_len; i++)
-            child_send(m, &l->children[i], CHANNEL_LOG, buf_view(&text), NULL, 0);
-    buf_done(&text);
-}
-
-static void on_edge_asks(struct master *m, enum channel_type type, const struct told *t, struct str payload)
-{
-    struct child *w = worker_by_pid(m, t);
-    char reason[240];
-    switch ((int)type) {
-    case CHANNEL_KILL:
-        (void)str_copy(reason, sizeof reason, t->reason);
-        if (w)
-            child_kill(w, reason, true);
-        break;
-    case CHANNEL_CANCEL:
-        if (w)
-            child_send(m, w, CHANNEL_ABORT, payload, NULL, 0);
-        break;
-    case CHANNEL_LOG_CHOSEN:
-        log_share_take_text(payload);
-        tell_workers_log(m);
-        break;
-    case CHANNEL_DRAINED:
-        if (t->segment != 0)
-            life_drained(m, (uint32_t)t->segment);
-        break;
-    case CHANNEL_LOAD:
-    case CHANNEL_UNLOAD:
-    case CHANNEL_ROLLBACK:
-    case CHANNEL_PROMOTE:
-        loads_on_message(m, type, payload);
-        break;
-    case CHANNEL_WANT:
-    case CHANNEL_UNWANT:
-    case CHANNEL_YIELDED:
-    case CHANNEL_USED:
-        wants_on_message(m, type, payload);
-        break;
-    case CHANNEL_VERDICT:
-        canary_verdict(m, payload);
-        break;
-    case CHANNEL_RELOAD:
-        master_reload_asked(m, t->id);
-        break;
-    default:
-        break;
-    }
-}
-
-static void on_message(struct master *m, struct child *c)
-{
-    struct arena a;
-    struct told t;
-    arena_init(&a, 1024, 1 << 16);
-    read_told(m->msg.payload, &a, &t);
-    if (m->msg.type == CHANNEL_PONG)
-        c->pinged_ns = 0;
-    else if (c->stem)
-        stem_told(m, c, m->msg.type, t.text);
-    else if (c == &m->prober)
-        scale_on_message(m, m->msg.type, m->msg.payload, t.text);
-    else if (m->msg.type == CHANNEL_READY)
-        on_ready(m, c, &t);
-    else if (m->msg.type == CHANNEL_FAILED)
-        on_failed(m, c, &t);
-    else if (m->msg.type == CHANNEL_DAMAGED && c->life)
-        on_damaged(c, &t);
-    else if (is_edge(c))
-        on_edge_asks(m, m->msg.type, &t, m->msg.payload);
-    arena_done(&a);
-}
-
-void child_read(struct master *m, struct child *c)
-{
-    while (c->channel >= 0) {
-        enum channel_result got = channel_recv(c->channel, &m->msg);
-        if (got == CHANNEL_EMPTY)
-            return;
-        if (got == CHANNEL_CLOSED) {
-            c->channel = fd_close(c->channel); /* the reaper does the rest */
-            return;
-        }
-        channel_msg_close(&m->msg); /* children pass no descriptors */
-        on_message(m, c);
-    }
-}
-
-/* ---- bury ---- */
-
-static bool was_expected(const struct master *m, const struct child *c)
-{
-    return c->state == CHILD_DRAINING || c->state == CHILD_FAILED || m->stopping ||
-           (c->life && c->life->state >= LIFE_KEPT && !c->life->sent); /* sent: its last requests wait for it */
-}
-
-/* The edge must know first: rows that the dead worker ran go to another one. */
-static void tell_died(struct master *m, const struct child *c, int pid, int wait_status)
-{
-    bool killed_outside = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL && !c->is_crash_kill;
-    char text[120];
-    (void)snprintf(text, sizeof text, "{\"segment\":%u,\"pid\":%d,\"crash\":%s}", c->life->segment, pid,
-                   killed_outside ? "false" : "true");
-    child_send(m, &m->edge, CHANNEL_DIED, str_c(text), NULL, 0);
-}
-
-void child_describe_death(struct child *c, int wait_status)
-{
-    if (c->kill_reason[0])
-        (void)str_copy(c->reason, sizeof c->reason, str_c(c->kill_reason));
-    else if (WIFSIGNALED(wait_status))
-        (void)snprintf(c->reason, sizeof c->reason, "died by signal %d (%s)", WTERMSIG(wait_status),
-                       strsignal(WTERMSIG(wait_status)));
-    else
-        (void)snprintf(c->reason, sizeof c->reason, "ended with exit code %d", WEXITSTATUS(wait_status));
-}
-
-static void plan_restart(struct master *m, struct child *c)
-{
-    uint64_t at;
-    if (restart_died(&c->restart, clock_now_ns(), &at)) {
-        c->start_at_ns = at;
-        set_state(m, c, CHILD_WAITING);
-        return;
-    }
-    char text[700];
-    (void)snprintf(text, sizeof text, "gave up after %u starts in a row that did not become ready; last: %s",
-                   c->restart.unready_deaths, c->reason);
-    (void)str_copy(c->reason, sizeof c->reason, str_c(text));
-    set_state(m, c, CHILD_FAILED);
-    if (is_edge(c)) {
-        LOG_ERROR("edge does not start", LOG_S("reason", c->reason));
-        m->exit_code = 1;
-        m->stopping = true;
-    } else {
-        life_child_failed(m, c->life, c->reason);
-    }
-}
-
-/* One that told why it cannot start has not crashed; it tells the same at each try. */
-static void record_death(struct master *m, struct child *c, int pid, int wait_status)
-{
-    char before[sizeof c->reason];
-    (void)str_copy(before, sizeof before, str_c(c->reason));
-    child_describe_death(c, wait_status);
-    c->is_in_trouble |= c->has_told_why; /* with its reason, of which the edge hears next */
-    if (c->has_told_why && strcmp(before, c->reason) == 0)
-        return;
-    if (!c->has_told_why)
-        crash_record(m, c, pid, wait_status);
-    LOG_WARN(c->has_told_why ? "process cannot start, trying again" : "process died", LOG_S("process", c->role),
-             LOG_S("model", c->life ? c->life->config->name : ""), LOG_I("instance", c->index),
-             LOG_I("process_pid", pid), LOG_S("reason", c->reason));
-}
-
-static void bury(struct master *m, struct child *c, int wait_status)
-{
-    int pid = c->pid;
-    child_read(m, c); /* its last words */
-    c->channel = fd_close(c->channel);
-    c->pid = 0;
-    bool expected = was_expected(m, c);
-    oom_note_death(m, c, wait_status);
-    if (!is_edge(c))
-        tell_died(m, c, pid, wait_status);
-    if (!expected) {
-        record_death(m, c, pid, wait_status);
-        plan_restart(m, c);
-        if (c->life)
-            life_changed(m, c->life);
-    } else if (c->state != CHILD_FAILED) {
-        set_state(m, c, CHILD_STOPPED);
-    }
-    if (c->life && c->life->state == LIFE_KEPT && !c->leaves)
-        life_retire(m, c->life); /* not warm any more: no way back */
-    m->status_dirty = true;
-}
-
-static struct child *child_by_pid(struct master *m, int pid)
-{
-    if (m->edge.pid == pid)
-        return &m->edge;
-    for (struct life *l = m->lives; l; l = l->next)
-        for (int i = 0; i < l->children_len; i++)
-            if (l->children[i].pid == pid)
-                return &l->children[i];
-    return NULL;
-}
-
-void child_reap(struct master *m)
-{
-    int status;
-    pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        struct child *c = child_by_pid(m, pid);
-        if (c)
-            bury(m, c, status);
-        else
-            (void)(scale_buried(m, pid, status) ||
-                   stem_buried(m, pid, status)); /* nobody's: left by a stem that died while it forked */
-    }
-}
-
 /* ---- time ---- */
 
 static void tell_refused(struct master *m, struct child *c)
 {
     c->is_refused = false;
-    if (is_edge(c)) {
+    if (child_is_edge(c)) {
         LOG_ERROR("edge cannot serve", LOG_S("error", c->reason));
         m->exit_code = 1;
         m->stopping = true;
