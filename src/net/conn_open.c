@@ -130,6 +130,7 @@ static int open_handle(struct http_conn *c, int fd, bool is_unix)
         rc = uv_tcp_open(&c->uv.tcp, fd);
         if (rc == 0)
             (void)uv_tcp_nodelay(&c->uv.tcp, 1); /* without it answers are only slower */
+        c->is_near = near_make_room(fd, c->server->near_room);
     }
     c->uv.handle.data = c;
     return rc;

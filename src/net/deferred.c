@@ -70,7 +70,7 @@ static bool take(struct http_conn *c, char *to, size_t n)
 
 bool deferred_look(struct http_conn *c)
 {
-    ssize_t n = recv(fd_of(c), c->server->read_buf, HEAD_READ_BYTES, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(fd_of(c), c->server->read_buf, c->look_bytes, MSG_PEEK | MSG_DONTWAIT);
     c->seen_bytes = n > 0 ? (size_t)n : 0;
     return n > 0;
 }
@@ -89,10 +89,13 @@ static char *first_away(const struct exchange *x)
 
 void deferred_begin(struct http_conn *c, struct exchange *x)
 {
+    c->look_bytes = HEAD_READ_BYTES;
     if (x->req.body_away == 0)
         return;
     FORBID(first_away(x), x->req.body_away);
     c->deferred = x;
+    if (c->is_near)
+        near_keep_window(fd_of(c), c->server->near_room);
 }
 
 void deferred_answered(struct http_conn *c, struct exchange *x)
@@ -125,6 +128,13 @@ void deferred_end(struct http_conn *c)
 void deferred_forget(struct exchange *x)
 {
     PERMIT(x->body.p, x->body.cap);
+}
+
+/* A longer look would copy more of the next body than its handler wants to see; a shorter one than the head would be in vain. */
+void http_body_reads(struct http_req *req, size_t n)
+{
+    size_t look = exchange_of(req)->head.bytes + LOOK_SPARE_BYTES;
+    req->conn->look_bytes = look < HEAD_READ_BYTES && n < HEAD_READ_BYTES - look ? look + n : HEAD_READ_BYTES;
 }
 
 bool http_body_fetch(struct http_req *req)

@@ -25,7 +25,8 @@ enum head_framing { FRAMING_NONE, FRAMING_LENGTH, FRAMING_CHUNKED };
 
 struct head {
     enum http_method method;
-    int minor; /* HTTP/1.minor */
+    int minor;    /* HTTP/1.minor */
+    size_t bytes; /* all of it */
     struct str path, query;
     struct http_header *headers;
     size_t headers_len;

@@ -65,6 +65,8 @@ const char *http_status_text(int status); /* "Not Found"; "" for a status that w
  * fetch: brings the rest. copy: a part of the body to where it is needed; each byte at most once, in ascending order if it is to be cheap. */
 bool http_body_fetch(struct http_req *req);
 ATTR_MUST_USE bool http_body_copy(struct http_req *req, struct str part, void *to);
+/* The handler reads n bytes of the body's beginning itself: of the connection's next body no more is fetched before the handler's call. */
+void http_body_reads(struct http_req *req, size_t n);
 
 /* Value of a header (name in lower case), or an empty str with p == NULL. */
 struct str http_header_get(const struct http_req *req, const char *name);

@@ -127,6 +127,7 @@ static enum message_result take_head(struct message *m, const char *p, size_t n,
     size_t lines = m->scan.lines;
     buf_clear(&m->partial);
     int status = head_parse(&x->head, text, n, lines, &x->arena, m->err);
+    x->head.bytes = m->scan.at;
     publish_head(x);
     return status == 0 ? start_body(m, in) : bad(m, status);
 }

@@ -201,6 +201,7 @@ struct server *server_new(uv_loop_t *loop, int thread, const struct server_limit
     s->dirty_end = &s->dirty;
     s->now_ns = clock_now_ns();
     s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    s->near_room = near_room_allowed();
     coder_init(&s->coder, limits->body_bytes_max);
     buf_init(&s->head, HEAD_SCRATCH_MAX);
     const uint64_t limit_ns[DEADLINE_KINDS] = {

@@ -3,6 +3,7 @@
  *   listener.c   accepts, survives the lack of file descriptors
  *   conn.c       a connection's life: reading, dispatching, time limits, closing
  *   conn_open.c  its beginning, and its memory
+ *   near.c       more room for the bodies of clients on this machine
  *   send.c       a connection's way out: order of answers, one write, what the socket did not take
  *   answer.c     http_respond*, http_stream_*: heads of answers, gzip
  *   deferred.c   bodies that handlers take from the socket
@@ -23,6 +24,7 @@
 #include "net/bodies_int.h"
 #include "net/deadline_int.h"
 #include "net/message_int.h"
+#include "net/near.h"
 
 enum deadline_kind { DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_IDLE, DEADLINE_SEND, DEADLINE_LINGER, DEADLINE_KINDS };
 
@@ -46,6 +48,7 @@ struct http_conn {
     enum conn_state state;
     uint64_t peer; /* http_req.peer of its requests */
     bool is_unix;  /* http_req.is_unix of its requests */
+    bool is_near;  /* has room for large bodies, near.h */
     bool is_dirty, is_broken, is_closed;
     bool is_reading;     /* uv_read_start is in force */
     bool is_in_event;    /* inside conn_input: bytes are flushed at its end */
@@ -63,6 +66,7 @@ struct http_conn {
     struct exchange *deferred; /* whose handler is running, with bytes of its body away */
     size_t skip_bytes;         /* away when it was answered */
     size_t seen_bytes;         /* taken as input, and still in the socket before what is away */
+    size_t look_bytes;         /* of which the next request's beginning consists, as far as the last one tells */
     struct buf rest;           /* input that must wait because the pipeline is full */
     uint64_t body_progress_at; /* bytes of the body at the last restart of its time limit */
 
@@ -95,6 +99,8 @@ struct listener {
 
 /* A usual head, and little of a body that comes behind it. */
 #define HEAD_READ_BYTES 2048u
+/* Heads of one client differ by ids and lengths. */
+#define LOOK_SPARE_BYTES 128u
 /* One byte more would not make reads cheaper: the kernel hands over what one window holds. */
 #define READ_BUF_BYTES 65536u
 
@@ -115,6 +121,7 @@ struct server {
 
     struct listener *listeners;
     int spare_fd;
+    struct near_room near_room;
     uint64_t fd_warned_ns;
 
     struct http_conn *conns, *conn_pool;

@@ -419,6 +419,7 @@ void proto_v2_infer(struct http_req *req, const struct route_match *m, void *arg
         proto_call_fail(c, &err);
         return;
     }
+    http_body_reads(req, is_raw ? 0 : json.n + BUF_PAD);
     if (req->body_away > 0 && !is_raw && req->body_away + BUF_PAD > binary.n) /* readers of JSON look ahead */
         (void)http_body_fetch(req);
     size_t wanted_bytes = sizeof(struct v2_wanted) * c->desc->outputs_len;

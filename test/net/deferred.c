@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "net/bodies_int.h"
+#include "net/server_int.h"
 #include "rig.h"
 #include "t.h"
 
@@ -21,13 +22,19 @@ static void fill_body(void)
 }
 
 /* One request with the body, as one write: the kernel has all of it before the server looks. */
-static void send_request(int fd, const char *path)
+static void send_long_request(int fd, const char *path, int head_spare)
 {
-    char text[BODY_BYTES + 200];
-    int n = snprintf(text, sizeof text, "POST %s HTTP/1.1" CRLF "Host: a" CRLF "Content-Length: %u" CRLF CRLF, path,
-                     BODY_BYTES);
+    static char text[BODY_BYTES + 10000];
+    int n = snprintf(text, sizeof text,
+                     "POST %s HTTP/1.1" CRLF "Host: a" CRLF "X: %0*d" CRLF "Content-Length: %u" CRLF CRLF, path,
+                     head_spare, 0, BODY_BYTES);
     memcpy(text + n, body, BODY_BYTES);
     EXPECT_EQ(send(fd, text, (size_t)n + BODY_BYTES, MSG_NOSIGNAL), n + (int)BODY_BYTES);
+}
+
+static void send_request(int fd, const char *path)
+{
+    send_long_request(fd, path, 1);
 }
 
 /* A connection whose next head is read alone, since a large body came before. */
@@ -176,6 +183,43 @@ TEST(request_after_a_deferred_body_is_taken_once)
         (void)close(fd);
         rig_stop(&r);
     }
+}
+
+/* What was looked at of the body is copied once more: it is as little as the handler wants to see. */
+TEST(look_is_as_long_as_the_last_head_and_what_its_handler_read)
+{
+    static const size_t looks[] = {0, 700, 100000};
+    for (size_t i = 0; i < ARRAY_LEN(looks); i++) {
+        struct rig r;
+        int fd = start(&r, false);
+        r.look = looks[i];
+        for (int k = 0; k < 3; k++) {
+            send_request(fd, "/copy");
+            EXPECT(rig_expect(&r, fd, body + BODY_BYTES - 20, 1, 1000));
+            EXPECT(got_body(&r));
+        }
+        size_t seen = BODY_BYTES - r.away;
+        if (seen < looks[i] && seen <= HEAD_READ_BYTES - 300u)
+            FAIL("look %zu: %zu bytes were seen", looks[i], seen);
+        EXPECT(seen <= looks[i] + 2 * LOOK_SPARE_BYTES);
+        (void)close(fd);
+        rig_stop(&r);
+    }
+}
+
+TEST(heads_after_a_deferred_body_may_be_of_any_length)
+{
+    static const int spares[] = {1, 100, 128, 129, 400, 1, 3000, 2, 6000, 1, 129, 1};
+    struct rig r;
+    int fd = start(&r, false);
+    for (size_t i = 0; i < ARRAY_LEN(spares); i++) {
+        send_long_request(fd, "/copy", spares[i]);
+        EXPECT(rig_expect(&r, fd, body + BODY_BYTES - 20, 1, 1000));
+        EXPECT(got_body(&r));
+    }
+    EXPECT_EQ(server_stats(r.server)->bad_requests, 0);
+    (void)close(fd);
+    rig_stop(&r);
 }
 
 TEST(body_after_a_deferred_body_may_come_in_pieces)

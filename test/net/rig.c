@@ -87,6 +87,7 @@ static void handle(struct http_req *req, void *arg)
     struct rig *r = arg;
     r->requests++;
     r->away = req->body_away;
+    http_body_reads(req, r->look);
     if (str_eq_c(req->path, "/hello")) {
         rig_text(req, 200, STR("hello\n"));
     } else if (str_eq_c(req->path, "/echo")) {

@@ -19,6 +19,7 @@ struct rig {
     bool fetched; /* the last http_body_copy */
     bool defers;  /* set before rig_start: bodies may be deferred */
     size_t away;  /* of the last request's body */
+    size_t look;  /* what handlers say that they read of a body's beginning */
     int reset_fd; /* the client's end, which /reset-* resets while the handler runs */
     uint64_t last_bytes_out;
     char last_path[64];

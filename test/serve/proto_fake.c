@@ -4,6 +4,7 @@
 #define http_respond_err    fake_http_respond_err
 #define http_body_fetch     fake_http_body_fetch
 #define http_body_copy      fake_http_body_copy
+#define http_body_reads     fake_http_body_reads
 #define serve_model         fake_serve_model
 #define served_info         fake_served_info
 #define serve_models_len    fake_serve_models_len
@@ -433,6 +434,12 @@ bool fake_http_body_fetch(struct http_req *req)
         memcpy((char *)(uintptr_t)req->body.p + from, real_body + from, req->body_away);
     req->body_away = 0;
     return true;
+}
+
+/* How long the next look into the socket is changes nothing of an answer. */
+void fake_http_body_reads(struct http_req *req, size_t n)
+{
+    CHECK(n <= req->body.n + BUF_PAD);
 }
 
 bool fake_http_body_copy(struct http_req *req, struct str part, void *to)
