@@ -136,7 +136,7 @@ static void on_second(uv_timer_t *h)
         (void)uv_async_send(&e->threads[i].inbox_async);
     edge_rollout_tick(e);
     edge_demand_second(e);
-    history_sample(e->history, clock_wall_ms(), edge_rss_all(e));
+    history_sample(e->history, clock_wall_ms(), edge_measure_memory(e));
 }
 
 /* While the models of the start load, who asks whether they are ready does not interrupt them: on one core that took a tenth of the time. It is a thread's own, and of

@@ -4,6 +4,7 @@
 
 #include "app/assets.h"
 #include "app/edge_int.h"
+#include "app/edge_usage.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -163,8 +164,8 @@ static void write_http(struct json_writer *w, const struct edge *e)
     jw_object_end(w);
 }
 
-/* One process of the master's list, with what it costs right now. w may be NULL: only the cost is asked for. */
-static uint64_t write_process(struct json_writer *w, struct json_reader *r)
+/* One process of the master's list, with what it costs right now. w NULL: for edge_usage.h only. */
+static void write_process(struct json_writer *w, struct json_reader *r)
 {
     struct str key, raw;
     struct proc_usage usage = {0};
@@ -186,22 +187,20 @@ static uint64_t write_process(struct json_writer *w, struct json_reader *r)
         jw_kv_u64(w, "rss_bytes", usage.rss_bytes);
         jw_kv_u64(w, "cpu_ms", usage.cpu_ms);
         jw_object_end(w);
+    } else if (usage.rss_bytes > 0) {
+        edge_usage_add((int)pid, usage.rss_bytes);
     }
-    return usage.rss_bytes;
 }
 
-/* The list of processes; returns their resident memory together. */
-static uint64_t write_processes(struct json_writer *w, struct json_reader *r)
+static void write_processes(struct json_writer *w, struct json_reader *r)
 {
-    uint64_t rss = 0;
     if (w)
         jw_array(w);
     json_array(r);
     while (json_item(r))
-        rss += write_process(w, r);
+        write_process(w, r);
     if (w)
         jw_array_end(w);
-    return rss;
 }
 
 /* The master's status file, with the padding that the JSON reader needs; false when there is none. buf_done the copy. */
@@ -219,27 +218,28 @@ static bool read_master_status(const struct edge *e, struct arena *a, struct buf
     return true;
 }
 
-uint64_t edge_rss_all(struct edge *e)
+uint64_t edge_measure_memory(struct edge *e)
 {
     struct arena a;
     struct buf copy;
     struct json_reader r;
     struct str key;
-    uint64_t rss = 0;
+    edge_usage_begin();
     arena_init(&a, 1 << 14, 2 * STATUS_BYTES_MAX);
     if (read_master_status(e, &a, &copy)) {
         json_init(&r, buf_view(&copy), 32);
         json_object(&r);
         while (json_key(&r, &key)) {
             if (str_eq_c(key, "processes"))
-                rss = write_processes(NULL, &r);
+                write_processes(NULL, &r);
             else
                 json_skip(&r, NULL);
         }
     }
     buf_done(&copy);
     arena_done(&a);
-    return rss;
+    edge_usage_end();
+    return edge_usage_total();
 }
 
 /* What the master wrote to its status file: processes, crash reports, memory, each version's place, and why the last reload was refused. */
@@ -263,7 +263,7 @@ static void write_master_part(struct json_writer *w, const struct edge *e, struc
         while (json_key(&r, &key)) {
             if (str_eq_c(key, "processes") && !has_processes) {
                 jw_key(w, "processes");
-                (void)write_processes(w, &r);
+                write_processes(w, &r);
                 has_processes = true;
                 continue;
             }
@@ -304,6 +304,7 @@ static void get_status(struct http_req *req, const struct route_match *match, vo
     jw_kv_bool(&w, "draining", atomic_load(&e->draining));
     jw_key(&w, "listen");
     jw_raw(&w, e->listen_json);
+    jw_kv_u64(&w, "memory_total_bytes", edge_usage_total());
     write_http(&w, e);
     write_master_part(&w, e, &a);
     jw_key(&w, "models");

@@ -266,7 +266,7 @@ void edge_metrics_write(struct edge *e, struct buf *out);
 const struct route *edge_api_routes(size_t *len);
 void edge_handle(struct http_req *req, void *arg); /* arg: the thread */
 void edge_write_model(struct json_writer *w, const struct edge *e, const struct edge_model *m);
-uint64_t edge_rss_all(struct edge *e); /* resident memory of all processes */
+uint64_t edge_measure_memory(struct edge *e); /* of all processes, see edge_usage.h; once a second */
 void edge_on_reloaded(struct edge *e, struct str payload);
 void edge_answer_reload(struct edge_thread *t, const struct edge_news *n);
 

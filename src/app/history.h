@@ -15,7 +15,7 @@ struct history *history_new(void);
 /* Starts a series; m must live until history_forget. */
 void history_watch(struct history *h, struct model_shared *m);
 void history_forget(struct history *h, const struct model_shared *m);
-/* rss_bytes: resident memory of all processes together. */
+/* rss_bytes: memory of all processes together, what they share counted once. */
 void history_sample(struct history *h, uint64_t now_ms, uint64_t rss_bytes);
 void history_write(struct history *h, struct json_writer *w);
 

@@ -79,6 +79,13 @@ uint64_t memory_available(void)
     return group != 0 && (machine == 0 || group < machine) ? group : machine;
 }
 
+uint64_t proc_share_read(int pid)
+{
+    char path[64], text[4096];
+    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+    return kb_line(small_file(path, text, sizeof text), STR("Pss:"));
+}
+
 bool proc_usage_read(int pid, struct proc_usage *out)
 {
     char path[64], text[4096];

@@ -102,6 +102,11 @@ def test_status_tells_the_models_numbers(serve):
     api = s.api()
     assert {p["role"] for p in api["processes"]} == {"master", "edge", "worker"}
     assert all(p["rss_bytes"] > 0 for p in api["processes"])
+    # They share the program and its libraries at least, with other servers too.
+    wait_until(lambda: s.api()["memory_total_bytes"] > 0, 5, "the memory of all is measured")
+    api = s.api()
+    resident = [p["rss_bytes"] for p in api["processes"]]
+    assert 1 << 19 < api["memory_total_bytes"] < sum(resident) * 0.9
     assert api["ready"] and not api["draining"]
 
 

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -74,4 +75,30 @@ TEST(a_process_with_an_odd_name)
     burn_ms(100);
     EXPECT(proc_usage_read(0, &u));
     EXPECT_NEAR(u.cpu_ms, cpu_ns() / NS_PER_MS, 30);
+}
+
+TEST(shares_of_memory_that_two_processes_have_add_up)
+{
+    enum { BYTES = 32 << 20, SLACK = 4 << 20 };
+    int done[2];
+    char *memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory != MAP_FAILED && pipe(done) == 0);
+    uint64_t before = proc_share_read(getpid());
+    if (before == 0)
+        SKIP("this kernel does not tell shares");
+    memset(memory, 1, BYTES);
+    uint64_t alone = proc_share_read(getpid());
+    EXPECT(alone >= before + BYTES - SLACK && alone <= before + BYTES + SLACK);
+    pid_t child = fork();
+    if (child == 0) {
+        char c;
+        (void)close(done[1]);
+        _exit(read(done[0], &c, 1) != 0);
+    }
+    uint64_t ours = proc_share_read(getpid()), theirs = proc_share_read(child);
+    EXPECT(ours <= alone - BYTES / 2 + SLACK);
+    EXPECT(theirs >= BYTES / 2 - SLACK);
+    (void)close(done[1]);
+    EXPECT_EQ(waitpid(child, NULL, 0), child);
+    EXPECT_EQ(proc_share_read(child), 0);
 }

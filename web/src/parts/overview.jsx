@@ -17,7 +17,7 @@ export function Overview({ state }) {
   const failures = sum(known, (r) => r.failures);
   const failed = sum(models, (m) => m.failures);
   const worst = slowest(models);
-  const memory = sum(processes, (p) => p.rss_bytes);
+  const memory = status.memory_total_bytes || sum(processes, (p) => p.rss_bytes); // not known in the first second
   const queue = sum(models, (m) => m.queue);
   return (
     <dl class="overview card" aria-label="The server now">
@@ -34,7 +34,7 @@ export function Overview({ state }) {
         name="Memory"
         value={bytes(memory)}
         note={plural(processes.filter((p) => p.pid > 0).length, 'process', 'processes')}
-        title="Resident memory of all processes together. Pages that several of them share count in each: what models need of their own is less."
+        title="Of all processes together; what several of them share (libraries, weights, memory of requests) counts once. The table of processes shows the resident memory of each, shared or not."
       />
       <Figure
         name="Connections"
