@@ -188,8 +188,8 @@ static void say_run(const struct trail_record *r, struct json_writer *w)
     if (r->is_guest)
         say(w, "It took a free place in a run of requests of another priority.");
     else if (r->guests > 0)
-        say(w, "%u row%s of other priorities in places of its run that were free, which made it about %s longer.",
-            r->guests, were(r->guests), TIME(r->guests_ns));
+        say(w, "Free places of its run went to %u row%s of other priorities, which made it about %s longer.", r->guests,
+            plural(r->guests), TIME(r->guests_ns));
     if (r->attempts > 1)
         say(w, "%u worker%s died while running it; it was run again.", r->attempts - 1, plural(r->attempts - 1));
 }

@@ -256,6 +256,39 @@ TEST(a_slow_one_tells_where_its_time_went_and_with_whom_it_ran)
     buf_done(&text);
 }
 
+TEST(a_run_with_other_priorities_tells_hosts_and_guests)
+{
+    struct trail_record r = {.id = "host",
+                             .kind = TRAIL_SLOW,
+                             .total_ns = 20 * MS,
+                             .stage_ns = {0, 0, 2 * MS, 18 * MS},
+                             .rows = 1,
+                             .batch_rows = 4,
+                             .batch_requests = 4,
+                             .guests = 3,
+                             .guests_ns = 3 * MS};
+    (void)trail_add(&r);
+    EXPECT(find("host"));
+    EXPECT(says("Free places of its run went to 3 rows of other priorities, which made it about 3.00 ms longer."));
+    EXPECT(says("\"batch_guests\":3,\"is_guest\":false"));
+    r.guests = 1;
+    (void)trail_add(&r);
+    EXPECT(find("host"));
+    EXPECT(says("went to 1 row of other priorities"));
+    r.is_guest = true;
+    (void)str_copy(r.id, sizeof r.id, STR("guest"));
+    (void)trail_add(&r);
+    EXPECT(find("guest"));
+    EXPECT(says("It took a free place in a run of requests of another priority."));
+    EXPECT(says("\"is_guest\":true") && !strstr(text.p, "of other priorities"));
+    r.is_guest = false;
+    r.guests = 0;
+    (void)trail_add(&r);
+    EXPECT(find("guest"));
+    EXPECT(!strstr(text.p, "of other priorities") && !strstr(text.p, "of another priority"));
+    buf_done(&text);
+}
+
 TEST(an_ensemble_tells_its_longest_step)
 {
     struct trail_record r = {.id = "e",
