@@ -192,8 +192,8 @@ void life_child_ready(struct master *m, struct life *l)
 void life_fail(struct master *m, struct life *l, const char *reason)
 {
     (void)str_copy(l->reason, sizeof l->reason, str_c(reason));
-    LOG_ERROR("model cannot be served", LOG_S("model", l->config->name), LOG_S("version", l->config->version),
-              LOG_S("reason", reason));
+    LOG_ERROR(l->replaces ? "model was not replaced, the old version goes on" : "model cannot be served",
+              LOG_S("model", l->config->name), LOG_S("version", l->config->version), LOG_S("reason", reason));
     loads_settle(m, l->config->name, reason);
     if (l->replaces) { /* the old version goes on */
         (void)snprintf(m->last_error, sizeof m->last_error,

@@ -63,6 +63,7 @@ def test_an_inline_model_that_cannot_load_was_never_compared(serve):
     s = serve(config=inline("identity"))
     reload(s, inline("identity", ", datatype: NONSENSE"))
     wait_until(lambda: "was not replaced" in s.status()["last_error"], 10 * SLOW, "the reason")
+    wait_until(lambda: "model was not replaced, the old version goes on" in s.output()[1], 5 * SLOW, "the log says so")
     assert [m["state"] for m in models(s)] == ["ready"] and s.predict("m", [1, 2]).status == 200
 
 
