@@ -47,15 +47,16 @@ static bool is_certain(struct master *m, const struct model_config *c)
     return c->load != LOAD_ON_DEMAND && loads_want(m, &m->snapshot->config, c->name);
 }
 
-/* Processors for each model that chooses. Those that the configuration loads at start count before they are there. */
+/* Processors for each model that chooses. Those that the configuration loads at start count before they are there. With many models it is asked for each of them:
+ * so many that choose leave one to each, whatever else there is. */
 static int share_now(struct master *m)
 {
     const struct model_config *c = m->snapshot->config.models.items;
-    int choosing = 0;
+    int choosing = 0, enough = m->cores / 2 + 1;
     int64_t claimed = 0;
-    for (size_t i = 0; i < m->snapshot->config.models.len; i++)
-        choosing += may_choose(&c[i]) && is_certain(m, &c[i]);
-    for (const struct life *l = m->lives; l; l = l->next) {
+    for (size_t i = 0; i < m->snapshot->config.models.len && choosing < enough; i++)
+        choosing += c[i].load != LOAD_ON_DEMAND && may_choose(&c[i]) && is_certain(m, &c[i]);
+    for (const struct life *l = m->lives; l && choosing < enough; l = l->next) {
         if (!is_loaded(l) || l->config->isolation == ISOLATION_INLINE)
             continue;
         if (!may_choose(l->config))
@@ -195,7 +196,7 @@ static const struct life *predecessor(const struct master *m, const struct life 
 static void begin_with_part(struct master *m, struct life *l, int budget)
 {
     struct scaling *s = &l->scaling;
-    const struct life *old = predecessor(m, l);
+    const struct life *old = budget > 1 ? predecessor(m, l) : NULL; /* with one there is nothing to inherit */
     s->budget = budget;
     s->is_settled = s->is_kept = false;
     s->failures = 0;

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/check.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "model/backend.h"
 #include "model/repo/repo.h"
 
@@ -23,6 +25,7 @@ struct found {
     struct model_config *models;
     const char **origins;
     size_t len, given;                     /* given: those that the configuration names come first */
+    struct map place_of;                   /* name -> its place in models, and one */
     const char *folders[REPOSITORIES_MAX]; /* of models */
     size_t folders_len;
     bool may_be_empty; /* a folder that somebody will put models into */
@@ -30,30 +33,43 @@ struct found {
     size_t left_out_len;
 };
 
+/* The places of models that are there already. */
+static void found_init(struct found *f)
+{
+    f->models = arena_array(&f->c->arena, struct model_config, CONFIG_MODELS_MAX);
+    f->origins = arena_array(&f->c->arena, const char *, CONFIG_MODELS_MAX);
+    map_init(&f->place_of, CONFIG_MODELS_MAX);
+    if (f->len)
+        memcpy(f->models, f->c->models.items, f->len * sizeof *f->models);
+    for (size_t i = 0; i < f->len; i++)
+        CHECK(map_put(&f->place_of, str_c(f->models[i].name), (void *)(i + 1)));
+}
+
+/* A model of the name is there: the configuration says more about it, or means another. */
+static enum err_code meet(struct found *f, size_t i, const char *path, const char *origin)
+{
+    struct model_config *m = &f->models[i];
+    bool is_given = i < f->given, is_taken = !is_given || f->origins[i];
+    if (!is_taken && !m->path && !m->backend && m->ensemble.steps.len == 0) {
+        m->path = arena_cstr(&f->c->arena, str_c(path));
+        f->origins[i] = arena_cstr(&f->c->arena, str_c(origin));
+    }
+    if (!is_taken) {
+        m->in_repository = true;
+        return ERR_OK;
+    }
+    (void)err_set(f->err, ERR_CONFLICT, "two models have the name \"%s\": %s and %s", m->name, f->origins[i], origin);
+    if (is_given)
+        return err_remedy(f->err, "rename one, or say which: models: {%s: {path: FILE OR FOLDER}}", m->name);
+    return err_remedy(f->err, "rename one, or name both in a quern.yaml: models: {one: FILE, two: FILE}");
+}
+
 static enum err_code add_model(struct found *f, struct str name, const char *path, const char *backend,
                                const char *version, const char *origin)
 {
-    for (size_t i = 0; i < f->len; i++) {
-        if (!str_eq_c(name, f->models[i].name))
-            continue;
-        bool is_given = i < f->given, /* the configuration says more about it, or means another */
-            is_taken = !is_given || f->origins[i];
-        if (is_given && !is_taken && !f->models[i].path && !f->models[i].backend &&
-            f->models[i].ensemble.steps.len == 0) {
-            f->models[i].path = arena_cstr(&f->c->arena, str_c(path));
-            f->origins[i] = arena_cstr(&f->c->arena, str_c(origin));
-        }
-        if (is_given && !is_taken) {
-            f->models[i].in_repository = true;
-            return ERR_OK;
-        }
-        (void)err_set(f->err, ERR_CONFLICT, "two models have the name \"%s\": %s and %s", f->models[i].name,
-                      f->origins[i], origin);
-        if (is_given)
-            return err_remedy(f->err, "rename one, or say which: models: {%s: {path: FILE OR FOLDER}}",
-                              f->models[i].name);
-        return err_remedy(f->err, "rename one, or name both in a quern.yaml: models: {one: FILE, two: FILE}");
-    }
+    size_t place = (size_t)map_get(&f->place_of, name);
+    if (place)
+        return meet(f, place - 1, path, origin);
     if (f->len == CONFIG_MODELS_MAX)
         return err_set(f->err, ERR_TOO_LARGE, "more than %d models", CONFIG_MODELS_MAX);
     struct arena *a = &f->c->arena;
@@ -65,6 +81,7 @@ static enum err_code add_model(struct found *f, struct str name, const char *pat
     m->version = version;
     m->in_repository = true;
     f->origins[f->len++] = arena_cstr(a, str_c(origin));
+    CHECK(map_put(&f->place_of, name, (void *)f->len));
     return ERR_OK;
 }
 
@@ -206,30 +223,36 @@ static const char *without_slash(struct arena *a, const char *path)
     return arena_cstr(a, s);
 }
 
+static enum err_code add_repository(struct found *f, const char *path, struct err *err)
+{
+    struct err why = {0};
+    if (!repo_is_dir(path)) {
+        (void)config_fail(f->c, err, "repository.path", "%.200s is not a folder", path);
+        return err_remedy(err, "make it (it may be empty), or name another");
+    }
+    f->err = &why;
+    if (add_folder(f, path, path) == ERR_OK)
+        return ERR_OK;
+    (void)config_fail(f->c, err, "repository.path", "%s", why.text);
+    err->code = why.code;
+    return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
+}
+
 enum err_code config_add_repositories(struct config *c, const char *base, struct err *err)
 {
     struct found f = {.c = c, .len = c->models.len, .given = c->models.len, .may_be_empty = true};
     const char **paths = c->repository.paths.items;
+    enum err_code code = ERR_OK;
     if (c->repository.paths.len == 0)
         return ERR_OK;
-    f.models = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
-    f.origins = arena_array(&c->arena, const char *, CONFIG_MODELS_MAX);
-    if (f.len)
-        memcpy(f.models, c->models.items, f.len * sizeof *f.models);
-    for (size_t i = 0; i < c->repository.paths.len; i++) {
+    found_init(&f);
+    for (size_t i = 0; i < c->repository.paths.len && !code; i++) {
         paths[i] = without_slash(&c->arena, config_join(&c->arena, base, paths[i]));
-        if (!repo_is_dir(paths[i])) {
-            (void)config_fail(c, err, "repository.path", "%.200s is not a folder", paths[i]);
-            return err_remedy(err, "make it (it may be empty), or name another");
-        }
-        struct err why = {0};
-        f.err = &why;
-        if (add_folder(&f, paths[i], paths[i])) {
-            (void)config_fail(c, err, "repository.path", "%s", why.text);
-            err->code = why.code;
-            return why.remedy[0] ? err_remedy(err, "%s", why.remedy) : err->code;
-        }
+        code = add_repository(&f, paths[i], err);
     }
+    map_done(&f.place_of);
+    if (code)
+        return code;
     c->models = (struct setting_list){f.models, f.len};
     keep_left_out(&f);
     return ERR_OK;
@@ -241,11 +264,13 @@ static enum err_code from_paths(struct config *c, const char *const *paths, size
     f.cwd = config_cwd(&c->arena, err);
     if (!f.cwd)
         return err->code;
-    f.models = arena_array(&c->arena, struct model_config, CONFIG_MODELS_MAX);
-    f.origins = arena_array(&c->arena, const char *, CONFIG_MODELS_MAX);
-    for (size_t i = 0; i < paths_len; i++)
-        if (add_path(&f, paths[i]))
-            return err->code;
+    found_init(&f);
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < paths_len && !code; i++)
+        code = add_path(&f, paths[i]);
+    map_done(&f.place_of);
+    if (code)
+        return code;
     c->models = (struct setting_list){f.models, f.len};
     const char **folders = arena_array(&c->arena, const char *, f.folders_len + 1);
     memcpy(folders, f.folders, f.folders_len * sizeof *folders);
