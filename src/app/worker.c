@@ -36,10 +36,10 @@
 #include "sys/shm.h"
 #include "sys/slice.h"
 
-#define SPIN_NS          (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
-#define WAIT_NS          (1 * NS_PER_S)
-#define GIVE_BACK_NS     (10 * NS_PER_S) /* without a run: others may need the memory more */
-#define PARAMS_MAX       64
+#define SPIN_NS      (20 * NS_PER_US) /* looking for more work before sleeping, when cores are to spare */
+#define WAIT_NS      (1 * NS_PER_S)
+#define GIVE_BACK_NS (10 * NS_PER_S) /* without a run: others may need the memory more */
+#define PARAMS_MAX   64
 
 struct worker {
     struct arena arena;
