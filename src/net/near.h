@@ -2,7 +2,7 @@
  *
  * A large body comes over the loopback in segments of 64 KB, and what holds them up is our receive buffer. While an unread body makes its
  * window smaller, the kernel acknowledges nothing until we read; then it does so on our processor, where it also frees the client's copy and
- * sends in the client's name what had no room. With a buffer of several bodies and a window that is a quarter of it the kernel
+ * sends in the client's name what had no room. With a buffer of several bodies and a window that is a part of it the kernel
  * acknowledges as segments arrive, on the client's processor, and a body lies whole in the socket when its head is seen (deferred.c).
  * 100 KB bodies: an eighth to a fifth of the edge's time (docs/batching.md). */
 #ifndef NET_NEAR_H
