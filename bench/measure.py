@@ -18,7 +18,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build/bench"
 BUILD = pathlib.Path(os.environ.get("QUERN_BENCH_BUILD", ROOT / "build/release"))
-QUERN, LOAD, LOOP = BUILD / "quern", BUILD / "bench_load", BUILD / "bench_ort_loop"
+QUERN, LOAD, LOOP, FLOOR = (BUILD / name for name in ("quern", "bench_load", "bench_ort_loop", "bench_floor"))
 SERVER_CORE, LOAD_CORE = 0, 1
 CLASSES = {os.SCHED_OTHER: "SCHED_OTHER", os.SCHED_BATCH: "SCHED_BATCH", os.SCHED_IDLE: "SCHED_IDLE",
            os.SCHED_FIFO: "SCHED_FIFO", os.SCHED_RR: "SCHED_RR"}

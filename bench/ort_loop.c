@@ -11,8 +11,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "model/backend.h"
-#include "model/backends/onnx/onnx_int.h"
+#include "ort_bare.h"
 #include "sys/fd.h"
 
 #define OUT_CAP ((size_t)256 << 20)
@@ -33,21 +32,6 @@ struct bare {
     struct ort_session *session;
     struct ort_value *in[MODEL_TENSORS_MAX], *out[MODEL_TENSORS_MAX];
 };
-
-static struct err err;
-
-static void must(enum err_code code, const char *what)
-{
-    if (code == ERR_OK)
-        return;
-    (void)fprintf(stderr, "%s: %s %s\n", what, err.text, err.remedy);
-    exit(1);
-}
-
-static void must_ort(struct ort_status *s, const char *what)
-{
-    must(ort_check(s, NULL, &err, ERR_BACKEND), what);
-}
 
 static void run_backend(struct loop *l)
 {
@@ -86,26 +70,10 @@ static void load(struct loop *l, const char *path)
     run_backend(l); /* shows the shapes of outputs */
 }
 
-static struct ort_value *wrap(const struct onnx_model *m, const struct backend_tensor *t)
-{
-    struct ort_value *v = NULL;
-    if (t->dtype != DT_BYTES)
-        must_ort(m->api->CreateTensorWithDataAsOrtValue(m->memory, t->data, t->bytes, t->dims, (size_t)t->ndim,
-                                                        onnx_element(t->dtype), &v),
-                 "tensor");
-    return v;
-}
-
 static void make_bare(const struct loop *l, struct str bytes, bool has_arena, struct bare *out)
 {
     const struct onnx_model *m = l->instance;
-    struct ort_session_options *o;
-    must_ort(m->api->CreateSessionOptions(&o), "options");
-    must_ort(m->api->SetIntraOpNumThreads(o, 1), "threads");
-    if (!has_arena)
-        must_ort(m->api->DisableCpuMemArena(o), "arena");
-    must_ort(m->api->CreateSessionFromArray(ort_env(), bytes.p, bytes.n, o, &out->session), "session");
-    m->api->ReleaseSessionOptions(o);
+    out->session = bare_session(m, bytes, has_arena);
     for (uint32_t i = 0; i < m->inputs_len; i++)
         out->in[i] = wrap(m, &l->in[i]);
     for (uint32_t i = 0; i < m->outputs_len; i++)
@@ -114,10 +82,7 @@ static void make_bare(const struct loop *l, struct str bytes, bool has_arena, st
 
 static void run_bare(const struct loop *l, struct bare *b)
 {
-    const struct onnx_model *m = l->instance;
-    must_ort(m->api->Run(b->session, NULL, (const char *const *)m->input_names, (const struct ort_value *const *)b->in,
-                         m->inputs_len, (const char *const *)m->output_names, m->outputs_len, b->out),
-             "bare run");
+    bare_run(l->instance, b->session, b->in, b->out);
 }
 
 struct mode {
