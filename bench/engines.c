@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "model/backend.h"
 #include "model/backends/tflite/tflite_int.h"
+#include "must.h"
 
 #define OUT_CAP ((size_t)64 << 20)
 #define TURNS   20
@@ -35,16 +36,6 @@ struct bare {
     struct litert_buffer *in[MODEL_TENSORS_MAX], *out[MODEL_TENSORS_MAX];
     uint64_t runs, ns;
 };
-
-static struct err err;
-
-static void must(enum err_code code, const char *what)
-{
-    if (code == ERR_OK)
-        return;
-    (void)fprintf(stderr, "%s: %s %s\n", what, err.text, err.remedy);
-    exit(1);
-}
 
 static void run(struct side *s, uint32_t batch)
 {

@@ -2,21 +2,9 @@
 #ifndef BENCH_ORT_BARE_H
 #define BENCH_ORT_BARE_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "model/backend.h"
 #include "model/backends/onnx/onnx_int.h"
-
-static struct err err;
-
-static void must(enum err_code code, const char *what)
-{
-    if (code == ERR_OK)
-        return;
-    (void)fprintf(stderr, "%s: %s %s\n", what, err.text, err.remedy);
-    exit(1);
-}
+#include "must.h"
 
 static void must_ort(struct ort_status *s, const char *what)
 {

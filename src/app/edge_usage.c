@@ -32,9 +32,8 @@ void edge_usage_begin(void)
 /* Lists change little from one second to the next: it stands where it stood, or near. */
 static const struct share *last_of(int pid)
 {
-    size_t from = usage.len > 0 ? usage.len - 1 : 0;
     for (size_t i = 0; i < usage.before_len; i++) {
-        const struct share *s = &usage.before[(from + i) % usage.before_len];
+        const struct share *s = &usage.before[(usage.len + i) % usage.before_len];
         if (s->pid == pid && s->is_known)
             return s;
     }

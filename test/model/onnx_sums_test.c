@@ -73,6 +73,14 @@ static off_t size_of(const char *path)
     return st.st_size;
 }
 
+/* A high bit of the exponent of some of the numbers, so that answers are wrong. */
+static void spoil_weights(struct entry *e)
+{
+    off_t size = size_of(in(e, "weights"));
+    for (off_t at = 3; at < size; at += 256)
+        flip(e->file, at, 6);
+}
+
 struct steps {
     int taken, allowed; /* -1: any number */
 };
@@ -161,8 +169,7 @@ TEST(what_is_damaged_is_discarded_and_made_anew)
     off_t size = size_of(in(&e, "weights"));
     EXPECT_EQ(stat(e.file, &st), 0);
     before = st.st_ino;
-    for (off_t at = 3; at < size; at += 256)
-        flip(e.file, at, 6);
+    spoil_weights(&e);
     EXPECT(answer(&r) != right); /* else this shows nothing */
     EXPECT_EQ(check(&r, &s), BACKEND_DAMAGED);
     r.b->kept->discard(r.instance);
@@ -304,9 +311,7 @@ TEST(checked_first_it_is_never_used_damaged)
     begin(&e, &r);
     float right = answer(&r);
     rig_free(&r);
-    off_t size = size_of(in(&e, "weights"));
-    for (off_t at = 3; at < size; at += 256)
-        flip(e.file, at, 6);
+    spoil_weights(&e);
     EXPECT_EQ(rig_load_checked(&r, e.model, e.cache), ERR_OK);
     EXPECT_NEAR(answer(&r), right, 1e-6);
     EXPECT_EQ(check(&r, &s), BACKEND_WHOLE);
@@ -325,9 +330,7 @@ TEST(on_a_disk_that_is_read_only_it_is_checked_first)
     begin(&e, &r);
     float right = answer(&r);
     rig_free(&r);
-    off_t size = size_of(in(&e, "weights"));
-    for (off_t at = 3; at < size; at += 256)
-        flip(e.file, at, 6);
+    spoil_weights(&e);
     if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount(e.cache, e.cache, NULL, MS_BIND, NULL) < 0 ||
         mount(NULL, e.cache, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
@@ -337,8 +340,7 @@ TEST(on_a_disk_that_is_read_only_it_is_checked_first)
     EXPECT(!r.b->kept->is_used(r.instance)); /* from the model's own file */
     rig_free(&r);
     EXPECT_EQ(mount(NULL, e.cache, NULL, MS_BIND | MS_REMOUNT, NULL), 0);
-    for (off_t at = 3; at < size; at += 256)
-        flip(e.file, at, 6);
+    spoil_weights(&e);
     EXPECT_EQ(mount(NULL, e.cache, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
     EXPECT_EQ(rig_load_cached(&r, e.model, e.cache), ERR_OK);
     EXPECT(r.b->kept->is_used(r.instance));
