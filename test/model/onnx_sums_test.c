@@ -166,8 +166,7 @@ TEST(what_is_damaged_is_discarded_and_made_anew)
     float right = answer(&r);
     ino_t before;
     struct stat st;
-    off_t size = size_of(in(&e, "weights"));
-    EXPECT_EQ(stat(e.file, &st), 0);
+    EXPECT_EQ(stat(in(&e, "weights"), &st), 0);
     before = st.st_ino;
     spoil_weights(&e);
     EXPECT(answer(&r) != right); /* else this shows nothing */
